@@ -1,0 +1,1 @@
+"""The shelf between the two programs, and the formats that cross it."""

@@ -1,0 +1,1 @@
+"""Where the shelf stands: on a local directory for now. Start reading at `protocol`."""

@@ -1,0 +1,74 @@
+"""What a place for model versions must be able to do, and the record of an alias that has moved.
+
+A backend keeps bytes and swaps aliases atomically. Which version a name means, and whether it may be promoted, is
+decided in `model_store.store`.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model_store.contract.manifest import Manifest, Sha256
+
+
+class Alias(StrEnum):
+    """The movable names."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+
+
+class AliasMove(BaseModel):
+    """One move of an alias; its JSON form is a line of the history and the alias's present value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    generation: int = Field(ge=1)
+    """Grows by one with every move of this alias and never falls."""
+    action: Literal["promote", "rollback"]
+    from_digest: Sha256 | None
+    to_digest: Sha256
+    time: str
+    """ISO 8601, UTC."""
+    reason: str
+
+    def as_line(self) -> bytes:
+        """The JSON form, without a line's end."""
+        return self.model_dump_json().encode()
+
+
+class StoreBackend(Protocol):
+    """A place for model versions. Readers never wait for writers. Every method raises StoreUnavailableError."""
+
+    @property
+    def location(self) -> str:
+        """The place's name in messages."""
+
+    def list_digests(self) -> list[str]:
+        """Every version that is visible; a place that does not exist yet holds none."""
+
+    def fetch_version(self, digest: str) -> Path:
+        """A local directory with the version's files, unverified.
+
+        Raises VersionNotFoundError when there is none, UnsafeBundleError when something else bears its name.
+        """
+
+    def add_version(self, source: Path, manifest: Manifest) -> None:
+        """Copies an inspected bundle in; it becomes visible whole, verified and durable, or not at all.
+
+        A damaged version of the same name is replaced, an intact one is kept. Raises BundleError as `open_bundle` does.
+        """
+
+    def read_alias(self, alias: Alias) -> AliasMove | None:
+        """The move that brought the alias where it is; None when it is not set. Raises CorruptAliasError."""
+
+    def read_history(self, alias: Alias) -> list[AliasMove]:
+        """All moves, oldest first, up to at least what `read_alias` gave before. Raises CorruptAliasError."""
+
+    def move_alias(self, alias: Alias, move: AliasMove) -> None:
+        """Makes the move if it starts from where the alias is: from the same digest and the generation before.
+
+        Of any number of callers with the same generation one succeeds. Raises AliasConflictError, CorruptAliasError.
+        """

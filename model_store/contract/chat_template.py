@@ -1,0 +1,48 @@
+"""The chat template: how a conversation becomes the prompt that the model sees.
+
+`<|bos|> [<|system|> text] <|user|> text <|assistant|> text <|eos|> <|user|> … <|assistant|>`
+
+Serving and training call the same `render`; the loss mask of training is read off the roles that it returns, so the
+two cannot drift apart. Cutting a conversation to the model's length is `service.chat.context_window`'s business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID, SYSTEM_ID, USER_ID
+from model_store.contract.conversation import Message, Role
+from model_store.contract.tokenizer import Tokenizer
+
+_ROLE_IDS = {Role.SYSTEM: SYSTEM_ID, Role.USER: USER_ID, Role.ASSISTANT: ASSISTANT_ID}
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedConversation:
+    """Token ids, and for each the role whose words it belongs to (None: structure that no one says).
+
+    An assistant message's closing `<|eos|>` belongs to the assistant: ending well is part of what it learns.
+    """
+
+    token_ids: tuple[int, ...]
+    speakers: tuple[Role | None, ...]
+
+    @property
+    def target_mask(self) -> tuple[bool, ...]:
+        """True where the loss of supervised tuning counts: the assistant's tokens."""
+        return tuple(speaker is Role.ASSISTANT for speaker in self.speakers)
+
+
+def render(messages: Sequence[Message], tokenizer: Tokenizer, *, for_completion: bool) -> RenderedConversation:
+    """Renders messages; `for_completion` opens an assistant turn at the end for the model to fill."""
+    token_ids: list[int] = [BOS_ID]
+    speakers: list[Role | None] = [None]
+    for message in messages:
+        content = tokenizer.encode(message.content)
+        if message.role is Role.ASSISTANT:
+            content.append(EOS_ID)
+        token_ids += [_ROLE_IDS[message.role], *content]
+        speakers += [None, *[message.role] * len(content)]
+    if for_completion:
+        token_ids.append(ASSISTANT_ID)
+        speakers.append(None)
+    return RenderedConversation(tuple(token_ids), tuple(speakers))

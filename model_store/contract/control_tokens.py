@@ -1,0 +1,36 @@
+"""The fixed table of control tokens: ids 0 to 255 of every tokenizer of this project.
+
+Control ids are spliced in as integers. Their spellings below exist because a vocabulary file needs one; text is never
+searched for them, so typing `<|eos|>` gives ordinary characters. Ids are forever: append into the reserved ranges only.
+"""
+
+from model_store.contract.placeholders import ENTITY_PLACEHOLDERS, FACT_PLACEHOLDERS, REDACTED
+
+PAD_ID, BOS_ID, EOS_ID, SYSTEM_ID, USER_ID, ASSISTANT_ID, REDACTED_ID = range(7)
+FIRST_ENTITY_ID = 16
+FIRST_FACT_ID = FIRST_ENTITY_ID + len(ENTITY_PLACEHOLDERS)
+FIRST_PLAN_ID = 128
+NUM_PLANS = 128
+NUM_CONTROL_TOKENS = FIRST_PLAN_ID + NUM_PLANS
+
+
+def _build_table() -> tuple[str, ...]:
+    table = [f"<|reserved_{token_id}|>" for token_id in range(NUM_CONTROL_TOKENS)]
+    table[:7] = ["<|pad|>", "<|bos|>", "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>", REDACTED]
+    table[FIRST_ENTITY_ID:FIRST_FACT_ID] = ENTITY_PLACEHOLDERS
+    table[FIRST_FACT_ID : FIRST_FACT_ID + len(FACT_PLACEHOLDERS)] = FACT_PLACEHOLDERS
+    table[FIRST_PLAN_ID:] = [f"<|plan_{number}|>" for number in range(NUM_PLANS)]
+    if len(table) != NUM_CONTROL_TOKENS:
+        raise AssertionError("the placeholders have outgrown their range of the control-token table")
+    return tuple(table)
+
+
+CONTROL_TOKENS = _build_table()
+PLACEHOLDER_IDS = {
+    CONTROL_TOKENS[token_id]: token_id
+    for token_id in (REDACTED_ID, *range(FIRST_ENTITY_ID, FIRST_FACT_ID + len(FACT_PLACEHOLDERS)))
+}
+"""Token id of every placeholder."""
+
+NEVER_GENERATED_IDS = frozenset(range(NUM_CONTROL_TOKENS)) - frozenset(PLACEHOLDER_IDS.values()) - {EOS_ID} | {REDACTED_ID}
+"""Control ids that no sampler may choose. A bundle whose manifest lists plans takes those out of this set."""

@@ -1,0 +1,59 @@
+"""A conversation: ordered messages, each one utterance with a role and masked content.
+
+No HTTP and no tokens here; `chat_template` turns a conversation into the prompt that the model sees.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from model_store.errors import InvalidConversationError
+
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+
+
+class Role(StrEnum):
+    """Who speaks. Roles come from fields, never from text."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One utterance; `content` is masked text (see `placeholders`)."""
+
+    role: Role
+    content: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The JSON form used in records and training files."""
+        return {"role": self.role.value, "content": self.content}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, str]) -> "Message":
+        """Reads the JSON form. Raises KeyError or ValueError for anything else."""
+        return cls(Role(data["role"]), data["content"])
+
+
+def check_prompt(messages: Sequence[Message]) -> None:
+    """Raises InvalidConversationError unless the model can be asked to answer these messages."""
+    if not messages:
+        raise InvalidConversationError(problem="there is no message")
+    if any(message.role is Role.SYSTEM for message in messages[1:]):
+        raise InvalidConversationError(problem="a system message may only come first")
+    if messages[-1].role is not Role.USER:
+        raise InvalidConversationError(problem="the last message must be the user's")
+
+
+def detect_language(text: str) -> str:
+    """`"zh"` when a fifth or more of the letters are Han characters, else `"en"`.
+
+    One Han character carries about as much as a short English word, hence the low share; it also makes code-switched
+    Chinese with Latin product names Chinese.
+    """
+    num_han = len(_HAN.findall(text))
+    num_letters = sum(character.isalpha() for character in text)
+    return "zh" if num_han and num_han * 5 >= num_letters else "en"

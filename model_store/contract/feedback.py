@@ -1,0 +1,37 @@
+"""The feedback record: what a person said about a completion, and how training reads it.
+
+The service's database offers the view `training_examples`; its columns below are the contract. Training reads that view
+with SQLAlchemy Core, or the same rows as JSON lines. Token ids and log-probabilities travel as JSON text.
+"""
+
+from typing import Literal
+
+Rating = Literal["up", "down"]
+
+MAX_REASONS = 8
+MAX_COMMENT_CHARS = 2000
+MAX_CORRECTION_CHARS = 4000
+REASON_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
+"""Reasons are short slugs such as `mechanical`, `wrong_intent` or `too_long`; pages offer a list, the API takes any."""
+
+TRAINING_EXAMPLES_VIEW = "training_examples"
+TRAINING_EXAMPLES_COLUMNS = (
+    "completion_id",
+    "conversation_id",
+    "created_at",  # ISO 8601, UTC
+    "model_digest",
+    "language",  # "en" | "zh"
+    "prompt_messages",  # JSON: [{"role", "content"}], masked
+    "completion_text",  # masked
+    "completion_token_ids",  # JSON: [int], what was sampled
+    "token_logprobs",  # JSON: [float], natural log, under the sampler's distribution
+    "sampling",  # JSON: temperature, top_p, top_k, repetition_penalty, seed, banned ids are implied by the prompt
+    "finish_reason",
+    "rater",  # opaque id; "anonymous" where nobody is named
+    "rating",  # "up" | "down"
+    "reasons",  # JSON: [str]
+    "comment",  # masked, or null
+    "correction",  # masked, or null
+    "rated_at",  # ISO 8601, UTC
+)
+"""One row a (completion, rater) with a standing rating; withdrawn ratings and half completions are not in the view."""

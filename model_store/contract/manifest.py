@@ -1,0 +1,111 @@
+"""The manifest: what a bundle is, where it comes from, how good it is.
+
+A bundle is a directory with `manifest.json` and the files it lists. The version's digest is the sha256 of the canonical
+manifest, which holds every file's sha256: one name stands for every byte. Reading and checking files: `model_store.bundle`.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model_store.errors import InvalidManifestError
+
+MANIFEST_NAME = "manifest.json"
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Frozen):
+    """One file of the bundle."""
+
+    sha256: Sha256
+    num_bytes: int = Field(ge=0)
+
+
+class Architecture(_Frozen):
+    """The network's shape; everything the engine needs to allocate caches and cut prompts."""
+
+    hidden_size: int = Field(ge=1)
+    attn_layers: tuple[Literal["local", "lsh"], ...]
+    num_attention_heads: int = Field(ge=1)
+    attention_head_size: int = Field(ge=1)
+    feed_forward_size: int = Field(ge=1)
+    vocab_size: int = Field(ge=256)
+    max_positions: int = Field(ge=64)
+    local_chunk_length: int = Field(ge=1)
+
+
+class Quantization(_Frozen):
+    """How weights and caches are stored, and what that cost against fp32 on real prompts."""
+
+    weights: Literal["float32", "int8_block64"]
+    kv_cache: Literal["float32", "int8"]
+    top1_agreement: float = Field(ge=0, le=1)
+    perplexity_ratio: float = Field(gt=0)
+    max_logit_difference: float = Field(ge=0)
+
+
+class Lineage(_Frozen):
+    """Where a version comes from."""
+
+    parent: Sha256 | None = None
+    data_snapshot: Sha256 | None = None
+    config: Sha256
+    stages: tuple[str, ...]
+    """What was done, in order, e.g. ("pretrain", "finetune") or ("reward_model", "rloo")."""
+
+
+class DataLicence(_Frozen):
+    """A source the weights were trained on."""
+
+    source: str
+    licence: str
+    num_rows: int = Field(ge=0)
+
+
+class GoldenRun(_Frozen):
+    """A greedy completion that the engine must reproduce before a version serves people."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+
+
+class Manifest(_Frozen):
+    """Everything about a version that is not a weight."""
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    created_at: str
+    languages: tuple[str, ...]
+    architecture: Architecture
+    quantization: Quantization
+    lineage: Lineage
+    licences: tuple[DataLicence, ...]
+    metrics: dict[str, float]
+    golden_run: GoldenRun
+    files: dict[str, FileEntry]
+
+    def canonical_bytes(self) -> bytes:
+        """The one serialisation that is hashed and stored: sorted keys, no white space, UTF-8."""
+        return json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        ).encode()
+
+    @property
+    def digest(self) -> str:
+        """The version's name: sha256 of `canonical_bytes`, 64 hex digits."""
+        return hashlib.sha256(self.canonical_bytes()).hexdigest()
+
+
+def parse_manifest(data: bytes, *, digest: str) -> Manifest:
+    """Reads a manifest; `digest` only names the version in errors. Raises InvalidManifestError."""
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        raise InvalidManifestError(digest=digest, problem=problems) from error

@@ -1,0 +1,166 @@
+"""Errors of the shelf and of the formats that cross it.
+
+StoreError
+├── ContractError
+│   ├── InvalidConversationError
+│   ├── InvalidTokenizerError
+│   └── InvalidFactsError
+├── BundleError
+│   ├── BundleIncompleteError
+│   ├── BundleTooLargeError
+│   ├── DigestMismatchError
+│   ├── InvalidManifestError
+│   └── UnsafeBundleError
+├── VersionNotFoundError
+├── AliasError
+│   ├── UnknownAliasError
+│   ├── AliasNotFoundError
+│   ├── AliasConflictError
+│   ├── CorruptAliasError
+│   └── NoEarlierVersionError
+└── StoreUnavailableError
+"""
+
+
+class StoreError(Exception):
+    """The root: something is wrong with the shelf or with what lies on it."""
+
+    code = "store_error"
+    template = "The model store failed."
+
+    def __init__(self, **context: object) -> None:
+        self.context = context
+        super().__init__(self.template.format(**context))
+
+
+class ContractError(StoreError):
+    """A value breaks a format that both programs agree on."""
+
+    code = "contract_error"
+
+
+class InvalidConversationError(ContractError):
+    """The messages do not form a conversation that can be answered."""
+
+    code = "invalid_conversation"
+    template = (
+        "The conversation cannot be answered: {problem}. Send a list of messages that ends with one from the user."
+    )
+
+
+class InvalidTokenizerError(ContractError):
+    """A tokenizer file does not follow the control-token table."""
+
+    code = "invalid_tokenizer"
+    template = "The tokenizer {path} cannot be used: {problem}. Train it anew with `python -m training base`."
+
+
+class InvalidFactsError(ContractError):
+    """The operator's facts file cannot be used."""
+
+    code = "invalid_facts"
+    template = "The facts file {path} cannot be used: {problem}. See service/facts.yaml for an example."
+
+
+class BundleError(StoreError):
+    """A bundle on the shelf cannot be trusted."""
+
+    code = "bundle_error"
+
+
+class BundleIncompleteError(BundleError):
+    """A file that the manifest names is missing or has another length, or one is there that it does not name."""
+
+    code = "bundle_incomplete"
+    template = "Version {digest} is incomplete: {problem}. It is not used; publish it again."
+
+
+class BundleTooLargeError(BundleError):
+    """A bundle is larger than the store accepts."""
+
+    code = "bundle_too_large"
+    template = (
+        "Version {digest} is refused: {path} takes {num_bytes} bytes, the limit is {max_bytes}. Publish a smaller one."
+    )
+
+
+class DigestMismatchError(BundleError):
+    """A file's content is not what the manifest says, or the manifest is not what its name says."""
+
+    code = "digest_mismatch"
+    template = (
+        "Version {digest} is corrupt: {path} has digest {actual}, expected {expected}. "
+        "It is not used; publish it again."
+    )
+
+
+class InvalidManifestError(BundleError):
+    """A manifest is missing, is no JSON, or breaks its schema."""
+
+    code = "invalid_manifest"
+    template = "The manifest of {digest} cannot be read: {problem}. It is not used; publish it again."
+
+
+class UnsafeBundleError(BundleError):
+    """A bundle holds something that could reach outside its directory: a link, a device, a path for a name."""
+
+    code = "bundle_unsafe"
+    template = "Version {digest} is refused: {path!r} {problem}. Bundles hold plain files only; publish it again."
+
+
+class VersionNotFoundError(StoreError):
+    """No version, or more than one, goes by this name."""
+
+    code = "version_not_found"
+    template = "No single version is called {name!r} in {store}. `python -m model_store list` shows what there is."
+
+
+class AliasError(StoreError):
+    """An alias cannot be read or moved."""
+
+    code = "alias_error"
+
+
+class UnknownAliasError(AliasError):
+    """No alias goes by this name."""
+
+    code = "unknown_alias"
+    template = "There is no alias {alias!r}. The aliases are {known}."
+
+
+class AliasNotFoundError(AliasError):
+    """The alias points nowhere."""
+
+    code = "alias_not_found"
+    template = "The alias {alias!r} is not set in {store}. Set it with `python -m model_store promote`."
+
+
+class AliasConflictError(AliasError):
+    """Somebody else moved the alias first."""
+
+    code = "alias_conflict"
+    template = (
+        "The alias {alias!r} was not moved: expected generation {expected}, found {actual}. "
+        "Look at `python -m model_store list`, measure against the new version, and try again."
+    )
+
+
+class CorruptAliasError(AliasError):
+    """An alias's file or its history is no longer what the store wrote."""
+
+    code = "alias_corrupt"
+    template = "{path} cannot be read: {problem}. Move that file away and promote a version; generations go on growing."
+
+
+class NoEarlierVersionError(AliasError):
+    """The alias has pointed at one version only, so there is nothing to roll back to."""
+
+    code = "no_earlier_version"
+    template = "The alias {alias!r} has no earlier version in {store}. Name one with `python -m model_store promote`."
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot be read or written."""
+
+    code = "store_unavailable"
+    template = "The model store {store} cannot be used: {problem}. Check the path and its permissions."

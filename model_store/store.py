@@ -1,0 +1,236 @@
+"""The shelf: immutable model versions named by their digest, and the two aliases that point at them.
+
+Only verified bundles come out, and an alias only ever moves to one. Where the bytes lie: `backends`. What a bundle is:
+`bundle`. For people: `python -m model_store`.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from model_store.backends.protocol import Alias, AliasMove, StoreBackend
+from model_store.bundle import DEFAULT_MAX_BYTES, Bundle, check_contents, inspect_bundle, open_bundle
+from model_store.contract.manifest import Manifest
+from model_store.errors import (
+    AliasConflictError,
+    AliasNotFoundError,
+    BundleError,
+    NoEarlierVersionError,
+    StoreError,
+    UnknownAliasError,
+    VersionNotFoundError,
+)
+
+DEFAULT_BUNDLE = Path(__file__).parent / "default"
+"""The bundle that ships with the project."""
+MIN_PREFIX_LENGTH = 8
+_MAX_REASON_CHARS = 500
+
+
+class AliasState(NamedTuple):
+    """Where an alias points. `generation` grows by one with every move and never falls, rollbacks included."""
+
+    digest: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version as it lies in the store; `problem` says why it is refused, `manifest` is None if even that is bad."""
+
+    digest: str
+    manifest: Manifest | None
+    problem: StoreError | None
+
+
+class ModelStore:
+    """Versions and aliases in one place. Holds no state of its own, so every call sees what the place holds now."""
+
+    def __init__(self, backend: StoreBackend, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        """`max_bytes` bounds a bundle's files together, on the way in and on the way out."""
+        self._backend = backend
+        self._max_bytes = max_bytes
+
+    @property
+    def location(self) -> str:
+        """The store's name in messages."""
+        return self._backend.location
+
+    def publish(self, directory: Path, *, allow_hard_links: bool = False) -> str:
+        """Copies a bundle in and gives its digest; publishing it again changes nothing. Moves no alias.
+
+        Raises BundleError when `open_bundle` would refuse the directory. `allow_hard_links` takes files that a package
+        installer linked to its cache; the store's copy shares nothing with them.
+        """
+        manifest = inspect_bundle(directory, max_bytes=self._max_bytes, allow_hard_links=allow_hard_links)
+        if self._is_intact(manifest.digest):
+            check_contents(directory, manifest)
+        else:
+            self._backend.add_version(directory, manifest)
+        return manifest.digest
+
+    def open(self, name: str) -> Bundle:
+        """The verified version behind an alias, a digest or a unique prefix of one.
+
+        Raises BundleError when it is damaged, and what `find` raises.
+        """
+        digest = self.find(name)
+        return open_bundle(self._backend.fetch_version(digest), digest, max_bytes=self._max_bytes)
+
+    def find(self, name: str) -> str:
+        """The digest behind an alias, a digest or a unique prefix of at least 8 digits.
+
+        Raises VersionNotFoundError, AliasNotFoundError.
+        """
+        if name in list(Alias):
+            return self.resolve(name).digest
+        digests = self._backend.list_digests()
+        matches = [digest for digest in digests if digest.startswith(name)]
+        if len(name) < MIN_PREFIX_LENGTH or len(matches) != 1:
+            raise VersionNotFoundError(name=name, store=self.location)
+        return matches[0]
+
+    def versions(self, *, verify_contents: bool = True) -> list[StoredVersion]:
+        """Every version, newest first by its manifest, damaged ones with the reason.
+
+        `verify_contents=False` leaves out reading the files: fast enough for a request, but blind to flipped bits.
+        """
+        versions = [self._inspect(digest, verify_contents=verify_contents) for digest in self._backend.list_digests()]
+        return sorted(versions, key=_age_key, reverse=True)
+
+    def resolve(self, alias: str) -> AliasState:
+        """Where an alias points. Raises UnknownAliasError, AliasNotFoundError, CorruptAliasError."""
+        move = self._backend.read_alias(_known_alias(alias))
+        if move is None:
+            raise AliasNotFoundError(alias=alias, store=self.location)
+        return AliasState(move.to_digest, move.generation)
+
+    def history(self, alias: str) -> list[AliasMove]:
+        """Every move of an alias, oldest first. Raises UnknownAliasError, CorruptAliasError."""
+        return self._backend.read_history(_known_alias(alias))
+
+    def promote(self, alias: str, name: str, *, expected_generation: int | None = None, reason: str = "") -> AliasState:
+        """Moves an alias to a version and gives its new state. Raises what `plan_promotion` and `apply` raise."""
+        return self.apply(alias, self.plan_promotion(alias, name, expected_generation, reason))
+
+    def rollback(self, alias: str, *, expected_generation: int | None = None, reason: str = "") -> AliasState:
+        """Moves an alias back to the version before, as a new generation. A second rollback goes one further back.
+
+        Raises what `plan_rollback` and `apply` raise.
+        """
+        return self.apply(alias, self.plan_rollback(alias, expected_generation, reason))
+
+    def plan_promotion(
+        self, alias: str, name: str, expected_generation: int | None = None, reason: str = ""
+    ) -> AliasMove:
+        """The move that `promote` would make, all its checks done and nothing changed.
+
+        `expected_generation` is the one that the caller's decision rests on, 0 for an alias never set; None takes
+        today's. Raises AliasConflictError when the alias has moved on, and what `open` raises: only a version that
+        verifies can be promoted.
+        """
+        current, history = self._read(alias, expected_generation)
+        return _next_move(current, history, self.open(name).digest, "promote", reason)
+
+    def plan_rollback(self, alias: str, expected_generation: int | None = None, reason: str = "") -> AliasMove:
+        """The move that `rollback` would make, nothing changed.
+
+        Raises AliasNotFoundError, NoEarlierVersionError and what `plan_promotion` raises.
+        """
+        current, history = self._read(alias, expected_generation)
+        if current is None:
+            raise AliasNotFoundError(alias=alias, store=self.location)
+        digest = _digest_before(history)
+        if digest is None:
+            raise NoEarlierVersionError(alias=alias, store=self.location)
+        return _next_move(current, history, self.open(digest).digest, "rollback", reason)
+
+    def apply(self, alias: str, move: AliasMove) -> AliasState:
+        """Makes a planned move. Raises AliasConflictError when the alias has moved since it was planned."""
+        self._backend.move_alias(_known_alias(alias), move)
+        return AliasState(move.to_digest, move.generation)
+
+    def _read(self, alias: str, expected_generation: int | None) -> tuple[AliasMove | None, list[AliasMove]]:
+        """The alias and its history. Raises AliasConflictError when its generation is not the expected one."""
+        current = self._backend.read_alias(_known_alias(alias))
+        history = self.history(alias)
+        generation = _last_generation(history)
+        if expected_generation not in (None, generation):
+            raise AliasConflictError(alias=alias, expected=expected_generation, actual=generation)
+        return current, history
+
+    def _is_intact(self, digest: str) -> bool:
+        return self._inspect(digest, verify_contents=True).problem is None
+
+    def _inspect(self, digest: str, *, verify_contents: bool) -> StoredVersion:
+        manifest = None
+        try:
+            directory = self._backend.fetch_version(digest)
+            manifest = inspect_bundle(directory, digest, max_bytes=self._max_bytes)
+            if verify_contents:
+                check_contents(directory, manifest)
+        except (BundleError, VersionNotFoundError) as error:
+            return StoredVersion(digest, manifest, error)
+        return StoredVersion(digest, manifest, None)
+
+
+def seed(store: ModelStore, bundle_directory: Path = DEFAULT_BUNDLE) -> str:
+    """Publishes the bundle that ships with the project and points `stable` at it if `stable` was never set.
+
+    Gives the bundle's digest. Any number of services may do this at once and at every start. Raises as `publish` does.
+    """
+    digest = store.publish(bundle_directory, allow_hard_links=True)
+    if not store.history(Alias.STABLE):
+        with suppress(AliasConflictError):  # another service was faster, with the same intent
+            store.promote(Alias.STABLE, digest, expected_generation=0, reason="first start")
+    return digest
+
+
+def _known_alias(name: str) -> Alias:
+    if name not in list(Alias):
+        raise UnknownAliasError(alias=name, known=", ".join(Alias))
+    return Alias(name)
+
+
+def _next_move(
+    current: AliasMove | None,
+    history: Sequence[AliasMove],
+    digest: str,
+    action: Literal["promote", "rollback"],
+    reason: str,
+) -> AliasMove:
+    return AliasMove(
+        generation=_last_generation(history) + 1,
+        action=action,
+        from_digest=current.to_digest if current else None,
+        to_digest=digest,
+        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        reason=reason[:_MAX_REASON_CHARS].encode(errors="replace").decode(),
+    )
+
+
+def _last_generation(history: Sequence[AliasMove]) -> int:
+    return history[-1].generation if history else 0
+
+
+def _digest_before(history: Sequence[AliasMove]) -> str | None:
+    """The version under the present one, where promotions stack versions up and rollbacks take them off."""
+    stack: list[str] = []
+    for move in history:
+        if move.action == "rollback" and stack:
+            stack.pop()
+        if not stack or stack[-1] != move.to_digest:
+            stack.append(move.to_digest)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def _age_key(version: StoredVersion) -> tuple[float, str]:
+    created_at = version.manifest.created_at if version.manifest else ""
+    try:
+        moment = datetime.fromisoformat(created_at)
+    except ValueError:
+        return (0.0, version.digest)
+    return (moment.replace(tzinfo=moment.tzinfo or UTC).timestamp(), version.digest)

@@ -1,0 +1,84 @@
+"""POST /v1/chat/completions, in JSON or as a stream of events, as OpenAI's clients expect it."""
+
+from collections.abc import AsyncIterator, Awaitable
+
+import anyio
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+from starlette.types import Receive
+
+from service.api.completion_format import Json, collect_completion, stream_pieces
+from service.api.errors import translate
+from service.api.event_stream import DONE, EventStreamResponse, encode_event, wait_for_disconnect
+from service.api.schemas import ChatCompletionRequest
+from service.chat.chatbot import Chatbot
+from service.chat.reply import Reply
+from service.errors import ServiceError
+from service.records.errors import RecordsError
+from service.settings import Settings
+
+_CLIENT_GONE = 499  # nginx's word for it; nobody is left to read it but the metrics
+
+router = APIRouter()
+
+
+@router.post("/v1/chat/completions")
+async def create_completion(body: ChatCompletionRequest, request: Request) -> Response:
+    """Answers a conversation. Errors before the first event have a status; later ones come as an `error` event."""
+    chatbot: Chatbot = request.state.chatbot
+    settings: Settings = request.state.settings
+    chat_request = body.to_chat_request(
+        max_messages=settings.max_messages, max_message_chars=settings.max_message_chars
+    )
+    reply = await chatbot.start(chat_request)
+    headers = {"x-model-digest": reply.context.model.digest}
+    if body.stream:
+        return EventStreamResponse(
+            _encode_stream(reply, body),
+            on_close=reply.cancel,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            headers=headers,
+        )
+    try:
+        completion = await _unless_disconnected(
+            collect_completion(reply, has_logprobs=bool(body.logprobs)), request.receive
+        )
+    finally:
+        reply.cancel()
+    if completion is None:
+        return Response(status_code=_CLIENT_GONE)
+    return JSONResponse(completion, headers=headers)
+
+
+async def _encode_stream(reply: Reply, body: ChatCompletionRequest) -> AsyncIterator[bytes]:
+    """The events of a stream, which ends with [DONE] or with one `error` event."""
+    try:
+        async for piece in stream_pieces(reply, has_logprobs=bool(body.logprobs), has_usage=body.has_usage_delta):
+            yield encode_event(piece)
+    except (ServiceError, RecordsError) as error:
+        _, envelope, _ = translate(error)
+        yield encode_event(envelope, event="error")
+        return
+    yield DONE
+
+
+async def _unless_disconnected(work: Awaitable[Json], receive: Receive) -> Json | None:
+    """The result of `work`, or None when the client goes first; the work is then cancelled."""
+    results: list[Json] = []
+    errors: list[Exception] = []
+
+    async def do_work() -> None:
+        try:
+            results.append(await work)
+        except (ServiceError, RecordsError) as error:  # carried out by hand: a task group would wrap it
+            errors.append(error)
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(do_work)
+        await wait_for_disconnect(receive)
+        group.cancel_scope.cancel()
+    if errors:
+        raise errors[0]
+    return results[0] if results else None

@@ -1,0 +1,45 @@
+"""POST /v1/feedback: a thumb on a completion."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from service.api.schemas import FeedbackRequest
+from service.chat.recording import Feedback, Recorder
+from service.records.store import StoredFeedback
+
+router = APIRouter()
+
+
+@router.post("/v1/feedback")
+async def record_feedback(body: FeedbackRequest, request: Request) -> dict[str, Any]:
+    """Records, replaces or (rating null) withdraws a thumb; answers what is stored now, masked as it is stored."""
+    recorder: Recorder = request.state.recorder
+    feedback = Feedback(
+        completion_id=body.completion_id,
+        feedback_token=body.feedback_token,
+        rating=body.rating,
+        reasons=tuple(body.reasons),
+        comment=body.comment,
+        correction=body.correction,
+    )
+    return _feedback_json(await recorder.record_feedback(feedback))
+
+
+def _feedback_json(stored: StoredFeedback) -> dict[str, Any]:
+    return {
+        "object": "feedback",
+        "completion_id": stored.completion_id,
+        "rating": stored.rating,
+        "reasons": list(stored.reasons),
+        "comment": stored.comment,
+        "correction": stored.correction,
+        "created_at": stored.created_at.isoformat(),
+        "updated_at": stored.updated_at.isoformat(),
+        "withdrawn_at": _iso(stored.withdrawn_at),
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

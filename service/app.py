@@ -1,0 +1,163 @@
+"""The composition root: settings in, application out. Nothing is opened before the application starts.
+
+Everything that lives as long as the service is made in `_lifespan` and handed to the routes as the request's state.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+from model_store.backends.local import LocalBackend
+from model_store.bundle import Bundle
+from model_store.contract.entities import EntityMasker
+from model_store.contract.facts import FactSheet
+from model_store.contract.manifest import MANIFEST_NAME
+from model_store.errors import StoreError
+from model_store.store import DEFAULT_BUNDLE, ModelStore, seed
+from service.api import completions, feedback, health, models
+from service.api.errors import install_error_handlers
+from service.api.middleware import ApiKeyMiddleware, ReceiveLimitMiddleware, RequestContextMiddleware
+from service.chat.chatbot import Chatbot, ChatLimits
+from service.chat.masking import ConversationMasker, load_entity_patterns
+from service.chat.model_router import EngineOpener, ModelRouter
+from service.chat.recording import Recorder
+from service.chat.safety import SafetyRules
+from service.engine.engine import Engine, golden_run
+from service.engine.types import EngineOptions
+from service.records.feedback_tokens import FeedbackTokenSigner
+from service.records.sql_store import SqlRecordStore
+from service.settings import Settings, load_feedback_secret
+from service.telemetry import Telemetry
+
+DEFAULT_FACTS_FILE = Path(__file__).with_name("facts.yaml")
+_WEB_DIRECTORY = Path(__file__).with_name("web")
+_PAGE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    ),
+    "cache-control": "no-cache",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -> FastAPI:
+    """The application; its lifespan opens and closes everything. `open_engine` replaces the real engine in tests."""
+    telemetry = Telemetry()
+    app = FastAPI(
+        title="Rejoinder",
+        lifespan=_lifespan(settings, telemetry, open_engine or engine_opener(settings)),
+        docs_url=None,
+        redoc_url=None,
+    )
+    install_error_handlers(app)
+    for module in (completions, feedback, models, health):
+        app.include_router(module.router)
+    if _WEB_DIRECTORY.is_dir():
+        app.add_api_route("/", _page, include_in_schema=False)
+        app.mount("/web", _PageFiles(directory=_WEB_DIRECTORY), name="web")
+    # The last one added is the outermost.
+    app.add_middleware(
+        ReceiveLimitMiddleware, max_bytes=settings.max_body_bytes, timeout_seconds=settings.receive_timeout_seconds
+    )
+    if settings.api_key is not None:
+        app.add_middleware(ApiKeyMiddleware, api_key=settings.api_key.get_secret_value())
+    app.add_middleware(RequestContextMiddleware, telemetry=telemetry)
+    return app
+
+
+def engine_opener(settings: Settings) -> EngineOpener:
+    """Opens the real engine, and lets no version near people that does not reproduce its golden run."""
+    options = EngineOptions(num_slots=settings.num_slots, num_threads=settings.num_threads)
+
+    def open_engine(bundle: Bundle) -> Engine:
+        engine = Engine.open(bundle.directory, bundle.manifest, options)
+        try:
+            golden_run(engine, bundle.manifest.golden_run)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    return open_engine
+
+
+def load_masker(settings: Settings) -> ConversationMasker:
+    """The masker with the operator's facts and patterns. Raises InvalidFactsError or InvalidDataFileError."""
+    facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
+    if facts.missing:
+        _log.warning("facts_missing", names=facts.missing)
+    patterns = load_entity_patterns(settings.entity_patterns_file) if settings.entity_patterns_file else ()
+    return ConversationMasker(facts, EntityMasker(patterns))
+
+
+def _lifespan(
+    settings: Settings, telemetry: Telemetry, open_engine: EngineOpener
+) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        masker = load_masker(settings)
+        rules = SafetyRules.load()
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        secret = load_feedback_secret(settings)
+        store = await asyncio.to_thread(_open_store, settings)
+        records = await asyncio.to_thread(SqlRecordStore.open, settings.records_url)
+        signer = FeedbackTokenSigner([secret], settings.feedback_token_max_age_seconds)
+        recorder = Recorder(records, signer, masker, telemetry)
+        model_router = ModelRouter(store, open_engine, settings.num_slots, telemetry)
+        limits = ChatLimits(
+            max_completion_tokens=settings.max_completion_tokens,
+            max_wait_seconds=settings.max_wait_seconds,
+            rater_secret=secret,
+        )
+        chatbot = Chatbot(model_router, masker, rules, recorder, limits)
+        await model_router.poll()
+        follower = asyncio.create_task(model_router.follow(settings.poll_seconds))
+        try:
+            yield {
+                "settings": settings,
+                "telemetry": telemetry,
+                "chatbot": chatbot,
+                "recorder": recorder,
+                "model_router": model_router,
+            }
+        finally:
+            follower.cancel()
+            await chatbot.drain(grace_seconds=0)
+            await model_router.close()
+            await asyncio.to_thread(records.close)
+
+    return lifespan
+
+
+def _open_store(settings: Settings) -> ModelStore:
+    """The model store, with the bundle that ships put into it when it is empty."""
+    store = ModelStore(LocalBackend(Path(settings.model_store_location)))
+    bundle_directory = settings.default_bundle or DEFAULT_BUNDLE
+    if (bundle_directory / MANIFEST_NAME).exists():
+        try:
+            seed(store, bundle_directory)
+        except StoreError as error:  # a version that is already in the store can still serve
+            _log.error("default_bundle_refused", code=error.code, problem=str(error))
+    return store
+
+
+async def _page() -> FileResponse:
+    return FileResponse(_WEB_DIRECTORY / "index.html", headers=_PAGE_HEADERS)
+
+
+class _PageFiles(StaticFiles):
+    """Static files under the page's content security policy."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Any:
+        response = super().file_response(*arguments, **options)
+        response.headers.update(_PAGE_HEADERS)
+        return response

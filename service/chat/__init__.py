@@ -1,0 +1,1 @@
+"""What the product does, free of HTTP: mask, cut, complete, unmask, record. Start reading at `chatbot`."""

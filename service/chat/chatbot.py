@@ -1,0 +1,162 @@
+"""The chatbot: from a request to a reply that is being made. Start reading at `Chatbot.start`.
+
+The order matters: places are reserved before any work is done, safety rules run before the model, and text is masked
+before the model or the store sees it.
+"""
+
+import asyncio
+import secrets
+import time
+import weakref
+from dataclasses import dataclass
+
+from model_store.contract.chat_template import render
+from model_store.contract.conversation import Message, check_prompt
+from service.chat.context_window import Prompt, fit_prompt
+from service.chat.masking import ConversationMasker, MaskedConversation
+from service.chat.model_router import LoadedModel, ModelRouter
+from service.chat.recording import Recorder, derive_conversation_id, opaque_rater
+from service.chat.reply import (
+    MAX_SEED,
+    ChatRequest,
+    ModelReply,
+    Reply,
+    ReplyContext,
+    RuleReply,
+    new_completion_ids,
+)
+from service.chat.safety import SafetyRule, SafetyRules
+from service.engine.types import SamplingParams
+from service.errors import DrainingError
+
+_DRAIN_CHECK_SECONDS = 0.05
+_ABORT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatLimits:
+    """What one request may cost, and the secret under which raters are kept."""
+
+    max_completion_tokens: int
+    max_wait_seconds: float
+    rater_secret: str
+
+
+class Chatbot:
+    """Answers conversations. Lives on the event loop; what takes long happens in threads."""
+
+    def __init__(
+        self,
+        router: ModelRouter,
+        masker: ConversationMasker,
+        rules: SafetyRules,
+        recorder: Recorder,
+        limits: ChatLimits,
+    ) -> None:
+        self._router = router
+        self._masker = masker
+        self._rules = rules
+        self._recorder = recorder
+        self._limits = limits
+        self._replies: weakref.WeakSet[Reply] = weakref.WeakSet()
+        self.is_draining = False
+
+    async def start(self, request: ChatRequest) -> Reply:
+        """Starts a reply; the caller reads its events to the end or cancels it.
+
+        Raises:
+            InvalidConversationError: the messages cannot be answered.
+            RequestError: unknown model, or a last message that does not fit into the model's context.
+            UnavailableError: no place, no model, or the service is shutting down.
+        """
+        started_at = time.monotonic()
+        if self.is_draining:
+            raise DrainingError()
+        check_prompt(request.messages)
+        model = self._router.get(request.model)
+        rule = self._rules.match(request.messages[-1].content)
+        if rule is not None:
+            reply: Reply = await self._start_rule(request, model, rule, started_at)
+        else:
+            reply = await self._start_model(request, model, started_at)
+        self._replies.add(reply)
+        return reply
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Takes no new work and returns when all replies have ended; after `grace_seconds` they end with an error."""
+        self.is_draining = True
+        if not await self._wait_for_replies(grace_seconds):
+            for reply in list(self._replies):
+                if reply.is_open:
+                    reply.abort(DrainingError())
+            await self._wait_for_replies(_ABORT_SECONDS)
+
+    async def _wait_for_replies(self, timeout_seconds: float) -> bool:
+        deadline = time.monotonic() + timeout_seconds
+        while any(reply.is_open for reply in self._replies):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_DRAIN_CHECK_SECONDS)
+        return True
+
+    async def _start_rule(self, request: ChatRequest, model: LoadedModel, rule: SafetyRule, started_at: float) -> Reply:
+        """A rule answers at any length and however full the service is."""
+        conversation = await asyncio.to_thread(self._masker.mask, request.messages)
+        token_ids = render(conversation.messages, model.tokenizer, for_completion=True).token_ids
+        prompt = Prompt(conversation.messages, token_ids)
+        return RuleReply(self._context(request, model, conversation, prompt, started_at), self._recorder, rule)
+
+    async def _start_model(self, request: ChatRequest, model: LoadedModel, started_at: float) -> Reply:
+        max_tokens = min(
+            request.max_tokens or MAX_SEED, self._limits.max_completion_tokens, model.worker.max_context // 2
+        )
+        model.worker.reserve(request.num_choices)
+        try:
+            conversation, prompt = await asyncio.to_thread(self._prepare, request.messages, model, max_tokens)
+        except BaseException:
+            model.worker.release(request.num_choices)
+            raise
+        params = SamplingParams(
+            temperature=request.temperature,
+            top_p=request.top_p,
+            top_k=request.top_k,
+            repetition_penalty=request.repetition_penalty,
+            seed=secrets.randbits(63) if request.seed is None else request.seed & MAX_SEED,
+            max_tokens=max_tokens,
+            num_top_logprobs=request.num_top_logprobs or 0,
+            banned_token_ids=conversation.banned_token_ids,
+        )
+        context = self._context(request, model, conversation, prompt, started_at)
+        return ModelReply(context, self._recorder, request, params)
+
+    def _prepare(
+        self, messages: tuple[Message, ...], model: LoadedModel, max_tokens: int
+    ) -> tuple[MaskedConversation, Prompt]:
+        """In a thread: masking and tokenising a long conversation takes longer than the event loop can spare."""
+        conversation = self._masker.mask(messages)
+        prompt = fit_prompt(
+            conversation.messages, model.tokenizer, max_tokens=max_tokens, max_context=model.worker.max_context
+        )
+        return conversation, prompt
+
+    def _context(
+        self,
+        request: ChatRequest,
+        model: LoadedModel,
+        conversation: MaskedConversation,
+        prompt: Prompt,
+        started_at: float,
+    ) -> ReplyContext:
+        rater = opaque_rater(request.user, self._limits.rater_secret)
+        return ReplyContext(
+            model=model,
+            prompt_messages=prompt.messages,
+            prompt_ids=prompt.token_ids,
+            language=conversation.language,
+            resolve=self._masker.resolver(conversation),
+            conversation_id=request.conversation_id or derive_conversation_id(conversation.messages, rater),
+            rater=rater,
+            max_wait_seconds=self._limits.max_wait_seconds,
+            completion_ids=new_completion_ids(request.num_choices),
+            started_at=started_at,
+        )

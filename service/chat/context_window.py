@@ -1,0 +1,52 @@
+"""The context window: which part of a conversation the model sees.
+
+The oldest turns go first and whole; the system message and the last message always stay.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model_store.contract.chat_template import render
+from model_store.contract.conversation import Message, Role
+from model_store.contract.tokenizer import Tokenizer
+from service.errors import ContextLengthExceededError
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The messages that the model sees and their token ids, with an assistant turn opened at the end."""
+
+    messages: tuple[Message, ...]
+    token_ids: tuple[int, ...]
+
+
+def fit_prompt(messages: Sequence[Message], tokenizer: Tokenizer, *, max_tokens: int, max_context: int) -> Prompt:
+    """The longest recent part of a conversation that leaves room for a completion of `max_tokens`.
+
+    Raises:
+        ContextLengthExceededError: the system message and the last message alone do not fit.
+    """
+    num_system = 1 if messages[0].role is Role.SYSTEM else 0
+    system, rest = tuple(messages[:num_system]), tuple(messages[num_system:])
+    lengths = [_num_tokens(message, tokenizer) for message in rest]
+    num_fixed = len(render(system, tokenizer, for_completion=True).token_ids)
+    num_free = max_context - max_tokens - num_fixed
+    start = 0
+    while start < len(rest) and sum(lengths[start:]) > num_free:
+        start = _next_turn(rest, start)
+    if start == len(rest):
+        raise ContextLengthExceededError(
+            param="messages", num_tokens=lengths[-1], max_tokens=max_tokens, max_context=max_context, num_free=num_free
+        )
+    kept = (*system, *rest[start:])
+    return Prompt(kept, render(kept, tokenizer, for_completion=True).token_ids)
+
+
+def _num_tokens(message: Message, tokenizer: Tokenizer) -> int:
+    return len(render([message], tokenizer, for_completion=False).token_ids) - 1
+
+
+def _next_turn(messages: Sequence[Message], start: int) -> int:
+    """Where the next user message after `start` is; a window never opens with a reply to words it does not show."""
+    later = (index for index in range(start + 1, len(messages)) if messages[index].role is Role.USER)
+    return next(later, len(messages))

@@ -1,0 +1,95 @@
+"""Masking: what customers and the shop say, before the model or the store sees it.
+
+Customers' data becomes entity placeholders, the shop's own facts become fact placeholders. The values stay in memory,
+in the vault of one request. How values are found is `model_store.contract.entities`' business.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from model_store.contract.control_tokens import NEVER_GENERATED_IDS, PLACEHOLDER_IDS
+from model_store.contract.conversation import Message, Role, detect_language
+from model_store.contract.entities import EntityMasker, EntityPattern, EntityVault, compile_operator_pattern
+from model_store.contract.facts import FactSheet
+from model_store.contract.placeholders import ENTITY_PLACEHOLDERS, escape_lookalikes, split_masked
+from model_store.contract.unmasking import Resolver
+from service.errors import InvalidDataFileError
+
+_MIN_KNOWN_CHARS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedConversation:
+    """Messages without personal data, the values taken out of them, and the language of the last message."""
+
+    messages: tuple[Message, ...]
+    vault: EntityVault
+    language: str
+
+    @property
+    def banned_token_ids(self) -> frozenset[int]:
+        """Tokens that a completion must not hold: structure, and entities that this conversation has not named."""
+        unknown = (PLACEHOLDER_IDS[name] for name in ENTITY_PLACEHOLDERS if name not in self.vault.placeholders)
+        return NEVER_GENERATED_IDS | frozenset(unknown)
+
+
+class ConversationMasker:
+    """Masks conversations with one shop's facts and patterns. Immutable and safe to share between threads."""
+
+    def __init__(self, facts: FactSheet, entities: EntityMasker) -> None:
+        self._facts = facts
+        self._entities = entities
+
+    def mask(self, messages: Sequence[Message]) -> MaskedConversation:
+        """Masks a whole conversation; its last message decides the language."""
+        vault = EntityVault()
+        language = detect_language(messages[-1].content)
+        masked = tuple(Message(message.role, self._mask_message(message, vault)) for message in messages)
+        return MaskedConversation(masked, vault, language)
+
+    def resolver(self, conversation: MaskedConversation) -> Resolver:
+        """What the placeholders of this conversation read as."""
+        return self._facts.resolver(conversation.vault, conversation.language)
+
+    def mask_remarks(self, correction: str | None, comment: str | None) -> tuple[str | None, str | None]:
+        """Masks what a person wrote about a completion: the better reply, as the shop's words, and the comment."""
+        vault = EntityVault()
+        masked_correction = None if correction is None else self._mask_shop_text(correction, vault)
+        masked_comment = None if comment is None else self._entities.mask(comment, vault)
+        return masked_correction, masked_comment
+
+    def _mask_message(self, message: Message, vault: EntityVault) -> str:
+        if message.role is Role.USER:
+            return self._entities.mask(message.content, vault)
+        return self._mask_shop_text(message.content, vault)
+
+    def _mask_shop_text(self, text: str, vault: EntityVault) -> str:
+        """Text in which the shop speaks: its facts first, else its own address would pass for the customer's."""
+        masked = self._facts.mask(escape_lookalikes(text), detect_language(text))
+        masked = _mask_known_values(masked, vault)
+        return "".join(
+            piece if is_placeholder else self._entities.mask(piece, vault)
+            for piece, is_placeholder in split_masked(masked)
+        )
+
+
+def _mask_known_values(text: str, vault: EntityVault) -> str:
+    """Takes out values the customer has given: a reply repeats a name without the words that betray it as one."""
+    for placeholder in sorted(vault.placeholders, key=lambda name: -len(vault.value_of(name) or "")):
+        value = vault.value_of(placeholder) or ""
+        if len(value) >= _MIN_KNOWN_CHARS:
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])", placeholder, text)
+    return text
+
+
+def load_entity_patterns(path: Path) -> tuple[EntityPattern, ...]:
+    """Reads the operator's patterns: a YAML list of `{type, regex}`. Raises InvalidDataFileError."""
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+        return tuple(compile_operator_pattern(entry["type"], entry["regex"]) for entry in entries)
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise InvalidDataFileError(path=path, problem=f"{type(error).__name__}: {error}") from error

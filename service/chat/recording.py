@@ -1,0 +1,94 @@
+"""Recording: what is kept of completions and thumbs, who is said to have given them, and the right to give one.
+
+Everything here is masked before the store sees it; the store's calls block, so they run in worker threads.
+"""
+
+import asyncio
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from model_store.contract.conversation import Message, Role
+from model_store.contract.feedback import Rating
+from service.chat.masking import ConversationMasker
+from service.records.feedback_tokens import FeedbackTokenSigner
+from service.records.store import ANONYMOUS_RATER, CompletionRecord, FeedbackRecord, RecordStore, StoredFeedback
+from service.telemetry import Telemetry
+
+_ID_HEX_DIGITS = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """A thumb as it comes in: nothing is masked yet and nobody has said that it may be given."""
+
+    completion_id: str
+    feedback_token: str
+    rating: Rating | None
+    reasons: tuple[str, ...] = ()
+    comment: str | None = None
+    correction: str | None = None
+
+
+class Recorder:
+    """Writes completions and feedback. Safe to share; holds nothing of any request."""
+
+    def __init__(
+        self, records: RecordStore, signer: FeedbackTokenSigner, masker: ConversationMasker, telemetry: Telemetry
+    ) -> None:
+        self._records = records
+        self._signer = signer
+        self._masker = masker
+        self._telemetry = telemetry
+
+    async def record_completion(self, completion: CompletionRecord) -> str:
+        """Records a completion and returns the feedback token for it; the record is on disk by then.
+
+        Raises RecordStoreUnavailableError: then there is no completion that could be rated.
+        """
+        await asyncio.to_thread(self._records.record_completion, completion)
+        self._telemetry.completions.labels(completion.finish_reason).inc()
+        self._telemetry.tokens.labels("prompt").inc(completion.num_prompt_tokens)
+        self._telemetry.tokens.labels("completion").inc(completion.num_completion_tokens)
+        self._telemetry.completion_seconds.observe(completion.latency_ms / 1000)
+        return self._signer.issue(completion.id, completion.rater)
+
+    def note_first_token(self, seconds: float) -> None:
+        """Measures the time from a request to its first token."""
+        self._telemetry.first_token_seconds.observe(seconds)
+
+    async def record_feedback(self, feedback: Feedback) -> StoredFeedback:
+        """Records, replaces or withdraws the thumb of the rater whom the token names.
+
+        Raises FeedbackTokenError, CompletionNotFoundError or RecordStoreUnavailableError.
+        """
+        rater = self._signer.verify(feedback.feedback_token, feedback.completion_id)
+        stored = await asyncio.to_thread(self._mask_and_record, feedback, rater)
+        self._telemetry.feedback.labels(stored.rating or "withdrawn").inc()
+        return stored
+
+    def _mask_and_record(self, feedback: Feedback, rater: str) -> StoredFeedback:
+        correction, comment = self._masker.mask_remarks(feedback.correction, feedback.comment)
+        return self._records.record_feedback(
+            FeedbackRecord(
+                completion_id=feedback.completion_id,
+                rater=rater,
+                rating=feedback.rating,
+                reasons=feedback.reasons,
+                comment=comment,
+                correction=correction,
+            )
+        )
+
+
+def opaque_rater(user: str | None, secret: str) -> str:
+    """The id under which a user's thumbs are kept: the same for the same user, and no way back to the name."""
+    if not user:
+        return ANONYMOUS_RATER
+    return "rater_" + hmac.new(secret.encode(), user.encode(), hashlib.sha256).hexdigest()[:_ID_HEX_DIGITS]
+
+
+def derive_conversation_id(masked_messages: tuple[Message, ...], rater: str) -> str:
+    """The id of a conversation that came without one: its turns share their rater and their first user message."""
+    first = next(message.content for message in masked_messages if message.role is Role.USER)
+    return "conv_" + hashlib.sha256(f"{rater}\n{first}".encode()).hexdigest()[:_ID_HEX_DIGITS]

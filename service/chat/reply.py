@@ -1,0 +1,268 @@
+"""One request and its reply: from the engine's deltas to what the person reads and what is recorded.
+
+A reply is all of one model version. Its last event comes after the record is on disk. HTTP does not exist here; who
+starts replies, and with which prompt: `chatbot`.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+
+from model_store.contract.conversation import Message
+from model_store.contract.unmasking import Resolver, unmask
+from service.chat.decoding import CompletionDecoder, TokenLogprob
+from service.chat.model_router import LoadedModel
+from service.chat.recording import Recorder
+from service.chat.safety import SafetyRule
+from service.engine.types import CompletionRequest, Delta, SamplingParams
+from service.errors import OverloadedError, ServiceError
+from service.records.store import CompletionRecord, FinishReason
+
+MAX_SEED = 2**63 - 1
+_ID_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """What a client asks for; texts are not masked yet. None: the service's default, or nothing."""
+
+    model: str
+    messages: tuple[Message, ...]
+    temperature: float
+    top_p: float
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    max_tokens: int | None = None
+    num_choices: int = 1
+    stop: tuple[str, ...] = ()
+    num_top_logprobs: int | None = None
+    conversation_id: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDelta:
+    """A piece of one choice: text to show and, where asked for, the token that brought it."""
+
+    choice_index: int
+    text: str
+    logprob: TokenLogprob | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinish:
+    """The end of one choice; it is recorded by now."""
+
+    choice_index: int
+    completion_id: str
+    finish_reason: FinishReason
+    feedback_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyContext:
+    """What a reply rests on: one model version, a masked prompt, and whom it is for."""
+
+    model: LoadedModel
+    prompt_messages: tuple[Message, ...]
+    prompt_ids: tuple[int, ...]
+    language: str
+    resolve: Resolver
+    conversation_id: str
+    rater: str
+    max_wait_seconds: float
+    completion_ids: tuple[str, ...]
+    started_at: float
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    choice_index: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    num_tokens: int
+    finish_reason: FinishReason
+    sampling: dict[str, object]
+
+
+class Reply:
+    """What every kind of reply has; `events` is read once."""
+
+    def __init__(self, context: ReplyContext, recorder: Recorder) -> None:
+        self.context = context
+        self.num_completion_tokens = 0
+        self.is_open = True
+        self._recorder = recorder
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens that the model reads, counted once for all choices."""
+        return len(self.context.prompt_ids)
+
+    def events(self) -> AsyncIterator[ReplyDelta | ReplyFinish]:
+        """Deltas of all choices as they are made, and one finish a choice.
+
+        Raises ServiceError when a completion cannot be finished, RecordsError when it cannot be recorded.
+        """
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Stops what is still being made and frees its places. Does nothing for a reply that has ended."""
+        self.is_open = False
+
+    def abort(self, error: ServiceError) -> None:
+        """Ends the reply with an error at its next event."""
+
+    async def _finish(self, outcome: _Outcome) -> ReplyFinish:
+        context = self.context
+        seconds = time.monotonic() - context.started_at
+        record = CompletionRecord(
+            id=context.completion_ids[outcome.choice_index],
+            conversation_id=context.conversation_id,
+            created_at=context.created_at,
+            model_digest=context.model.digest,
+            language=context.language,
+            prompt_messages=context.prompt_messages,
+            completion_text=outcome.text,
+            completion_token_ids=outcome.token_ids,
+            token_logprobs=outcome.logprobs,
+            sampling=outcome.sampling,
+            finish_reason=outcome.finish_reason,
+            latency_ms=seconds * 1000,
+            num_prompt_tokens=self.num_prompt_tokens,
+            num_completion_tokens=outcome.num_tokens,
+            rater=context.rater,
+        )
+        token = await self._recorder.record_completion(record)
+        self.num_completion_tokens += outcome.num_tokens
+        return ReplyFinish(outcome.choice_index, record.id, outcome.finish_reason, token)
+
+
+class RuleReply(Reply):
+    """A safety rule's fixed text. Recorded like any other, with the rule's name in place of sampler settings."""
+
+    def __init__(self, context: ReplyContext, recorder: Recorder, rule: SafetyRule) -> None:
+        super().__init__(context, recorder)
+        self._rule = rule
+
+    async def events(self) -> AsyncIterator[ReplyDelta | ReplyFinish]:
+        """See `Reply.events`."""
+        text = self._rule.replies[self.context.language]
+        for index in range(len(self.context.completion_ids)):
+            yield ReplyDelta(index, unmask(text, self.context.resolve))
+            yield await self._finish(
+                _Outcome(
+                    choice_index=index,
+                    text=text,
+                    token_ids=(),
+                    logprobs=(),
+                    num_tokens=len(self.context.model.tokenizer.encode(text)),
+                    finish_reason="stop",
+                    sampling={"rule": self._rule.name},
+                )
+            )
+        self.cancel()
+
+
+class ModelReply(Reply):
+    """Completions of one prompt, one for each choice, made by the engine."""
+
+    def __init__(self, context: ReplyContext, recorder: Recorder, request: ChatRequest, params: SamplingParams) -> None:
+        """Takes over one reserved place of the model's worker for each choice. `params.seed` is choice 0's."""
+        super().__init__(context, recorder)
+        self._has_logprobs = request.num_top_logprobs is not None
+        self._params = [replace(params, seed=(params.seed + index) & MAX_SEED) for index in range(request.num_choices)]
+        self._decoders = [
+            CompletionDecoder(context.model.tokenizer, context.resolve, request.stop) for _ in context.completion_ids
+        ]
+        self._items: asyncio.Queue[tuple[int, Delta | ServiceError]] = asyncio.Queue()
+        for index, (completion_id, choice_params) in enumerate(zip(context.completion_ids, self._params, strict=True)):
+            context.model.worker.submit(
+                CompletionRequest(completion_id, context.prompt_ids, choice_params), partial(self._put, index)
+            )
+
+    async def events(self) -> AsyncIterator[ReplyDelta | ReplyFinish]:
+        """See `Reply.events`."""
+        open_choices = set(range(len(self._decoders)))
+        try:
+            index, delta = await self._first_item()
+            self._recorder.note_first_token(time.monotonic() - self.context.started_at)
+            while True:
+                if index in open_choices:
+                    piece = self._decode(index, delta)
+                    if piece.text or piece.logprob:
+                        yield piece
+                    if self._decoders[index].has_stopped or delta.finish_reason is not None:
+                        open_choices.remove(index)
+                        yield await self._finish(self._outcome(index, delta))
+                if not open_choices:
+                    return
+                index, delta = await self._next_item()
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """See `Reply.cancel`."""
+        super().cancel()
+        for completion_id in self.context.completion_ids:
+            self.context.model.worker.cancel(completion_id)
+
+    def abort(self, error: ServiceError) -> None:
+        """See `Reply.abort`."""
+        self.cancel()
+        self._put(0, error)
+
+    def _put(self, index: int, item: Delta | ServiceError) -> None:
+        self._items.put_nowait((index, item))
+
+    async def _first_item(self) -> tuple[int, Delta]:
+        try:
+            async with asyncio.timeout(self.context.max_wait_seconds):
+                return await self._next_item()
+        except TimeoutError as error:
+            raise OverloadedError(capacity=self.context.model.worker.capacity) from error
+
+    async def _next_item(self) -> tuple[int, Delta]:
+        index, item = await self._items.get()
+        if isinstance(item, ServiceError):
+            raise item
+        return index, item
+
+    def _decode(self, index: int, delta: Delta) -> ReplyDelta:
+        decoder = self._decoders[index]
+        text = decoder.feed(delta)
+        if decoder.has_stopped:
+            self.context.model.worker.cancel(delta.request_id)
+        return ReplyDelta(index, text, decoder.logprob(delta) if self._has_logprobs else None)
+
+    def _outcome(self, index: int, last: Delta) -> _Outcome:
+        decoder, params = self._decoders[index], self._params[index]
+        is_cut = last.finish_reason == "length" and not decoder.has_stopped
+        return _Outcome(
+            choice_index=index,
+            text=decoder.masked_text,
+            token_ids=tuple(decoder.token_ids),
+            logprobs=tuple(decoder.sampling_logprobs),
+            num_tokens=len(decoder.token_ids),
+            finish_reason="length" if is_cut else "stop",
+            sampling={
+                "temperature": params.temperature,
+                "top_p": params.top_p,
+                "top_k": params.top_k,
+                "repetition_penalty": params.repetition_penalty,
+                "seed": params.seed,
+                "max_tokens": params.max_tokens,
+            },
+        )
+
+
+def new_completion_ids(num_choices: int) -> tuple[str, ...]:
+    """Ids that nobody can guess, in OpenAI's form."""
+    return tuple(f"chatcmpl-{secrets.token_hex(_ID_BYTES)}" for _ in range(num_choices))

@@ -1,0 +1,75 @@
+"""`python -m service serve · export-feedback · check-facts`: results on stdout, logs on stderr.
+
+The one place where settings are read from the environment. Exit codes: 0 done, 1 an error that is named.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from model_store.contract.facts import FactSheet
+from model_store.errors import StoreError
+from service.app import DEFAULT_FACTS_FILE, create_app
+from service.errors import ServiceError
+from service.http_server import build_server
+from service.records.errors import RecordsError
+from service.records.export import export_training_examples
+from service.settings import Settings, check_bind
+from service.telemetry import configure_logging
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings()
+        return int(options.run(settings, options))
+    except ValidationError as error:
+        for problem in error.errors(include_input=False):
+            print(f"error: setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
+    except (ServiceError, RecordsError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m service", description="The Rejoinder chat service.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="answer HTTP; settings come from the environment (SERVICE_…)")
+    serve.set_defaults(run=_serve)
+    export = commands.add_parser("export-feedback", help="write rated completions as JSON lines")
+    export.add_argument("--output", type=Path, help="file to write; default: stdout")
+    export.set_defaults(run=_export_feedback)
+    check = commands.add_parser("check-facts", help="check a facts file and name the facts it lacks")
+    check.add_argument("path", type=Path, nargs="?", help="default: the file that the service would use")
+    check.set_defaults(run=_check_facts)
+    return parser
+
+
+def _serve(settings: Settings, options: argparse.Namespace) -> int:
+    check_bind(settings)
+    configure_logging(settings.log_level)
+    server = build_server(create_app(settings), settings)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _export_feedback(settings: Settings, options: argparse.Namespace) -> int:
+    if options.output is None:
+        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+        num_rows = export_training_examples(settings.records_url, sys.stdout)
+    else:
+        with options.output.open("w", encoding="utf-8") as stream:
+            num_rows = export_training_examples(settings.records_url, stream)
+    print(f"{num_rows} rated completions", file=sys.stderr)
+    return 0
+
+
+def _check_facts(settings: Settings, options: argparse.Namespace) -> int:
+    path = options.path or settings.facts_file or DEFAULT_FACTS_FILE
+    missing = FactSheet.load(path).missing
+    print(f"{path}: {'every fact is given' if not missing else 'neutral phrases stand in for ' + ', '.join(missing)}")
+    return 0

@@ -1,0 +1,107 @@
+"""The engine: submitted requests in, deltas out, one step at a time. Synchronous and driven by one thread.
+
+No text, no HTTP, no threads: `service.chat` owns the worker thread, the tokenizer and stop strings.
+"""
+
+from pathlib import Path
+
+from model_store.contract.manifest import GoldenRun, Manifest
+from service.engine.admission import Admission
+from service.engine.errors import EngineClosedError, GoldenRunMismatchError, ModelUnusableError
+from service.engine.ort_session import OrtSession
+from service.engine.sampler import Sampler, SamplingState
+from service.engine.scheduler import LiveCompletion, Scheduler
+from service.engine.types import CompletionRequest, Delta, EngineOptions, SamplingParams
+
+MODEL_NAME = "model.onnx"
+
+
+class Engine:
+    """Makes several completions at once with one model version. Not thread-safe."""
+
+    def __init__(self, session: OrtSession, max_context: int, vocab_size: int, options: EngineOptions) -> None:
+        self.max_context = max_context
+        """Positions that prompt and completion share; a prompt may take all but one."""
+        self._vocab_size = vocab_size
+        self._session: OrtSession | None = session
+        self._sampler = Sampler()
+        self._scheduler = Scheduler(session.cache, options.num_slots, max_context)
+        self._admission = Admission(options, max_context=max_context, vocab_size=vocab_size)
+
+    @classmethod
+    def open(cls, bundle_directory: Path, manifest: Manifest, options: EngineOptions) -> "Engine":
+        """Loads `model.onnx` of a verified bundle and allocates the caches.
+
+        Raises ModelUnusableError when the graph does not load or is not what the manifest says.
+        """
+        path = bundle_directory / MODEL_NAME
+        architecture = manifest.architecture
+        session = OrtSession(path, architecture, options)
+        if session.cache_dtype != manifest.quantization.kv_cache:
+            said, found = manifest.quantization.kv_cache, session.cache_dtype
+            raise ModelUnusableError(path=path, problem=f"its caches are {found}, the manifest says {said}")
+        return cls(session, architecture.max_positions, architecture.vocab_size, options)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` would do anything."""
+        return self.num_running + self.num_waiting > 0
+
+    @property
+    def num_running(self) -> int:
+        """Completions that own a slot, whether their prompt is being read or they decode."""
+        return self._scheduler.num_running
+
+    @property
+    def num_waiting(self) -> int:
+        """Completions in the queue."""
+        return self._scheduler.num_waiting
+
+    def submit(self, request: CompletionRequest) -> None:
+        """Queues a request. Raises InvalidRequestError, EngineOverloadedError or EngineClosedError."""
+        if self._session is None:
+            raise EngineClosedError
+        self._admission.check(request, self._scheduler.live_ids)
+        state = SamplingState(request.sampling, request.prompt_ids, self._vocab_size)
+        self._scheduler.add(LiveCompletion(request, state))
+
+    def cancel(self, request_id: str) -> bool:
+        """Ends a completion and frees its place at once; no delta follows. False when it is not being made."""
+        return self._scheduler.remove(request_id)
+
+    def step(self) -> list[Delta]:
+        """Reads at most one piece of one prompt and makes one token for every completion that decodes.
+
+        Returns the new tokens, none while only a prompt is being read. After an error the engine must be closed.
+        """
+        if self._session is None:
+            raise EngineClosedError
+        batch = self._scheduler.schedule()
+        logits = self._session.run(batch.inputs)
+        tokens = self._sampler.sample(logits[: len(batch.sampled)], batch.sampling_states)
+        return self._scheduler.postprocess(batch, tokens)
+
+    def close(self) -> None:
+        """Lets go of model and caches and forgets unfinished completions. Closing twice is allowed."""
+        self._scheduler.clear()
+        if self._session is not None:
+            self._session.cache.release()
+            self._session = None
+
+
+def golden_run(engine: Engine, expected: GoldenRun) -> None:
+    """Makes the recorded greedy completion once more. Raises GoldenRunMismatchError where the tokens differ.
+
+    Needs an engine without other work: deltas of other completions would be lost. Raises InvalidRequestError for a
+    recording that no engine can repeat.
+    """
+    sampling = SamplingParams(temperature=0, max_tokens=len(expected.completion_ids))
+    engine.submit(CompletionRequest("golden-run", expected.prompt_ids, sampling))
+    token_ids: list[int] = []
+    while engine.has_work:
+        token_ids += [delta.token_id for delta in engine.step()]
+    for position, (wanted, found) in enumerate(zip(expected.completion_ids, token_ids, strict=False)):
+        if wanted != found:
+            raise GoldenRunMismatchError(position=position, expected=wanted, actual=found)
+    if len(token_ids) < len(expected.completion_ids):
+        raise GoldenRunMismatchError(position=len(token_ids), expected="more", actual="the end")

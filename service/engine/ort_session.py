@@ -1,0 +1,153 @@
+"""The graph in onnxruntime, with every input, output and cache bound in place.
+
+Feeds the interface that `training.export.onnx_graph` describes; `tests/contract/test_parity.py` holds the two together.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from model_store.contract.manifest import Architecture
+from service.engine.cpu_limit import num_usable_cpus
+from service.engine.errors import ModelUnusableError
+from service.engine.kv_cache import PIECE_LENGTH, KVCache
+from service.engine.types import EngineOptions
+
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.ModelLoadCanceled,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPiece:
+    """Up to `PIECE_LENGTH` tokens of one prompt, inside one local chunk."""
+
+    slot: int
+    first_position: int
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInputs:
+    """One step's work: a token for each of slots 0 … n-1, then a piece of the prompt in slot n."""
+
+    token_ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    prompt_piece: PromptPiece | None = None
+
+
+class OrtSession:
+    """A loaded graph and its caches. Not thread-safe: one thread runs it."""
+
+    def __init__(self, path: Path, architecture: Architecture, options: EngineOptions) -> None:
+        """Loads the graph. Raises ModelUnusableError when onnxruntime refuses it or it is not this architecture's."""
+        self._session = _load(path, min(options.num_threads, num_usable_cpus()))
+        self._architecture = architecture
+        self.cache_dtype = self._check_interface(path)
+        self.cache = KVCache(architecture, options.num_slots, self.cache_dtype)
+        num_tokens = max(options.num_slots, PIECE_LENGTH)
+        self._token_ids = np.zeros(num_tokens, np.int64)
+        self._last_positions = np.zeros(options.num_slots, np.int32)
+        self._output_index = np.zeros(1, np.int64)
+        self._logits = np.zeros((options.num_slots, architecture.vocab_size), np.float32)
+        self._bindings: dict[tuple[int, int, int], ort.IOBinding] = {}
+
+    def run(self, inputs: ModelInputs) -> NDArray[np.float32]:
+        """Logits [n, V] of the decoded tokens, plus a last row for the prompt piece's last token when there is one.
+
+        The array is this session's own and valid until the next call.
+        """
+        num_rows = len(inputs.token_ids)
+        if num_rows:
+            for slot, position in enumerate(inputs.positions):
+                self.cache.begin_position(slot, position)
+            self._token_ids[:num_rows] = inputs.token_ids
+            self._last_positions[:num_rows] = inputs.positions
+            self._output_index[0] = 0
+            self._session.run_with_iobinding(self._binding(0, num_rows, 1))
+        if inputs.prompt_piece is not None:
+            self._run_piece(inputs.prompt_piece)
+            num_rows += 1
+        return self._logits[:num_rows]
+
+    def _run_piece(self, piece: PromptPiece) -> None:
+        length = len(piece.token_ids)
+        self.cache.begin_position(piece.slot, piece.first_position)
+        self._token_ids[:length] = piece.token_ids
+        self._last_positions[piece.slot] = piece.first_position + length - 1
+        self._output_index[0] = length - 1
+        self._session.run_with_iobinding(self._binding(piece.slot, 1, length))
+
+    def _binding(self, first_slot: int, num_slots: int, length: int) -> ort.IOBinding:
+        """The binding of `num_slots` rows from `first_slot` on and `length` tokens each, made once."""
+        key = (first_slot, num_slots, length)
+        if key not in self._bindings:
+            self._bindings[key] = self._bind(*key)
+        return self._bindings[key]
+
+    def _bind(self, first_slot: int, num_slots: int, length: int) -> ort.IOBinding:
+        slots = slice(first_slot, first_slot + num_slots)
+        binding = self._session.io_binding()
+        _bind_array(binding, "token_ids", self._token_ids[: num_slots * length].reshape(num_slots, length))
+        _bind_array(binding, "last_positions", self._last_positions[slots])
+        _bind_array(binding, "output_index", self._output_index)
+        _bind_array(binding, "logits", self._logits[slots, None], is_output=True)
+        for layer in range(len(self._architecture.attn_layers)):
+            for part, caches in (("key", self.cache.keys), ("value", self.cache.values)):
+                _bind_array(binding, f"past_{part}_{layer}", caches[layer][slots])
+                _bind_array(binding, f"present_{part}_{layer}", caches[layer][slots], is_output=True)
+        return binding
+
+    def _check_interface(self, path: Path) -> np.dtype[np.generic]:
+        """The caches' type; raises ModelUnusableError when names or sizes of inputs and outputs are not as expected."""
+        shape, num_layers = self._architecture, len(self._architecture.attn_layers)
+        lengths = {"local": 2 * shape.local_chunk_length, "lsh": shape.max_positions}
+        expected: dict[str, tuple[int, ...]] = {
+            f"past_{part}_{layer}": (shape.num_attention_heads, lengths[kind], shape.attention_head_size)
+            for layer, kind in enumerate(shape.attn_layers)
+            for part in ("key", "value")
+        }
+        presents = {name.replace("past", "present"): sizes for name, sizes in expected.items()}
+        inputs = {entry.name: entry for entry in self._session.get_inputs()}
+        outputs = {entry.name: entry for entry in self._session.get_outputs()}
+        if set(inputs) != {"token_ids", "last_positions", "output_index", *expected}:
+            raise ModelUnusableError(
+                path=path, problem=f"its inputs are not those of a network with {num_layers} layers"
+            )
+        if set(outputs) != {"logits", *presents} or outputs["logits"].shape[-1] != shape.vocab_size:
+            raise ModelUnusableError(path=path, problem="its outputs do not fit the manifest's architecture")
+        if any(tuple(inputs[name].shape[1:]) != sizes for name, sizes in expected.items()):
+            raise ModelUnusableError(path=path, problem="its caches do not fit the manifest's architecture")
+        is_int8 = inputs["past_key_0"].type == "tensor(int8)"
+        return np.dtype(np.int8 if is_int8 else np.float32)
+
+
+def _load(path: Path, num_threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except _LOAD_ERRORS as error:
+        problem = str(error).strip().rstrip(".") or type(error).__name__
+        raise ModelUnusableError(path=path, problem=problem) from error
+
+
+def _bind_array(binding: ort.IOBinding, name: str, array: NDArray[np.generic], *, is_output: bool = False) -> None:
+    """Binds memory, not a copy: `array` must be contiguous and its base must outlive the binding."""
+    bind = binding.bind_output if is_output else binding.bind_input
+    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

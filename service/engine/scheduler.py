@@ -1,0 +1,163 @@
+"""Continuous batching: who decodes next, whose prompt is read, and where each completion's caches lie.
+
+Completions that decode own slots 0 … n-1 and the one whose prompt is being read owns slot n, so that one call of the
+graph decodes all rows; when a completion ends, the last row moves into its slot.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model_store.contract.control_tokens import EOS_ID
+from service.engine.kv_cache import KVCache
+from service.engine.ort_session import ModelInputs, PromptPiece
+from service.engine.sampler import SampledToken, SamplingState
+from service.engine.types import CompletionRequest, Delta, FinishReason
+
+
+class LiveCompletion:
+    """A completion that is being made."""
+
+    def __init__(self, request: CompletionRequest, state: SamplingState) -> None:
+        self.request = request
+        self.state = state
+        self.num_cached = 0
+        """Positions that the caches hold."""
+        self.num_generated = 0
+        self.last_token_id = request.prompt_ids[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's work, and whose it is."""
+
+    inputs: ModelInputs
+    completions: tuple[LiveCompletion, ...]
+    """In the order of the logits' rows."""
+    is_prompt_complete: bool
+    """Whether the last row's prompt is read to its end, so that its first token can be sampled."""
+
+    @property
+    def sampled(self) -> tuple[LiveCompletion, ...]:
+        """The completions that get a token from this step."""
+        has_reader = self.inputs.prompt_piece is not None
+        return self.completions[:-1] if has_reader and not self.is_prompt_complete else self.completions
+
+    @property
+    def sampling_states(self) -> list[SamplingState]:
+        """What the sampler must know, in the order of the logits' rows."""
+        return [completion.state for completion in self.sampled]
+
+
+class Scheduler:
+    """The waiting queue and the slots. Not thread-safe: one thread drives it."""
+
+    def __init__(self, cache: KVCache, num_slots: int, max_context: int) -> None:
+        self._cache = cache
+        self._num_slots = num_slots
+        self._max_context = max_context
+        self._waiting: deque[LiveCompletion] = deque()
+        self._reading: LiveCompletion | None = None
+        self._decoding: list[LiveCompletion] = []
+
+    @property
+    def live_ids(self) -> list[str]:
+        """The ids of all completions being made, in any state."""
+        reading = [self._reading] if self._reading else []
+        return [completion.request.request_id for completion in (*self._decoding, *reading, *self._waiting)]
+
+    @property
+    def num_running(self) -> int:
+        """Completions that own a slot."""
+        return len(self._decoding) + (self._reading is not None)
+
+    @property
+    def num_waiting(self) -> int:
+        """Completions in the queue."""
+        return len(self._waiting)
+
+    def add(self, completion: LiveCompletion) -> None:
+        """Puts a completion at the end of the queue."""
+        self._waiting.append(completion)
+
+    def remove(self, request_id: str) -> bool:
+        """Takes a completion out, whatever its state, and frees its slot at once; False when there is none."""
+        for completion in self._waiting:
+            if completion.request.request_id == request_id:
+                self._waiting.remove(completion)
+                return True
+        if self._reading is not None and self._reading.request.request_id == request_id:
+            self._reading = None
+            return True
+        for completion in self._decoding:
+            if completion.request.request_id == request_id:
+                self._free(completion)
+                return True
+        return False
+
+    def clear(self) -> None:
+        """Forgets every completion."""
+        self._waiting.clear()
+        self._reading = None
+        self._decoding.clear()
+
+    def schedule(self) -> Batch:
+        """One token for everything that decodes and, when there is a free slot, the next piece of one prompt."""
+        if self._reading is None and self._waiting and len(self._decoding) < self._num_slots:
+            self._reading = self._waiting.popleft()
+        token_ids = tuple(completion.last_token_id for completion in self._decoding)
+        positions = tuple(completion.num_cached for completion in self._decoding)
+        if self._reading is None:
+            return Batch(ModelInputs(token_ids, positions), tuple(self._decoding), False)
+        first, prompt_ids = self._reading.num_cached, self._reading.request.prompt_ids
+        end = self._cache.piece_end(first, len(prompt_ids))
+        piece = PromptPiece(len(self._decoding), first, prompt_ids[first:end])
+        completions = (*self._decoding, self._reading)
+        return Batch(ModelInputs(token_ids, positions, piece), completions, end == len(prompt_ids))
+
+    def postprocess(self, batch: Batch, sampled: Sequence[SampledToken]) -> list[Delta]:
+        """Notes what the step computed, frees the slots of completions that ended, and tells the deltas."""
+        for completion in self._decoding:
+            completion.num_cached += 1
+        if self._reading is not None and batch.inputs.prompt_piece is not None:
+            self._reading.num_cached += len(batch.inputs.prompt_piece.token_ids)
+            if batch.is_prompt_complete:
+                self._decoding.append(self._reading)
+                self._reading = None
+        deltas = []
+        for completion, token in zip(batch.sampled, sampled, strict=True):
+            delta = self._take_token(completion, token)
+            if delta.finish_reason is not None:
+                self._free(completion)
+            deltas.append(delta)
+        return deltas
+
+    def _take_token(self, completion: LiveCompletion, token: SampledToken) -> Delta:
+        completion.last_token_id = token.token_id
+        completion.num_generated += 1
+        return Delta(
+            request_id=completion.request.request_id,
+            token_id=token.token_id,
+            logprob=token.logprob,
+            sampling_logprob=token.sampling_logprob,
+            top_logprobs=token.top_logprobs,
+            finish_reason=self._finish_reason(completion),
+        )
+
+    def _finish_reason(self, completion: LiveCompletion) -> FinishReason | None:
+        if completion.last_token_id == EOS_ID:
+            return "stop"
+        is_full = len(completion.request.prompt_ids) + completion.num_generated >= self._max_context
+        if is_full or completion.num_generated >= completion.request.sampling.max_tokens:
+            return "length"
+        return None
+
+    def _free(self, completion: LiveCompletion) -> None:
+        """Closes the gap that a decoding completion leaves: the last row moves there, then the prompt being read."""
+        slot, last_slot = self._decoding.index(completion), len(self._decoding) - 1
+        last = self._decoding.pop()
+        if slot != last_slot:
+            self._cache.move(last_slot, slot, last.num_cached)
+            self._decoding[slot] = last
+        if self._reading is not None:
+            self._cache.move(last_slot + 1, last_slot, self._reading.num_cached)

@@ -1,0 +1,106 @@
+"""The HTTP server: uvicorn, a deadline for request headers, and a drain that waits for streams."""
+
+import asyncio
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from service.chat.chatbot import Chatbot
+from service.settings import Settings
+
+_KEEP_ALIVE_SECONDS = 15
+_LAST_BYTES_SECONDS = 3
+
+
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM stays reachable, not ready, until running replies have ended or the grace period is over.
+
+    uvicorn itself closes its port at once and then waits for streams without end, or cuts them without a last event.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
+        self._drain: asyncio.Task[None] | None = None
+        self._is_drain_wanted = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second stops at once."""
+        if self._is_drain_wanted:
+            super().handle_exit(sig, frame)
+        self._is_drain_wanted = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Runs ten times a second; true ends the server."""
+        if self._is_drain_wanted and self._drain is None:
+            chatbot: Chatbot = self.lifespan.state["chatbot"]
+            self._drain = asyncio.create_task(chatbot.drain(self._drain_seconds))
+        has_drained = self._drain is not None and self._drain.done()
+        return await super().on_tick(counter) or has_drained
+
+
+def build_server(app: ASGIApp, settings: Settings) -> DrainingServer:
+    """A server for the application, with bounded connections and timeouts."""
+    protocol = type("Protocol", (DeadlineProtocol,), {"header_timeout_seconds": settings.receive_timeout_seconds})
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_LAST_BYTES_SECONDS,
+    )
+    return DrainingServer(config, settings.drain_seconds)
+
+
+class DeadlineProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection whose request headers do not arrive in time."""
+
+    header_timeout_seconds = 10.0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """The first request has to come."""
+        super().connection_made(transport)
+        self._start_deadline()
+
+    def data_received(self, data: bytes) -> None:
+        """uvicorn's own keep-alive timer ends with a request's first byte; this one begins there."""
+        if self._deadline is None and self._is_waiting:
+            self._start_deadline()
+        super().data_received(data)
+        if not self._is_waiting:
+            self._stop_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is left to wait for."""
+        self._stop_deadline()
+        super().connection_lost(exc)
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether no request is being answered. uvicorn declares `cycle` as always set; at first it is not."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _start_deadline(self) -> None:
+        self._deadline = self.loop.call_later(self.header_timeout_seconds, self._close_if_waiting)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _close_if_waiting(self) -> None:
+        self._deadline = None
+        if self._is_waiting:
+            self.transport.close()

@@ -1,0 +1,89 @@
+"""Errors of the record store and of feedback tokens.
+
+RecordsError
+├── InvalidRecordStoreUrlError
+├── RecordStoreUnavailableError
+├── RecordSchemaError
+├── CompletionNotFoundError
+├── CompletionExistsError
+├── UnstorableRecordError
+└── FeedbackTokenError
+    ├── InvalidFeedbackTokenError
+    └── ExpiredFeedbackTokenError
+"""
+
+
+class RecordsError(Exception):
+    """The root: something is wrong with the records or with the right to change them."""
+
+    code = "records_error"
+    template = "The record store failed."
+
+    def __init__(self, **context: object) -> None:
+        self.context = context
+        super().__init__(self.template.format(**context))
+
+
+class InvalidRecordStoreUrlError(RecordsError):
+    """The database URL names nothing that completions can be kept in."""
+
+    code = "invalid_record_store_url"
+    template = (
+        "The database URL cannot be used: {problem}. "
+        "Give sqlite:///path/to/records.db or postgresql://user:password@host/database."
+    )
+
+
+class RecordStoreUnavailableError(RecordsError):
+    """The database does not answer, is locked, is full or refuses to write; trying again later may work."""
+
+    code = "record_store_unavailable"
+    template = "The record store {store} cannot be used: {problem}. Nothing was acknowledged; try again."
+
+
+class RecordSchemaError(RecordsError):
+    """The database was migrated by a newer version of this program."""
+
+    code = "record_schema_unknown"
+    template = "The tables in {store} cannot be migrated: {problem}. Run the version of the service that made them."
+
+
+class CompletionNotFoundError(RecordsError):
+    """No completion of this tenant has this id."""
+
+    code = "completion_not_found"
+    template = "There is no completion {completion_id!r}. Use the id that came with the completion."
+
+
+class CompletionExistsError(RecordsError):
+    """A completion with this id is already recorded; it was left as it is."""
+
+    code = "completion_exists"
+    template = "The completion {completion_id!r} is already recorded. Record each completion once, under a new id."
+
+
+class UnstorableRecordError(RecordsError):
+    """A record holds something that not every database can keep unchanged; nothing was written."""
+
+    code = "unstorable_record"
+    template = "The record was not stored: {field} holds {problem}. Remove it and send the record again."
+
+
+class FeedbackTokenError(RecordsError):
+    """A feedback token does not give the right to rate this completion."""
+
+    code = "feedback_token_error"
+
+
+class InvalidFeedbackTokenError(FeedbackTokenError):
+    """The feedback token was not issued by this service, or was issued for another completion or tenant."""
+
+    code = "invalid_feedback_token"
+    template = "The feedback token is not valid for completion {completion_id!r}. Use the one that came with it."
+
+
+class ExpiredFeedbackTokenError(FeedbackTokenError):
+    """The feedback token is genuine but too old."""
+
+    code = "expired_feedback_token"
+    template = "The feedback token of completion {completion_id!r} is older than {max_age_seconds} seconds."

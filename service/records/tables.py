@@ -1,0 +1,126 @@
+"""The tables as SQLAlchemy Core sees them. `migrations` creates them; a test holds the two equal.
+
+Times and JSON are text columns on every database: the view `training_examples` then needs one SQL text, and a row reads
+the same, byte for byte, on SQLite and PostgreSQL. The fixed width makes text order the order of time.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS, TRAINING_EXAMPLES_VIEW
+
+
+class UtcTimestamp(TypeDecorator[datetime]):
+    """A moment as ISO 8601 text in UTC with microseconds: `2026-01-31T08:15:00.000000Z`. Takes aware datetimes only."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """The text to store."""
+        return None if value is None else format_timestamp(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        """The stored moment, in UTC."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class JsonText(TypeDecorator[Any]):
+    """A JSON value as compact text, characters beyond ASCII unescaped."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        """The text to store. Raises ValueError for NaN and infinities."""
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """The stored value; arrays come back as lists."""
+        return None if value is None else json.loads(value)
+
+
+def format_timestamp(moment: datetime) -> str:
+    """An aware datetime as the store and its view write it."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+metadata = MetaData()
+
+conversations = Table(
+    "conversations",
+    metadata,
+    # The tenant is part of the key: an id that two tenants happen to choose names two conversations.
+    Column("tenant", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcTimestamp, nullable=False),
+)
+
+completions = Table(
+    "completions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("conversation_id", Text, nullable=False),
+    Column("created_at", UtcTimestamp, nullable=False),
+    Column("model_digest", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("prompt_messages", JsonText, nullable=False),
+    Column("completion_text", Text, nullable=False),
+    Column("completion_token_ids", JsonText, nullable=False),
+    Column("token_logprobs", JsonText, nullable=False),
+    Column("sampling", JsonText, nullable=False),
+    Column("finish_reason", Text, nullable=False),
+    Column("is_finished", Boolean, nullable=False),
+    Column("latency_ms", Float, nullable=False),
+    Column("num_prompt_tokens", Integer, nullable=False),
+    Column("num_completion_tokens", Integer, nullable=False),
+    Column("rater", Text, nullable=False),
+    CheckConstraint(
+        "finish_reason IN ('stop', 'length', 'cancelled', 'handover', 'error')", name="ck_completions_finish_reason"
+    ),
+    ForeignKeyConstraint(
+        ("tenant", "conversation_id"), ("conversations.tenant", "conversations.id"), name="fk_completions_conversation"
+    ),
+    Index("ix_completions_conversation", "tenant", "conversation_id", "created_at"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("completion_id", Text, ForeignKey("completions.id", name="fk_feedback_completion"), primary_key=True),
+    Column("rater", Text, primary_key=True),
+    Column("rating", Text),
+    Column("reasons", JsonText, nullable=False),
+    Column("comment", Text),
+    Column("correction", Text),
+    Column("created_at", UtcTimestamp, nullable=False),
+    Column("updated_at", UtcTimestamp, nullable=False),
+    Column("withdrawn_at", UtcTimestamp),
+    CheckConstraint("rating IN ('up', 'down')", name="ck_feedback_rating"),
+    CheckConstraint("(rating IS NULL) = (withdrawn_at IS NOT NULL)", name="ck_feedback_withdrawn"),
+    Index("ix_feedback_updated_at", "updated_at"),
+)
+
+training_examples = Table(
+    TRAINING_EXAMPLES_VIEW,
+    MetaData(),  # apart from the tables: it is a view, which nothing may try to create as a table
+    *(Column(name, Text) for name in TRAINING_EXAMPLES_COLUMNS),
+)

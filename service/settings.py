@@ -1,0 +1,155 @@
+"""The operator's settings: read from the environment once, in `cli`, and frozen.
+
+Every variable starts with `SERVICE_`; `HOST`, `PORT` and `DATA_DIR` also work without it. Units are in the names.
+"""
+
+import ipaddress
+import os
+import secrets
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import UnsafeBindError
+
+_DAY_SECONDS = 86_400
+_SECRET_BYTES = 32
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Raises pydantic's ValidationError for a value out of bounds."""
+
+    model_config = SettingsConfigDict(env_prefix="SERVICE_", frozen=True, populate_by_name=True, extra="ignore")
+
+    host: str = Field(
+        default="127.0.0.1",
+        validation_alias=AliasChoices("SERVICE_HOST", "HOST"),
+        description="Address to listen on; any but loopback needs an API key.",
+    )
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65_535,
+        validation_alias=AliasChoices("SERVICE_PORT", "PORT"),
+        description="TCP port; 0: any.",
+    )
+    data_dir: Path = Field(
+        default=Path("data"),
+        validation_alias=AliasChoices("SERVICE_DATA_DIR", "DATA_DIR"),
+        description="Directory for everything the service writes.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="SQLAlchemy URL of the records; default: SQLite in the data directory."
+    )
+    model_store: str | None = Field(
+        default=None, description="Where model versions lie; default: `models` in the data directory."
+    )
+    default_bundle: Path | None = Field(
+        default=None,
+        description="Bundle put into an empty model store at start; default: the one that ships with the project.",
+    )
+    poll_seconds: float = Field(default=2.0, gt=0, le=3600, description="How often the alias `stable` is looked up.")
+    num_slots: int = Field(
+        default=16, ge=1, le=256, description="Completions made at the same time; twice as many may wait."
+    )
+    num_threads: int = Field(
+        default=1, ge=1, le=256, description="Threads of the engine; more pay only on an idle machine."
+    )
+    max_connections: int = Field(
+        default=1000, ge=1, le=100_000, description="Open connections; further ones are refused."
+    )
+    max_wait_seconds: float = Field(default=60.0, gt=0, le=600, description="Longest time from request to first token.")
+
+    facts_file: Path | None = Field(
+        default=None, description="YAML with the shop's facts; default: the sample that ships."
+    )
+    entity_patterns_file: Path | None = Field(
+        default=None, description="YAML list of {type, regex}: the shop's own kinds of order numbers and the like."
+    )
+
+    max_body_bytes: int = Field(default=65_536, ge=1024, le=16_777_216, description="Largest request body.")
+    receive_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=300, description="Time in which a request must arrive."
+    )
+    max_message_chars: int = Field(default=8000, ge=1, le=100_000, description="Longest message.")
+    max_messages: int = Field(default=50, ge=1, le=1000, description="Most messages in a request.")
+    max_completion_tokens: int = Field(
+        default=160, ge=1, le=4096, description="Longest completion, and the default length."
+    )
+
+    api_key: SecretStr | None = Field(default=None, min_length=16, description="Bearer key that /v1/* asks for.")
+    feedback_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Signs feedback tokens; default: made once and kept in the data directory.",
+    )
+    feedback_token_max_age_seconds: int = Field(
+        default=30 * _DAY_SECONDS, ge=1, le=3650 * _DAY_SECONDS, description="How long a completion can be rated."
+    )
+
+    heartbeat_seconds: float = Field(
+        default=15.0, gt=0, le=300, description="Pause after which a quiet stream sends a comment."
+    )
+    drain_seconds: float = Field(
+        default=20.0, ge=0, le=600, description="Time that running completions get after SIGTERM."
+    )
+    log_level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged."
+    )
+
+    @property
+    def records_url(self) -> str:
+        """The database URL with its default filled in."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.absolute() / 'rejoinder.db'}"
+
+    @property
+    def model_store_location(self) -> str:
+        """The model store with its default filled in."""
+        return self.model_store or str(self.data_dir / "models")
+
+
+def check_bind(settings: Settings) -> None:
+    """Raises UnsafeBindError when people on the network could reach the service without a key."""
+    if settings.api_key is None and not _is_loopback(settings.host):
+        raise UnsafeBindError(host=settings.host)
+
+
+def load_feedback_secret(settings: Settings) -> str:
+    """The secret that signs feedback tokens; made at the first start, readable by the owner only.
+
+    Kept in the data directory, which must exist, so that the tokens people hold survive a restart.
+    """
+    if settings.feedback_secret is not None:
+        return settings.feedback_secret.get_secret_value()
+    path = settings.data_dir / "secret.key"
+    if not path.exists():
+        _write_secret_once(path)
+    return path.read_text().strip()
+
+
+def _write_secret_once(path: Path) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(_SECRET_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        # A link, unlike a rename, fails where another process was first: one secret for both.
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

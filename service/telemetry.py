@@ -1,0 +1,95 @@
+"""What operators see: JSON log lines on stderr and Prometheus metrics. Neither ever holds a message's text.
+
+Label values are bounded: route templates, status codes, error codes, and digests of loaded versions only.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+def configure_logging(level: str) -> None:
+    """Sends structlog's and the standard library's records to stderr, one JSON object a line."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+
+
+class Telemetry:
+    """The metrics of one service, in a registry of its own. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.http_requests = self._counter("http_requests", "HTTP requests by route template.", "route", "status")
+        self.http_latency = self._histogram("http_request_seconds", "From request to the response's end.", "route")
+        self.completions = self._counter("completions", "Completions that ended.", "finish_reason")
+        self.tokens = self._counter("tokens", "Tokens read and made.", "kind")
+        self.first_token_seconds = self._histogram("time_to_first_token_seconds", "From request to first token.")
+        self.completion_seconds = self._histogram("completion_seconds", "From request to the completion's end.")
+        self.feedback = self._counter("feedback", "Thumbs recorded.", "rating")
+        self.model_load_failures = self._counter("model_load_failures", "Model versions refused.", "code")
+        self._running = self._gauge("requests_running", "Completions in a slot.")
+        self._waiting = self._gauge("requests_waiting", "Completions waiting for a slot.")
+        self._models = self._gauge("model_info", "1 for each loaded model version.", "digest", "name")
+        self._refused = self._gauge("model_refused_info", "1 for the version refused last.", "digest", "code")
+
+    def watch_load(self, num_running: Callable[[], int], num_waiting: Callable[[], int]) -> None:
+        """Lets the load gauges ask these functions at every scrape."""
+        self._running.set_function(num_running)
+        self._waiting.set_function(num_waiting)
+
+    def model_loaded(self, digest: str, name: str) -> None:
+        """Shows a version as loaded; the mark of a refused one goes, since the alias has moved on."""
+        self._models.labels(digest, name).set(1)
+        self._refused.clear()
+
+    def model_closed(self, digest: str, name: str) -> None:
+        """Takes a version's series away."""
+        self._models.remove(digest, name)
+
+    def model_refused(self, digest: str, code: str) -> None:
+        """Counts a refused version and shows it, in place of any earlier one."""
+        self.model_load_failures.labels(code).inc()
+        self._refused.clear()
+        self._refused.labels(digest, code).set(1)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format, UTF-8."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, namespace="rejoinder", registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(name, documentation, labels, namespace="rejoinder", registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, *labels: str) -> Histogram:
+        return Histogram(
+            name, documentation, labels, namespace="rejoinder", registry=self.registry, buckets=_LATENCY_BUCKETS
+        )

@@ -1,0 +1,152 @@
+"""Training and serving compute the same: torch, the exported graph, and the service's session with its caches."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from model_store.contract.manifest import Quantization
+from service.engine.kv_cache import PIECE_LENGTH
+from service.engine.ort_session import ModelInputs, OrtSession, PromptPiece
+from service.engine.types import EngineOptions
+from tests.unit.engine.tiny_reformer import architecture, graph, random_ids, stock_model, torch_logits
+from training.export.graph_session import GraphSession
+from training.export.parity import MAX_FLOAT32_DIFFERENCE, bounds_broken, max_difference_from_torch
+
+LENGTHS = (3, 70, 150)
+NUM_STEPS = 140
+OpenSession = Callable[..., OrtSession]
+
+
+@pytest.fixture
+def open_session(tmp_path: Path) -> OpenSession:
+    """Opens the service's own session on an exported graph."""
+
+    def open_one(profile_name: str, num_slots: int, *, is_axial: bool = False, chunk: int = 64) -> OrtSession:
+        path = tmp_path / f"{profile_name}.onnx"
+        onnx.save(graph(profile_name, is_axial=is_axial, local_chunk_length=chunk), str(path))
+        return OrtSession(path, architecture(chunk), EngineOptions(num_slots=num_slots))
+
+    return open_one
+
+
+def read_prompt(session: OrtSession, prompt_ids: Sequence[int]) -> NDArray[np.float32]:
+    """Reads a prompt into slot 0, which must be the only one in use; the last token's logits."""
+    position = 0
+    while position < len(prompt_ids):
+        end = session.cache.piece_end(position, len(prompt_ids))
+        logits = session.run(ModelInputs((), (), PromptPiece(0, position, tuple(prompt_ids[position:end]))))
+        position = end
+    last: NDArray[np.float32] = logits[0].copy()
+    return last
+
+
+def read_prompts(session: OrtSession, prompts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    """Reads each prompt into its slot by way of slot 0; the last tokens' logits."""
+    found = {}
+    for slot in reversed(range(len(prompts))):
+        found[slot] = read_prompt(session, prompts[slot])
+        if slot:
+            session.cache.move(0, slot, len(prompts[slot]))
+    return [found[slot] for slot in range(len(prompts))]
+
+
+@pytest.mark.parametrize(("is_axial", "chunk"), [(False, 64), (True, 64), (False, 32), (False, 128)])
+def test_slots_at_different_lengths_equal_torch_at_every_position(
+    open_session: OpenSession, is_axial: bool, chunk: int
+) -> None:
+    """fp32: prompts of 3, 70 and 150 tokens, then 140 batched steps over several chunk borders, to 1e-4."""
+    sequences = [random_ids(length + NUM_STEPS, seed=length) for length in LENGTHS]
+    model = stock_model(is_axial=is_axial, local_chunk_length=chunk)
+    expected = [torch_logits(model, token_ids) for token_ids in sequences]
+    assert min(np.std(logits, axis=1).min() for logits in expected) > 0.1
+    session = open_session("float32", len(LENGTHS), is_axial=is_axial, chunk=chunk)
+    after_prompts = read_prompts(session, [sequences[slot][:length] for slot, length in enumerate(LENGTHS)])
+    for slot, length in enumerate(LENGTHS):
+        assert np.abs(after_prompts[slot] - expected[slot][length - 1]).max() <= MAX_FLOAT32_DIFFERENCE
+    for step in range(NUM_STEPS):
+        positions = tuple(length + step for length in LENGTHS)
+        token_ids = tuple(sequence[position] for sequence, position in zip(sequences, positions, strict=True))
+        found = session.run(ModelInputs(token_ids, positions))
+        for slot, position in enumerate(positions):
+            assert np.abs(found[slot] - expected[slot][position]).max() <= MAX_FLOAT32_DIFFERENCE, (slot, position)
+
+
+def test_a_prompt_of_every_length_equals_torch_at_its_last_position(open_session: OpenSession) -> None:
+    """fp32: 1 to 200 tokens, so that every place inside a piece and every chunk border has been the end once."""
+    token_ids = random_ids(200, seed=6)
+    expected = torch_logits(stock_model(), token_ids)
+    session = open_session("float32", 1)
+    for length in range(1, len(token_ids) + 1):
+        found = read_prompt(session, token_ids[:length])
+        assert np.abs(found - expected[length - 1]).max() <= MAX_FLOAT32_DIFFERENCE, length
+
+
+@pytest.mark.parametrize("is_axial", [False, True])
+def test_the_exported_graph_equals_torch_on_whole_sequences(is_axial: bool) -> None:
+    """fp32: what the export stage measures before it publishes, up to the last position there is."""
+    session = GraphSession(graph("float32", is_axial=is_axial), architecture())
+    sequences = [random_ids(length, seed=length) for length in (1, 63, 64, 65, 129, 512)]
+    assert max_difference_from_torch(stock_model(is_axial=is_axial), session, sequences) <= MAX_FLOAT32_DIFFERENCE
+
+
+def test_the_difference_from_torch_is_found_when_the_graph_is_of_other_weights() -> None:
+    """The comparison can fail: plain and axial positions are two different models."""
+    session = GraphSession(graph("float32", is_axial=True), architecture())
+    difference = max_difference_from_torch(stock_model(is_axial=False), session, [random_ids(20, seed=1)])
+    assert difference > 100 * MAX_FLOAT32_DIFFERENCE
+
+
+def test_an_int8_slot_gives_the_same_bits_alone_and_in_any_batch(open_session: OpenSession) -> None:
+    """A reply does not depend on who else is being served, to the last bit of its logits."""
+    sequences = [random_ids(length + NUM_STEPS, seed=length) for length in LENGTHS]
+    together = open_session("int8", len(LENGTHS))
+    read_prompts(together, [sequences[slot][:length] for slot, length in enumerate(LENGTHS)])
+    batched = []
+    for step in range(NUM_STEPS):
+        positions = tuple(length + step for length in LENGTHS)
+        token_ids = tuple(sequence[position] for sequence, position in zip(sequences, positions, strict=True))
+        batched.append(together.run(ModelInputs(token_ids, positions)).copy())
+    for slot, length in enumerate(LENGTHS):
+        alone = open_session("int8", 1)
+        read_prompt(alone, sequences[slot][:length])
+        for step in range(NUM_STEPS):
+            position = length + step
+            logits = alone.run(ModelInputs((sequences[slot][position],), (position,)))
+            assert np.array_equal(logits[0], batched[step][slot]), (slot, position)
+
+
+def test_the_service_computes_the_bits_that_the_manifests_figures_were_measured_on(open_session: OpenSession) -> None:
+    """int8: the training side's simple session and the serving session agree on a prompt, so its measurements hold."""
+    token_ids = random_ids(150, seed=3)
+    measured = GraphSession(graph("int8"), architecture()).run(token_ids).logits
+    assert np.array_equal(read_prompt(open_session("int8", 1), token_ids), measured[-1])
+
+
+def test_a_prompt_piece_never_crosses_a_chunk_border(open_session: OpenSession) -> None:
+    """Pieces start where chunks start, or fill half of a longer chunk."""
+    for chunk, ends in ((32, [32, 64, 96, 100]), (64, [64, 100]), (128, [64, 100])):
+        cache = open_session("float32", 1, chunk=chunk).cache
+        found, position = [], 0
+        while position < 100:
+            position = cache.piece_end(position, 100)
+            found.append(position)
+        assert found == ends
+    assert PIECE_LENGTH == 64
+
+
+def test_figures_outside_the_bounds_are_told_in_words() -> None:
+    """98 % agreement and 2 % perplexity are the last that pass."""
+    within = Quantization(
+        weights="int8_block64",
+        kv_cache="int8",
+        top1_agreement=0.98,
+        perplexity_ratio=1.02,
+        max_logit_difference=1.0,
+    )
+    assert bounds_broken(within) == []
+    outside = within.model_copy(update={"top1_agreement": 0.979, "perplexity_ratio": 1.021})
+    assert [problem.split()[0] for problem in bounds_broken(outside)] == ["the", "quantisation"]

@@ -1,0 +1,85 @@
+"""A real bundle of a tiny Reformer with random weights: real tokenizer, real graph, real golden run."""
+
+from pathlib import Path
+
+import onnx
+import torch
+from transformers import ReformerConfig, ReformerModelWithLMHead
+
+from model_store.bundle import open_bundle, write_bundle
+from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, USER_ID
+from model_store.contract.manifest import Architecture
+from service.engine.engine import Engine
+from service.engine.types import CompletionRequest, EngineOptions, SamplingParams
+from tests.bundles import manifest_fields
+from tests.contract.fake_engine import train_tokenizer
+from training.export.onnx_graph import build_graph
+from training.export.quantize import FLOAT32
+
+
+def make_real_bundle(directory: Path, name: str = "tiny", seed: int = 7) -> str:
+    """Writes a bundle that the real engine serves; gives its digest. Takes about a second."""
+    directory.mkdir(parents=True)
+    vocab_size = train_tokenizer(directory / "tokenizer.json").vocab_size
+    shape = Architecture(
+        hidden_size=32,
+        attn_layers=("local", "lsh"),
+        num_attention_heads=2,
+        attention_head_size=16,
+        feed_forward_size=64,
+        vocab_size=vocab_size,
+        max_positions=256,
+        local_chunk_length=64,
+    )
+    weights = {key: tensor.numpy() for key, tensor in _random_model(shape, seed).state_dict().items()}
+    onnx.save(build_graph(weights, shape, FLOAT32), str(directory / "model.onnx"))
+    quantization = {
+        "weights": "float32",
+        "kv_cache": "float32",
+        "top1_agreement": 1.0,
+        "perplexity_ratio": 1.0,
+        "max_logit_difference": 0.0,
+    }
+    fields = manifest_fields(name, architecture=shape.model_dump(), quantization=quantization)
+    write_bundle(directory, fields)
+    prompt_ids = (BOS_ID, USER_ID, 400, 401, ASSISTANT_ID)
+    golden = {"prompt_ids": prompt_ids, "completion_ids": _complete(directory, prompt_ids)}
+    return write_bundle(directory, {**fields, "golden_run": golden}).digest
+
+
+def _complete(directory: Path, prompt_ids: tuple[int, ...]) -> list[int]:
+    engine = Engine.open(directory, open_bundle(directory).manifest, EngineOptions(num_slots=1))
+    engine.submit(CompletionRequest("golden", prompt_ids, SamplingParams(temperature=0, max_tokens=12)))
+    token_ids = []
+    while engine.has_work:
+        token_ids += [delta.token_id for delta in engine.step()]
+    engine.close()
+    return token_ids
+
+
+def _random_model(shape: Architecture, seed: int) -> ReformerModelWithLMHead:
+    torch.manual_seed(seed)
+    config = ReformerConfig(
+        hidden_size=shape.hidden_size,
+        attn_layers=list(shape.attn_layers),
+        num_attention_heads=shape.num_attention_heads,
+        attention_head_size=shape.attention_head_size,
+        feed_forward_size=shape.feed_forward_size,
+        vocab_size=shape.vocab_size,
+        max_position_embeddings=shape.max_positions,
+        local_attn_chunk_length=shape.local_chunk_length,
+        lsh_attn_chunk_length=shape.max_positions,
+        axial_pos_embds=False,
+        hidden_act="relu",
+        layer_norm_eps=1e-12,
+        num_buckets=16,
+        num_hashes=1,
+        is_decoder=True,
+    )
+    model = ReformerModelWithLMHead(config)
+    model.train(False)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embeddings" not in name:
+                parameter.mul_(3)
+    return model

@@ -1,0 +1,119 @@
+"""A tiny stock Reformer with random weights, exported for real: what the tests of the engine run."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from transformers import ReformerConfig, ReformerModelWithLMHead
+
+from model_store.contract.manifest import Architecture, Manifest
+from tests.bundles import manifest_fields
+from training.export.graph_session import GraphSession
+from training.export.onnx_graph import build_graph
+from training.export.quantize import FLOAT32, QuantizationProfile, calibrate_kv_scales
+
+VOCAB_SIZE = 300
+MAX_POSITIONS = 512
+
+
+@cache
+def architecture(local_chunk_length: int = 64) -> Architecture:
+    """Two local and two LSH layers in turn."""
+    return Architecture(
+        hidden_size=64,
+        attn_layers=("local", "lsh", "local", "lsh"),
+        num_attention_heads=2,
+        attention_head_size=32,
+        feed_forward_size=128,
+        vocab_size=VOCAB_SIZE,
+        max_positions=MAX_POSITIONS,
+        local_chunk_length=local_chunk_length,
+    )
+
+
+@cache
+def stock_model(*, is_axial: bool = False, local_chunk_length: int = 64) -> ReformerModelWithLMHead:
+    """Hugging Face's own class on its exact path, matrices scaled up so that the logits are not flat."""
+    shape = architecture(local_chunk_length)
+    config = ReformerConfig(
+        hidden_size=shape.hidden_size,
+        attn_layers=list(shape.attn_layers),
+        num_attention_heads=shape.num_attention_heads,
+        attention_head_size=shape.attention_head_size,
+        feed_forward_size=shape.feed_forward_size,
+        vocab_size=shape.vocab_size,
+        max_position_embeddings=shape.max_positions,
+        local_attn_chunk_length=shape.local_chunk_length,
+        lsh_attn_chunk_length=shape.max_positions,
+        axial_pos_embds=is_axial,
+        hidden_act="relu",
+        layer_norm_eps=1e-12,
+        num_buckets=16,
+        num_hashes=1,
+        is_decoder=True,
+        hidden_dropout_prob=0.0,
+        local_attention_probs_dropout_prob=0.0,
+        lsh_attention_probs_dropout_prob=0.0,
+        axial_pos_shape=[16, MAX_POSITIONS // 16],
+        axial_pos_embds_dim=[16, 48],
+    )
+    torch.manual_seed(7)
+    model = ReformerModelWithLMHead(config)
+    model.train(False)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embeddings" not in name:
+                parameter.mul_(3)
+    return model
+
+
+def random_ids(length: int, seed: int) -> tuple[int, ...]:
+    """Token ids that are no control tokens."""
+    return tuple(int(token_id) for token_id in np.random.default_rng(seed).integers(256, VOCAB_SIZE, length))
+
+
+def torch_logits(model: ReformerModelWithLMHead, token_ids: tuple[int, ...]) -> NDArray[np.float32]:
+    """[S, V], every position in one full forward pass."""
+    with torch.no_grad():
+        logits: NDArray[np.float32] = model(torch.tensor([token_ids]), use_cache=False).logits[0].numpy()
+    return logits
+
+
+@cache
+def graph(profile_name: str, *, is_axial: bool = False, local_chunk_length: int = 64) -> onnx.ModelProto:
+    """The exported graph: "float32", or "int8" weights and caches calibrated on random ids."""
+    model = stock_model(is_axial=is_axial, local_chunk_length=local_chunk_length)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    shape = architecture(local_chunk_length)
+    if profile_name == "float32":
+        return build_graph(weights, shape, FLOAT32)
+    return build_graph(weights, shape, int8_profile(is_axial=is_axial, local_chunk_length=local_chunk_length))
+
+
+@cache
+def int8_profile(*, is_axial: bool = False, local_chunk_length: int = 64) -> QuantizationProfile:
+    """8-bit blocks, and cache scales from three sequences of random ids."""
+    reference = GraphSession(
+        graph("float32", is_axial=is_axial, local_chunk_length=local_chunk_length), architecture(local_chunk_length)
+    )
+    return QuantizationProfile(
+        "int8_block64", calibrate_kv_scales(reference, [random_ids(300, seed) for seed in (101, 102, 103)])
+    )
+
+
+def write_bundle_files(directory: Path, profile_name: str, **changes: object) -> Manifest:
+    """Writes `model.onnx` and gives the manifest that describes it; `changes` are manifest fields."""
+    onnx.save(graph(profile_name), str(directory / "model.onnx"))
+    is_int8 = profile_name == "int8"
+    quantization = {
+        "weights": "int8_block64" if is_int8 else "float32",
+        "kv_cache": "int8" if is_int8 else "float32",
+        "top1_agreement": 1.0,
+        "perplexity_ratio": 1.0,
+        "max_logit_difference": 0.0,
+    }
+    fields = manifest_fields("tiny", architecture=architecture().model_dump(), quantization=quantization)
+    return Manifest.model_validate({**fields, "files": {}, **changes})

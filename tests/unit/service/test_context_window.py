@@ -1,0 +1,63 @@
+"""The context window: what stays and what goes."""
+
+import pytest
+
+from model_store.contract.chat_template import render
+from model_store.contract.conversation import Message, Role
+from model_store.contract.tokenizer import Tokenizer
+from service.chat.context_window import fit_prompt
+from service.errors import ContextLengthExceededError
+from tests.contract.fake_engine import train_tokenizer
+
+SYSTEM = Message(Role.SYSTEM, "Be kind.")
+TALK = (
+    Message(Role.USER, "I forgot my password"),
+    Message(Role.ASSISTANT, "You can reset it"),
+    Message(Role.USER, "Where is my order"),
+    Message(Role.ASSISTANT, "It is on its way"),
+    Message(Role.USER, "Thank you"),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """A real, very small tokenizer."""
+    return train_tokenizer(tmp_path_factory.mktemp("tokenizer") / "tokenizer.json")
+
+
+def length(tokenizer: Tokenizer, *messages: Message) -> int:
+    """Tokens of a whole prompt."""
+    return len(render(messages, tokenizer, for_completion=True).token_ids)
+
+
+def test_a_conversation_that_fits_is_kept_whole(tokenizer: Tokenizer) -> None:
+    """To the last token; with one less, the oldest turn goes."""
+    whole = length(tokenizer, *TALK)
+    exact = fit_prompt(TALK, tokenizer, max_tokens=10, max_context=whole + 10)
+    assert exact.messages == TALK and len(exact.token_ids) == whole
+    tight = fit_prompt(TALK, tokenizer, max_tokens=10, max_context=whole + 9)
+    assert tight.messages == TALK[2:]
+
+
+def test_the_system_message_stays(tokenizer: Tokenizer) -> None:
+    """When only one message has room beside it, that is the last."""
+    room = length(tokenizer, SYSTEM, TALK[-1])
+    prompt = fit_prompt((SYSTEM, *TALK), tokenizer, max_tokens=5, max_context=room + 5)
+    assert prompt.messages == (SYSTEM, TALK[-1])
+    assert prompt.token_ids == render(prompt.messages, tokenizer, for_completion=True).token_ids
+
+
+def test_a_greeting_from_the_shop_may_come_first(tokenizer: Tokenizer) -> None:
+    """Kept where the whole conversation fits, dropped with the first turn otherwise."""
+    talk = (Message(Role.ASSISTANT, "Hello!"), *TALK)
+    whole = length(tokenizer, *talk)
+    assert fit_prompt(talk, tokenizer, max_tokens=1, max_context=whole + 1).messages == talk
+    assert fit_prompt(talk, tokenizer, max_tokens=1, max_context=whole).messages == TALK
+
+
+def test_a_last_message_that_does_not_fit_is_refused_with_figures(tokenizer: Tokenizer) -> None:
+    """One token too many; the message says how much room there is."""
+    room = length(tokenizer, TALK[-1])
+    with pytest.raises(ContextLengthExceededError) as caught:
+        fit_prompt(TALK, tokenizer, max_tokens=5, max_context=room + 4)
+    assert caught.value.param == "messages" and f"context of {room + 4} tokens" in str(caught.value)

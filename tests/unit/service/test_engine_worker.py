@@ -1,0 +1,134 @@
+"""The engine worker: places, endings and failures, with a fake engine in a real thread."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from service.chat.engine_worker import EngineWorker
+from service.engine.types import CompletionRequest, Delta, EngineOptions, SamplingParams
+from service.errors import CompletionFailedError, OverloadedError, ServiceError
+from tests.contract.fake_engine import FakeEngine
+
+Heard = list[Delta | ServiceError]
+
+
+def script(request: CompletionRequest) -> Sequence[int]:
+    """Three tokens."""
+    return (300, 301, 302)
+
+
+def fake_engine() -> FakeEngine:
+    """An engine with one slot and two waiting places."""
+    return FakeEngine(script, EngineOptions(num_slots=1))
+
+
+def ask(request_id: str, num_prompt_tokens: int = 2) -> CompletionRequest:
+    """A small request."""
+    return CompletionRequest(request_id, (1,) * num_prompt_tokens, SamplingParams())
+
+
+async def until_ended(heard: Heard) -> None:
+    """Waits for the last delta or an error."""
+    async with asyncio.timeout(5):
+        while not heard or (isinstance(heard[-1], Delta) and heard[-1].finish_reason is None):
+            await asyncio.sleep(0.001)
+
+
+def test_deltas_arrive_in_order_and_the_place_is_free_afterwards() -> None:
+    """Three tokens, then the place can be reserved again."""
+
+    async def scenario() -> Heard:
+        worker, heard = EngineWorker(fake_engine(), 1), Heard()
+        worker.reserve(3)
+        with pytest.raises(OverloadedError) as caught:
+            worker.reserve(1)
+        assert caught.value.retry_after_seconds >= 1
+        worker.submit(ask("a"), heard.append)
+        await until_ended(heard)
+        worker.reserve(1)
+        return heard
+
+    heard = asyncio.run(scenario())
+    assert [delta.token_id for delta in heard if isinstance(delta, Delta)] == [300, 301, 302]
+
+
+def test_a_cancelled_completion_is_silent() -> None:
+    """Nothing arrives after `cancel`, and the engine forgets it."""
+
+    async def scenario() -> None:
+        engine = fake_engine()
+        engine.hold.set()
+        worker, heard = EngineWorker(engine, 1), Heard()
+        worker.reserve(1)
+        worker.submit(ask("a"), heard.append)
+        while not engine.num_running:
+            await asyncio.sleep(0.001)
+        worker.cancel("a")
+        worker.cancel("a")
+        engine.hold.clear()
+        while engine.has_work:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert heard == []
+        worker.reserve(3)
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_the_engine_refuses_fails_alone() -> None:
+    """A prompt beyond the context: an error for it, and the neighbour is served."""
+
+    async def scenario() -> tuple[Heard, Heard]:
+        worker, bad, good = EngineWorker(fake_engine(), 1), Heard(), Heard()
+        worker.reserve(2)
+        worker.submit(ask("bad", num_prompt_tokens=9999), bad.append)
+        worker.submit(ask("good"), good.append)
+        await until_ended(bad)
+        await until_ended(good)
+        assert not worker.has_failed
+        return bad, good
+
+    bad, good = asyncio.run(scenario())
+    assert [type(item) for item in bad] == [CompletionFailedError]
+    assert len(good) == 3
+
+
+def test_a_dead_engine_fails_all_its_completions_and_those_to_come() -> None:
+    """Nobody waits for ever."""
+
+    async def scenario() -> tuple[Heard, Heard]:
+        engine = fake_engine()
+        engine.fails_at_step = 2
+        worker, running, late = EngineWorker(engine, 1), Heard(), Heard()
+        worker.reserve(2)
+        worker.submit(ask("running"), running.append)
+        await worker.wait_closed()
+        await until_ended(running)
+        worker.submit(ask("late"), late.append)
+        await until_ended(late)
+        assert worker.has_failed and engine.is_closed
+        return running, late
+
+    running, late = asyncio.run(scenario())
+    assert isinstance(running[-1], CompletionFailedError) and isinstance(late[-1], CompletionFailedError)
+
+
+def test_a_retired_worker_closes_after_its_last_place_is_free() -> None:
+    """Not while a place is reserved, used or not."""
+
+    async def scenario() -> None:
+        engine = fake_engine()
+        worker, heard = EngineWorker(engine, 1), Heard()
+        worker.reserve(2)
+        worker.retire()
+        worker.submit(ask("a"), heard.append)
+        await until_ended(heard)
+        await asyncio.sleep(0.02)
+        assert not engine.is_closed
+        worker.release(1)
+        async with asyncio.timeout(5):
+            await worker.wait_closed()
+        assert engine.is_closed
+
+    asyncio.run(scenario())

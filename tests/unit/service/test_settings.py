@@ -1,0 +1,73 @@
+"""Settings: what may be set, and what the service refuses to start with."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.errors import UnsafeBindError
+from service.settings import Settings, check_bind, load_feedback_secret
+
+
+def test_plain_host_port_and_data_dir_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """HOST, PORT and DATA_DIR work without the prefix; with it they win."""
+    monkeypatch.setenv("HOST", "::1")
+    monkeypatch.setenv("PORT", "9000")
+    monkeypatch.setenv("SERVICE_PORT", "9001")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SERVICE_NUM_SLOTS", "3")
+    settings = Settings()
+    assert (settings.host, settings.port, settings.data_dir, settings.num_slots) == ("::1", 9001, tmp_path, 3)
+    assert settings.records_url == f"sqlite:///{tmp_path}/rejoinder.db"
+    assert settings.model_store_location == str(tmp_path / "models")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "70000"), ("SERVICE_NUM_SLOTS", "0"), ("SERVICE_API_KEY", "short"), ("SERVICE_LOG_LEVEL", "loud")],
+)
+def test_a_value_out_of_bounds_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Bounds are part of the settings, not of what uses them."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_every_setting_is_described() -> None:
+    """A description for each, so that help and documentation can be made from them."""
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_settings_cannot_be_changed_and_hide_their_secrets() -> None:
+    """Frozen; a secret shows neither in repr nor in str."""
+    settings = Settings(api_key="0123456789abcdef")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError):
+        settings.port = 1
+    assert "0123456789abcdef" not in f"{settings!r} {settings}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_loopback_needs_no_key(host: str) -> None:
+    """Nobody else can reach it."""
+    check_bind(Settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "shop.example", ""])
+def test_any_other_address_needs_a_key(host: str) -> None:
+    """Refused without one, with a message that names the way out; allowed with one."""
+    with pytest.raises(UnsafeBindError, match="SERVICE_API_KEY"):
+        check_bind(Settings(host=host))
+    check_bind(Settings(host=host, api_key="0123456789abcdef"))  # type: ignore[arg-type]
+
+
+def test_the_feedback_secret_is_made_once_and_private(tmp_path: Path) -> None:
+    """64 hex digits, mode 600, the same at the next start; one that is set wins and leaves no file."""
+    settings = Settings(data_dir=tmp_path)
+    first = load_feedback_secret(settings)
+    assert load_feedback_secret(settings) == first and len(first) == 64
+    files = list(tmp_path.iterdir())
+    assert [path.name for path in files] == ["secret.key"]
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+    chosen = Settings(data_dir=tmp_path / "none", feedback_secret="one of my own here")  # type: ignore[arg-type]
+    assert load_feedback_secret(chosen) == "one of my own here"

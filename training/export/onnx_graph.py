@@ -1,0 +1,266 @@
+"""The network as one hand-built ONNX graph for decoding (S = 1, any batch) and for prompt pieces (S ≤ 64).
+
+Inputs: `token_ids` [B, S] int64; `last_positions` [B] int32, the position of each row's last token; `output_index` [O]
+int64, the columns whose logits are wanted; `past_key_i`, `past_value_i` [B, heads, T, D], which may be the very buffers
+of the outputs `present_key_i`, `present_value_i`. T is `max_positions` for LSH layers and two chunks (previous and
+current) for local ones; whoever runs the graph moves the second half over the first before position 2C, 3C, … and lets
+no call cross a chunk's border. Output: `logits` [B, O, V].
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from model_store.contract.manifest import Architecture
+from training.export.quantize import BLOCK_SIZE, FLOAT32, QuantizationProfile, quantize_blocks
+
+GRAPH_NAME = "reformer"
+_CONTRIB = "com.microsoft"
+_SELF_SCORE = -1e5
+_LSH_NORM_EPS = 1e-6
+_OPSET, _CONTRIB_OPSET, _IR_VERSION = 18, 1, 9
+
+
+class _GraphWriter:
+    """Collects nodes and constants. Every name is given once; an unnamed result is called after its operator."""
+
+    def __init__(self, weights: Mapping[str, NDArray[np.float32]], profile: QuantizationProfile) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._weights = weights
+        self._profile = profile
+
+    def weight(self, name: str) -> NDArray[np.float32]:
+        if name not in self._weights:
+            raise ValueError(f"the checkpoint has no weight {name!r}")
+        return np.asarray(self._weights[name], np.float32)
+
+    def constant(self, name: str, array: NDArray[np.generic] | float | list[int], dtype: type[np.generic]) -> str:
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array, dtype), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], *, domain: str = "", name: str = "", **attributes: Any) -> str:
+        name = name or f"{operator}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, domain=domain, **attributes))
+        return name
+
+    def split(self, x: str, num_parts: int) -> list[str]:
+        """Equal parts along the last axis."""
+        name = f"Split_{len(self.nodes)}"
+        parts = [f"{name}.{index}" for index in range(num_parts)]
+        self.nodes.append(helper.make_node("Split", [x], parts, name=name, axis=-1, num_outputs=num_parts))
+        return parts
+
+    def layer_norm(self, x: str, prefix: str, epsilon: float) -> str:
+        gain = self.constant(f"{prefix}.weight", self.weight(f"{prefix}.weight"), np.float32)
+        bias = self.constant(f"{prefix}.bias", self.weight(f"{prefix}.bias"), np.float32)
+        return self.node("LayerNormalization", [x, gain, bias], axis=-1, epsilon=epsilon)
+
+    def linear(self, x: str, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> str:
+        """x [..., K] times weight [N, K] transposed, in the profile's precision."""
+        num_outputs, num_inputs = weight.shape
+        if self._profile.weights == "float32":
+            product = self.node("MatMul", [x, self.constant(f"{name}.weight", weight.T, np.float32)])
+            if bias is None:
+                return product
+            return self.node("Add", [product, self.constant(f"{name}.bias", bias, np.float32)])
+        quantized = quantize_blocks(weight)
+        inputs = [
+            x,
+            self.constant(f"{name}.blocks", quantized.blocks, np.uint8),
+            self.constant(f"{name}.scales", quantized.scales, np.float32),
+        ]
+        if bias is not None:
+            inputs += ["", "", self.constant(f"{name}.bias", bias, np.float32)]
+        sizes = {"K": num_inputs, "N": num_outputs, "bits": 8, "block_size": BLOCK_SIZE, "accuracy_level": 4}
+        return self.node("MatMulNBits", inputs, domain=_CONTRIB, **sizes)
+
+    def table_rows(self, name: str, table: NDArray[np.float32], indices: str) -> str:
+        """Rows of an embedding table. Beside 8-bit weights, 16-bit tables cost nothing that can be measured."""
+        if self._profile.weights == "float32":
+            return self.node("Gather", [self.constant(name, table, np.float32), indices])
+        rows = self.node("Gather", [self.constant(name, table, np.float16), indices])
+        return self.node("Cast", [rows], to=TensorProto.FLOAT)
+
+
+class _ReformerGraph:
+    """The network's layers, written in order."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        architecture: Architecture,
+        profile: QuantizationProfile,
+        layer_norm_eps: float,
+    ) -> None:
+        self._write = _GraphWriter(weights, profile)
+        self._shape = architecture
+        self._profile = profile
+        self._epsilon = layer_norm_eps
+
+    def build(self) -> onnx.ModelProto:
+        x = self._embed()
+        self._prepare_attention()
+        x1 = x2 = x
+        for layer in range(len(self._shape.attn_layers)):
+            x1 = self._write.node("Add", [x1, self._attend(layer, x2)])
+            x2 = self._write.node("Add", [x2, self._feed_forward(layer, x1)])
+        streams = self._write.node("Concat", [x1, x2], axis=-1)
+        wanted = self._write.node("Gather", [streams, "output_index"], axis=1)
+        normalised = self._write.layer_norm(wanted, "reformer.encoder.layer_norm", self._epsilon)
+        # The stock head owns a bias but never adds it.
+        logits = self._write.linear(normalised, "lm_head", self._write.weight("lm_head.decoder.weight"))
+        self._write.node("Identity", [logits], name="logits")
+        return self._as_model()
+
+    def _embed(self) -> str:
+        """Token and position embeddings; also writes `positions` [B, S] = last position - S + 1, …, last position."""
+        write = self._write
+        length = write.node("Squeeze", [write.node("Shape", ["token_ids"], start=1, end=2)])
+        write.constant("zero", np.array(0), np.int64)
+        write.constant("one", np.array(1), np.int64)
+        offsets = write.node("Sub", [write.node("Range", ["zero", length, "one"]), write.node("Sub", [length, "one"])])
+        last = write.node("Cast", ["last_positions"], to=TensorProto.INT64)
+        column = write.node("Unsqueeze", [last, write.constant("second_axis", [1], np.int64)])
+        write.node("Add", [column, offsets], name="positions")
+        words = write.weight("reformer.embeddings.word_embeddings.weight")
+        tokens = write.table_rows("word_embeddings", words, "token_ids")
+        return write.node("Add", [tokens, write.table_rows("position_embeddings", self._position_table(), "positions")])
+
+    def _position_table(self) -> NDArray[np.float32]:
+        """[max_positions, hidden]; axial factors w0 [A, 1, d0], w1 [1, B, d1]: row p = cat(w0[p // B], w1[p % B])."""
+        prefix = "reformer.embeddings.position_embeddings"
+        try:
+            table = self._write.weight(f"{prefix}.embedding.weight")
+        except ValueError:
+            first, second = (self._write.weight(f"{prefix}.weights.{axis}") for axis in range(2))
+            rows, columns = first.shape[0], second.shape[1]
+            parts = [np.broadcast_to(factor, (rows, columns, factor.shape[-1])) for factor in (first, second)]
+            table = np.concatenate(parts, axis=-1).reshape(rows * columns, -1)
+        if table.shape != (self._shape.max_positions, self._shape.hidden_size):
+            expected = (self._shape.max_positions, self._shape.hidden_size)
+            raise ValueError(f"the position embeddings have shape {table.shape}, the architecture says {expected}")
+        return table
+
+    def _prepare_attention(self) -> None:
+        """Writes what all layers of a kind share: used rows of the caches, and the LSH layers' self scores."""
+        write, chunk = self._write, self._shape.local_chunk_length
+        write.constant("one_row", np.array(1), np.int32)
+        write.constant("chunk", np.array(chunk), np.int32)
+        write.node("Add", [write.node("ReduceMax", ["last_positions"], keepdims=0), "one_row"], name="lsh_rows")
+        in_chunk = write.node("Mod", ["last_positions", "chunk"])
+        later = write.node("Add", [in_chunk, "chunk"])
+        write.node(
+            "Where", [write.node("Less", ["last_positions", "chunk"]), "last_positions", later], name="local_last"
+        )
+        write.node("Add", [write.node("ReduceMax", ["local_last"], keepdims=0), "one_row"], name="local_rows")
+        if "lsh" not in self._shape.attn_layers:
+            return
+        num_keys = write.node("Cast", ["lsh_rows"], to=TensorProto.INT64)
+        key_positions = write.node("Range", ["zero", num_keys, "one"])
+        queries = write.node("Unsqueeze", ["positions", write.constant("query_axes", [1, 3], np.int64)])
+        is_self = write.node("Equal", [queries, key_positions])
+        # Nothing else is visible from position 0, where any finite score gives self a weight of exactly one.
+        scores = [write.constant("self_score", _SELF_SCORE, np.float32), write.constant("no_score", 0.0, np.float32)]
+        write.node("Where", [is_self, *scores], name="self_scores")
+        size, heads = self._shape.attention_head_size, self._shape.num_attention_heads
+        write.constant("split_heads", [0, 0, heads, size], np.int64)
+        write.constant("merge_heads", [0, 0, heads * size], np.int64)
+        write.constant("unit_gain", np.ones(size), np.float32)
+
+    def _attend(self, layer: int, x2: str) -> str:
+        write, prefix = self._write, f"reformer.encoder.layers.{layer}.attention"
+        normalised = write.layer_norm(x2, f"{prefix}.layer_norm", self._epsilon)
+        is_local = self._shape.attn_layers[layer] == "local"
+        names = ("query", "key", "value") if is_local else ("query_key", "value")
+        stacked = np.concatenate([write.weight(f"{prefix}.self_attention.{name}.weight") for name in names])
+        projected = write.linear(normalised, f"layer_{layer}.projection", stacked)
+        parts = write.split(projected, len(names))
+        if is_local:
+            query, key, value = parts
+        else:
+            query, value = parts
+            key = self._lsh_key(query)
+        attended = self._cached_attention(layer, [query, key, value])
+        return write.linear(attended, f"layer_{layer}.output", write.weight(f"{prefix}.output.dense.weight"))
+
+    def _lsh_key(self, query_key: str) -> str:
+        """k = qk · rsqrt(mean(qk²) + 1e-6) a head; the attention itself divides by √D."""
+        by_head = self._write.node("Reshape", [query_key, "split_heads"])
+        normalised = self._write.node(
+            "SimplifiedLayerNormalization", [by_head, "unit_gain"], axis=-1, epsilon=_LSH_NORM_EPS
+        )
+        return self._write.node("Reshape", [normalised, "merge_heads"])
+
+    def _cached_attention(self, layer: int, query_key_value: list[str]) -> str:
+        is_local = self._shape.attn_layers[layer] == "local"
+        lengths = ["local_last", "local_rows"] if is_local else ["last_positions", "lsh_rows"]
+        rotary = ["", ""]
+        inputs = [*query_key_value, f"past_key_{layer}", f"past_value_{layer}", *lengths, *rotary]
+        inputs += ["", "" if is_local else "self_scores"]
+        heads, size = self._shape.num_attention_heads, self._shape.attention_head_size
+        attributes: dict[str, Any] = {"num_heads": heads, "kv_num_heads": heads, "scale": 1 / math.sqrt(size)}
+        if self._profile.kv_scales is not None:
+            scales = self._profile.kv_scales[layer]
+            inputs += ["", self._write.constant(f"key_scale_{layer}", scales.key, np.float32)]
+            inputs += [self._write.constant(f"value_scale_{layer}", scales.value, np.float32)]
+            attributes |= {"kv_cache_bit_width": 8, "k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL"}
+        outputs = [f"attended_{layer}", f"present_key_{layer}", f"present_value_{layer}"]
+        self._write.nodes.append(
+            helper.make_node(
+                "GroupQueryAttention", inputs, outputs, name=f"attention_{layer}", domain=_CONTRIB, **attributes
+            )
+        )
+        return outputs[0]
+
+    def _feed_forward(self, layer: int, x1: str) -> str:
+        write, prefix = self._write, f"reformer.encoder.layers.{layer}.feed_forward"
+        normalised = write.layer_norm(x1, f"{prefix}.layer_norm", self._epsilon)
+        dense, output = f"{prefix}.dense.dense", f"{prefix}.output.dense"
+        inner = write.linear(
+            normalised, f"layer_{layer}.inner", write.weight(f"{dense}.weight"), write.weight(f"{dense}.bias")
+        )
+        active = write.node("Relu", [inner])
+        return write.linear(
+            active, f"layer_{layer}.outer", write.weight(f"{output}.weight"), write.weight(f"{output}.bias")
+        )
+
+    def _as_model(self) -> onnx.ModelProto:
+        info = helper.make_tensor_value_info
+        inputs = [
+            info("token_ids", TensorProto.INT64, ["batch", "length"]),
+            info("last_positions", TensorProto.INT32, ["batch"]),
+            info("output_index", TensorProto.INT64, ["num_outputs"]),
+        ]
+        outputs = [info("logits", TensorProto.FLOAT, ["batch", "num_outputs", self._shape.vocab_size])]
+        cache_type = TensorProto.FLOAT if self._profile.kv_scales is None else TensorProto.INT8
+        heads, size = self._shape.num_attention_heads, self._shape.attention_head_size
+        rows = {"local": 2 * self._shape.local_chunk_length, "lsh": self._shape.max_positions}
+        for layer, kind in enumerate(self._shape.attn_layers):
+            for part in ("key", "value"):
+                shape: list[str | int | None] = ["batch", heads, rows[kind], size]
+                inputs.append(info(f"past_{part}_{layer}", cache_type, shape))
+                outputs.append(info(f"present_{part}_{layer}", cache_type, shape))
+        graph = helper.make_graph(self._write.nodes, GRAPH_NAME, inputs, outputs, self._write.initializers)
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_CONTRIB, _CONTRIB_OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="rejoinder")
+
+
+def build_graph(
+    weights: Mapping[str, NDArray[np.float32]],
+    architecture: Architecture,
+    profile: QuantizationProfile = FLOAT32,
+    *,
+    layer_norm_eps: float = 1e-12,
+) -> onnx.ModelProto:
+    """Builds the graph from a `ReformerModelWithLMHead` state dictionary (relu, plain or axial positions).
+
+    Computes what the stock network computes where it does not hash, that is for any length up to
+    `lsh_attn_chunk_length`. Raises ValueError when a weight is missing or the position table does not fit.
+    """
+    return _ReformerGraph(weights, architecture, profile, layer_norm_eps).build()

@@ -1,0 +1,112 @@
+"""The policy network: a Reformer language model with Hugging Face's weights and a plain-autograd encoder.
+
+`ReformerModelWithLMHead` loads our checkpoints and we load its. The reversible encoder stays as a switch for deep or
+long models, where it saves memory; at our size it only costs a second forward pass and reproducible randomness.
+Sampling lives in `decoder`, the reward head in `heads`.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import ReformerConfig, ReformerModelWithLMHead
+from transformers.modeling_outputs import CausalLMOutput
+from transformers.models.reformer import modeling_reformer as stock
+
+from model_store.contract.manifest import Architecture
+from training.reformer.attention import ExactLocalSelfAttention, ExactLSHSelfAttention
+from training.reformer.config import reformer_config
+
+EncoderKind = Literal["plain", "reversible"]
+
+
+class PlainEncoder(stock.ReformerEncoder):  # type: ignore[misc]
+    """The reversible encoder's function without its custom backward: x1 += attention(x2); x2 += feed_forward(x1)."""
+
+    def forward(self, hidden_states: Tensor, **stock_arguments: Any) -> stock.ReformerEncoderOutput:
+        """hidden_states [B, S, H] → normalised, concatenated streams [B, S, 2H]."""
+        num_hashes = stock_arguments.get("num_hashes")
+        x1 = x2 = hidden_states
+        for layer in self.layers:
+            x1 = x1 + layer.attention(hidden_states=x2, num_hashes=num_hashes).hidden_states
+            x2 = x2 + layer.feed_forward(x1)
+        normalised = self.layer_norm(torch.cat([x1, x2], dim=-1))
+        dropped = F.dropout(normalised, p=self.dropout, training=self.training)
+        return stock.ReformerEncoderOutput(
+            hidden_states=dropped, all_hidden_states=[], all_attentions=[], past_buckets_states=None
+        )
+
+
+class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
+    """A causal language model over token ids; right padding, any length up to the positions there are."""
+
+    def __init__(self, config: ReformerConfig) -> None:
+        super().__init__(config)
+        self.reformer.encoder = PlainEncoder(config)
+        for index, layer in enumerate(self.reformer.encoder.layers):
+            is_local = config.attn_layers[index] == "local"
+            attention = ExactLocalSelfAttention if is_local else ExactLSHSelfAttention
+            layer.attention.self_attention = attention(config, index)
+        # The stock head never adds this bias; a gradient for it would never come and breaks DDP.
+        self.lm_head.bias.requires_grad_(False)
+        self.post_init()
+
+    def use_encoder(self, kind: EncoderKind) -> None:
+        """Swaps the encoder's way of running; the weights stay."""
+        encoder_class = PlainEncoder if kind == "plain" else stock.ReformerEncoder
+        encoder = encoder_class(self.config)
+        encoder.load_state_dict(self.reformer.encoder.state_dict())
+        encoder.layers = self.reformer.encoder.layers
+        self.reformer.encoder = encoder
+
+    def hash_beyond_chunk(self, allowed: bool) -> None:
+        """Lets LSH layers hash sequences longer than their chunk; off by default because hashing leaks the future."""
+        for layer in self.reformer.encoder.layers:
+            if isinstance(layer.attention.self_attention, ExactLSHSelfAttention):
+                layer.attention.self_attention.hash_beyond_chunk = allowed
+
+    def encode(self, token_ids: Tensor) -> Tensor:
+        """Hidden states [B, S, 2H] of token ids [B, S]."""
+        embedded = self.reformer.embeddings(input_ids=token_ids)
+        hidden: Tensor = self.reformer.encoder(hidden_states=embedded).hidden_states
+        return hidden
+
+    def token_logits(self, hidden_states: Tensor) -> Tensor:
+        """Logits [..., V] of hidden states [..., 2H]; the caller picks the positions that matter."""
+        return F.linear(hidden_states, self.lm_head.decoder.weight)
+
+    def forward(self, input_ids: Tensor | None = None, labels: Tensor | None = None, **_: Any) -> CausalLMOutput:
+        """Hugging Face's calling convention, for PEFT and for comparison; the stages call `encode`."""
+        logits = self.token_logits(self.encode(input_ids))
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
+        return CausalLMOutput(loss=loss, logits=logits)
+
+
+def new_policy(architecture: Architecture, *, seed: int, dropout: float = 0.0) -> ReformerPolicy:
+    """A freshly initialised policy; the same seed gives the same weights."""
+    torch.manual_seed(seed)
+    policy = ReformerPolicy(reformer_config(architecture, dropout=dropout))
+    std = 0.02 * (256 / architecture.hidden_size) ** 0.5
+    for name, parameter in policy.named_parameters():
+        if parameter.ndim == 2 and "encoder.layers" in name:
+            nn.init.normal_(parameter, std=std)
+    return policy
+
+
+def load_policy(directory: Path, *, dropout: float = 0.0) -> ReformerPolicy:
+    """Reads a checkpoint directory (`config.json`, `model.safetensors`) in fp32. Raises OSError when there is none."""
+    policy: ReformerPolicy = ReformerPolicy.from_pretrained(
+        directory, dtype=torch.float32, hidden_dropout_prob=float(dropout)
+    )
+    return policy
+
+
+def save_policy(policy: ReformerPolicy, directory: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Writes a checkpoint that the stock class loads as well; `dtype` is what is stored."""
+    weights = {name: tensor.to(dtype).contiguous() for name, tensor in policy.state_dict().items()}
+    policy.config.architectures = ["ReformerModelWithLMHead"]
+    policy.save_pretrained(directory, state_dict=weights, safe_serialization=True)
