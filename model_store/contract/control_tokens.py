@@ -32,5 +32,7 @@ PLACEHOLDER_IDS = {
 }
 """Token id of every placeholder."""
 
-NEVER_GENERATED_IDS = frozenset(range(NUM_CONTROL_TOKENS)) - frozenset(PLACEHOLDER_IDS.values()) - {EOS_ID} | {REDACTED_ID}
+NEVER_GENERATED_IDS = frozenset(range(NUM_CONTROL_TOKENS)) - frozenset(PLACEHOLDER_IDS.values()) - {EOS_ID} | {
+    REDACTED_ID
+}
 """Control ids that no sampler may choose. A bundle whose manifest lists plans takes those out of this set."""

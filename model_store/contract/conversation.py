@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from model_store.errors import InvalidConversationError
 
+_NOT_WORDS = re.compile(r"<[A-Z_0-9]+>|https?://[!-~]+")
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 
 
@@ -52,8 +53,9 @@ def detect_language(text: str) -> str:
     """`"zh"` when a fifth or more of the letters are Han characters, else `"en"`.
 
     One Han character carries about as much as a short English word, hence the low share; it also makes code-switched
-    Chinese with Latin product names Chinese.
+    Chinese with Latin product names Chinese. Placeholders and links have no language.
     """
+    text = _NOT_WORDS.sub("", text)
     num_han = len(_HAN.findall(text))
     num_letters = sum(character.isalpha() for character in text)
     return "zh" if num_han and num_han * 5 >= num_letters else "en"

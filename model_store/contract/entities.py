@@ -1,6 +1,7 @@
 """Entities: finding a customer's own data in text and taking it out before the model or the store sees it.
 
-Detection is by kept libraries (phonenumbers, python-stdnum) where a checksum or a numbering plan decides, and by patterns
+Detection is by kept libraries (phonenumbers, python-stdnum) where a checksum or a numbering plan decides, and by
+patterns
 elsewhere; an operator can add patterns. Values live in an `EntityVault`, in memory, for one conversation at a time.
 Putting them back: `unmasking`.
 """
@@ -19,6 +20,7 @@ from model_store.contract.placeholders import (
     entity_placeholder,
     entity_type_of,
     escape_lookalikes,
+    split_masked,
 )
 
 DEFAULT_PHONE_REGIONS = ("US", "GB", "CN", "DE")
@@ -91,20 +93,23 @@ _AFTER_PHONES = (
     _pattern("POSTCODE", r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"),
     _pattern(
         "POSTCODE",
-        r"(?:post ?code|zip(?: ?code)?|邮编|邮政编码)\s*(?:is|是|为|:|：)?\s*(?P<value>\d[A-Z0-9-]{2,8}[A-Z0-9])\b",
+        r"(?:post ?code|zip(?: ?code)?|邮编|邮政编码)\s{0,4}(?:is|是|为|:|：)?\s{0,4}"
+        r"(?P<value>\d[A-Z0-9-]{2,8}[A-Z0-9])\b",
     ),
     _pattern("ORDER_ID", r"#\s?(?P<value>[A-Z0-9-]*\d[A-Z0-9-]{2,})\b|\b\d{3}-\d{6,7}-\d{7}\b|\b\d{6,24}\b"),
     _pattern("ORDER_ID", r"\b[A-Z]{1,5}-?\d{4,16}\b|\b(?=[A-Z0-9]*\d{2})(?=[A-Z0-9]*[A-Z])[A-Z0-9]{8,20}\b"),
     EntityPattern(
         "NAME",
         re.compile(
-            rf"(?:[Mm]y name is|[Mm]y name's|[Nn]ame\s?:|[Tt]his is|I am called)\s+(?P<value>{_NAME_WORD}(?: {_NAME_WORD}){{0,2}})"
+            rf"(?:[Mm]y name is|[Mm]y name's|[Nn]ame\s?:|[Tt]his is|I am called)\s{{1,4}}"
+            rf"(?P<value>{_NAME_WORD}(?: {_NAME_WORD}){{0,2}})"
         ),
     ),
     EntityPattern(
         "NAME",
         re.compile(
-            r"(?:我叫|我的名字是|名字叫|姓名[是为:：]?|收件人[是为:：]?)\s*(?P<value>[\u4e00-\u9fa5·]{2,4})(?![\u4e00-\u9fa5])"
+            r"(?:我叫|我的名字是|名字叫|姓名[是为:：]?|收件人[是为:：]?)\s{0,4}"
+            r"(?P<value>[\u4e00-\u9fa5·]{2,4})(?![\u4e00-\u9fa5])"
         ),
     ),
     EntityPattern("NAME", re.compile(r"我姓(?P<value>[\u4e00-\u9fa5])")),
@@ -160,6 +165,12 @@ class EntityMasker:
             pieces.append(vault.placeholder_for(span.entity_type, text[span.start : span.end]))
             end = span.end
         return "".join(pieces) + escape_lookalikes(text[end:])
+
+    def mask_keeping_placeholders(self, text: str, vault: EntityVault) -> str:
+        """`mask` for text that already holds placeholders, such as the shop's own with its facts masked: they stay."""
+        return "".join(
+            segment.text if segment.is_placeholder else self.mask(segment.text, vault) for segment in split_masked(text)
+        )
 
     def _find(self, text: str) -> list[_Span]:
         """Non-overlapping spans; an earlier detector beats a later one."""

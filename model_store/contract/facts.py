@@ -1,6 +1,7 @@
 """Facts: what differs from shop to shop, filled into completions from the operator's `facts.yaml`.
 
-A fact is a noun phrase, one for all languages or one each. `FactSheet.resolver` joins facts, a conversation's entities and
+A fact is a noun phrase, one for all languages or one each. `FactSheet.resolver` joins facts, a conversation's
+entities and
 the fallback phrases into the one function that `unmasking` needs; `FactSheet.mask` goes the other way for messages that
 the shop's own bot said earlier.
 """
@@ -83,9 +84,9 @@ def _check_fact(path: Path, name: object, value: object) -> dict[str, str]:
     """One entry by language. Raises InvalidFactsError for an unknown name or a value that is no short text."""
     if name not in FACT_NAMES:
         raise InvalidFactsError(path=path, problem=f"{name!r} is not a fact; facts are {', '.join(FACT_NAMES)}")
-    by_language = value if isinstance(value, dict) else dict.fromkeys(LANGUAGES, value)
+    by_language: dict[str, object] = value if isinstance(value, dict) else dict.fromkeys(LANGUAGES, value)
     for language, text in by_language.items():
         is_phrase = isinstance(text, str) and 0 < len(text.strip()) <= _MAX_FACT_CHARS and "<" not in text
         if language not in LANGUAGES or not is_phrase:
             raise InvalidFactsError(path=path, problem=f"{name}: {language} must be a short text without '<'")
-    return {language: text.strip() for language, text in by_language.items()}
+    return {language: str(text).strip() for language, text in by_language.items()}

@@ -1,7 +1,8 @@
 """The manifest: what a bundle is, where it comes from, how good it is.
 
 A bundle is a directory with `manifest.json` and the files it lists. The version's digest is the sha256 of the canonical
-manifest, which holds every file's sha256: one name stands for every byte. Reading and checking files: `model_store.bundle`.
+manifest, which holds every file's sha256: one name stands for every byte. Reading and checking files:
+`model_store.bundle`.
 """
 
 import hashlib

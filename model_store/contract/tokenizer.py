@@ -37,7 +37,7 @@ class Tokenizer:
         self.vocab_size: int = backend.get_vocab_size()
         alphabet = _byte_alphabet()
         self._token_bytes = [token.encode() for token in CONTROL_TOKENS] + [
-            bytes(alphabet[character] for character in backend.id_to_token(token_id))
+            bytes(alphabet[character] for character in backend.id_to_token(token_id) or "")
             for token_id in range(NUM_CONTROL_TOKENS, self.vocab_size)
         ]
 

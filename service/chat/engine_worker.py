@@ -164,7 +164,7 @@ class EngineWorker:
                 deltas = self._engine.step()
                 if deltas:
                     self._post(self._dispatch, deltas)
-        except Exception:  # noqa: BLE001 - the thread's outermost loop: its completions must hear whatever it dies of
+        except Exception:
             _log.exception("engine_failed")
             has_failed = True
         finally:

@@ -115,7 +115,7 @@ class ModelRouter:
             # Not the version's fault, so it is not refused: the next poll tries again.
             _log.warning("model_store_unavailable", problem=str(error))
             return
-        except Exception as error:  # noqa: BLE001 - whatever a bad version does to its readers, the running one goes on
+        except Exception as error:
             code = error.code if isinstance(error, StoreError | EngineError) else "model_load_failed"
             _log.error("model_refused", digest=digest, code=code, problem=str(error))
             self._telemetry.model_refused(digest, code)
