@@ -1,7 +1,7 @@
 """Exact attention for the Reformer's two kinds of layer, on PyTorch's fused kernel and with Hugging Face's weights.
 
-Same parameters and same mathematics as the stock classes (Kitaev et al. 2020, section 2), about twice as fast on a CPU. What is
-left out: attention masks (we pad on the right, and causality hides padding) and the stock classes' caches.
+Same parameters and same mathematics as the stock classes (Kitaev et al. 2020, section 2), about twice as fast on a
+CPU. What is left out: attention masks (we pad on the right, and causality hides padding) and the stock classes' caches.
 """
 
 import math
@@ -17,7 +17,7 @@ _SELF_SCORE = -1e5
 
 
 def lsh_keys(query_keys: Tensor) -> Tensor:
-    """Keys of an LSH layer from its shared query-keys [..., D]: unit mean square, then 1/√D. Each depends on its own token."""
+    """Keys of an LSH layer from its shared query-keys [..., D]: unit mean square, then 1/√D, token by token."""
     scale = torch.rsqrt(query_keys.float().pow(2).mean(-1, keepdim=True) + 1e-6) / math.sqrt(query_keys.shape[-1])
     return (query_keys * scale).to(query_keys.dtype)
 
@@ -83,7 +83,7 @@ class ExactLSHSelfAttention(stock.LSHSelfAttention):  # type: ignore[misc]
     hash_beyond_chunk = False
 
     def forward(self, hidden_states: Tensor, **stock_arguments: Any) -> stock.LSHSelfAttentionOutput:
-        """hidden_states [B, S, H]. With `hash_beyond_chunk`, S > chunk_length takes the stock hashed path (not causal in effect)."""
+        """hidden_states [B, S, H]; with `hash_beyond_chunk`, S > chunk_length takes the stock hashed path."""
         batch_size, length, _ = hidden_states.shape
         if self.hash_beyond_chunk and length > self.chunk_length:
             return super().forward(hidden_states, **stock_arguments)

@@ -16,8 +16,8 @@ _NUM_BUCKETS = 16
 def reformer_config(architecture: Architecture, *, dropout: float = 0.0) -> ReformerConfig:
     """The configuration that `ReformerModelWithLMHead` loads our checkpoints with.
 
-    `num_buckets` is set although the exact path never hashes: the stock model would otherwise write a value of its own into
-    the configuration on its first long forward pass.
+    `num_buckets` is set although the exact path never hashes: the stock model would otherwise write a value of its
+    own into the configuration on its first long forward pass.
     """
     return ReformerConfig(
         hidden_size=architecture.hidden_size,

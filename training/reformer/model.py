@@ -77,7 +77,7 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
         """Logits [..., V] of hidden states [..., 2H]; the caller picks the positions that matter."""
         return F.linear(hidden_states, self.lm_head.decoder.weight)
 
-    def forward(self, input_ids: Tensor | None = None, labels: Tensor | None = None, **_: Any) -> CausalLMOutput:
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None, **_: Any) -> CausalLMOutput:
         """Hugging Face's calling convention, for PEFT and for comparison; the stages call `encode`."""
         logits = self.token_logits(self.encode(input_ids))
         loss = None

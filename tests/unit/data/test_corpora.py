@@ -1,0 +1,95 @@
+"""Real dialogues: cleaned, masked, cut into windows and batched."""
+
+import gzip
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_store.contract.control_tokens import BOS_ID, EOS_ID
+from model_store.contract.conversation import Message, Role
+from model_store.contract.entities import EntityMasker
+from model_store.contract.tokenizer import Tokenizer
+from training.data.cleaning import clean_reply
+from training.data.corpora import load_corpus, mask_conversation
+from training.data.subwords import train_subwords
+from training.data.windows import LISTENER, SPEAKER, STRUCTURE, BatchStream, WindowSet, cut_windows
+from training.errors import DataNotFoundError, ImportFormatError
+
+TOKENIZER = Tokenizer(train_subwords(["hello there", "订单号", "your order <ORDER_ID> is late"] * 20, 600))
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("Sorry. I have initiated a full refund. Anything else?", "Sorry. Anything else?"),
+        ("Your parcel has been delivered. Please check.", "Please check."),
+        ("1. Log in to {{Website URL}}.\n2. Open **Orders**.", "Log in to <WEBSITE>. Open Orders."),
+        ("Thank you for contacting Amazon India.", "Thank you for contacting <BRAND>."),
+        ("word " * 200 + ". Next one.", ""),
+    ],
+)
+def test_replies_are_cleaned(raw: str, cleaned: str) -> None:
+    """Unbacked claims go, templates and brands become placeholders, long answers are cut at a sentence."""
+    assert clean_reply(raw) == cleaned
+
+
+def test_a_conversation_is_masked_and_joined() -> None:
+    """One speaker's consecutive turns become one message, and an entity keeps its placeholder."""
+    turns = [
+        {"role": "user", "text": "Order 77001234 is late."},
+        {"role": "user", "text": "Hello?"},
+        {"role": "agent", "text": "Is it order 77001234?"},
+    ]
+    messages = mask_conversation(turns, EntityMasker())
+    assert [message.content for message in messages] == ["Order <ORDER_ID> is late. Hello?", "Is it order <ORDER_ID>?"]
+
+
+def test_windows_hold_whole_messages_and_know_who_speaks() -> None:
+    """A long conversation is cut between messages; every window begins with the start token and has a reply in it."""
+    messages = [Message(Role.USER, "hello there"), Message(Role.ASSISTANT, "your order <ORDER_ID> is late")] * 6
+    windows = cut_windows([messages], TOKENIZER, 32)
+    assert len(windows) > 1
+    for index in range(len(windows)):
+        ids, kinds = windows.window(index)
+        assert ids[0] == BOS_ID and kinds[0] == STRUCTURE and len(ids) <= 32
+        assert kinds[ids == EOS_ID].tolist() == [SPEAKER] * int((ids == EOS_ID).sum())
+        assert {LISTENER, SPEAKER} <= set(kinds.tolist())
+
+
+def test_windows_survive_the_disk(tmp_path: Path) -> None:
+    """Saved windows are read back the same."""
+    windows = cut_windows([[Message(Role.USER, "a"), Message(Role.ASSISTANT, "b")]], TOKENIZER, 64)
+    windows.save(tmp_path / "w.npz")
+    again = WindowSet.load(tmp_path / "w.npz")
+    assert np.array_equal(again.token_ids, windows.token_ids) and len(again) == len(windows)
+
+
+def test_a_resumed_stream_goes_on_where_it_was() -> None:
+    """Batch n depends on the seed and n alone, and no batch is wider than asked for."""
+    long = [[Message(Role.USER, "hello " * n), Message(Role.ASSISTANT, "there")] for n in range(1, 40)]
+    sources = {"a": cut_windows(long, TOKENIZER, 200), "b": cut_windows(long[:5], TOKENIZER, 200)}
+
+    def stream(skip: int, count: int) -> list[list[list[int]]]:
+        batches = BatchStream(sources, {"a": 0.7, "b": 0.3, "absent": 1.0}, batch_tokens=512, seed=1).batches(skip=skip)
+        return [batch.token_ids.tolist() for batch in itertools.islice(batches, count)]
+
+    assert stream(0, 30)[20:] == stream(20, 10)
+    assert all(len(batch) * len(batch[0]) <= 512 for batch in stream(0, 30))
+
+
+def test_a_corpus_is_read_from_its_training_split(tmp_path: Path) -> None:
+    """Only training rows are read; a missing or broken file is named."""
+    turns = [{"role": "user", "text": "hi"}, {"role": "agent", "text": "hello"}]
+    with gzip.open(tmp_path / "own.jsonl.gz", "wt") as stream:
+        for split in ("train", "dev"):
+            stream.write(json.dumps({"split": split, "turns": turns}) + "\n")
+    assert len(load_corpus(tmp_path, "own", 10).conversations) == 1
+    with pytest.raises(DataNotFoundError, match="nothing"):
+        load_corpus(tmp_path, "nothing", 10)
+    with gzip.open(tmp_path / "bad.jsonl.gz", "wt") as stream:
+        stream.write("{oops\n")
+    with pytest.raises(ImportFormatError, match="line 1"):
+        load_corpus(tmp_path, "bad", 10)

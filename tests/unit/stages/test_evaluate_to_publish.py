@@ -1,0 +1,179 @@
+"""Evaluate, export and publish on a real shelf with a tiny model; what comes out, the real engine serves."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from model_store.bundle import open_bundle
+from model_store.contract.tokenizer import Tokenizer
+from model_store.store import ModelStore
+from service.engine.engine import Engine, golden_run
+from service.engine.types import EngineOptions
+from tests.unit.stages.feedback_workspace import (
+    local_store,
+    make_config,
+    make_database,
+    make_workspace,
+    publish_tiny_version,
+    rated_rows,
+)
+from training.config import TrainingConfig
+from training.data.domain_pack import load_pack
+from training.errors import ExportRefusedError
+from training.evaluation.scorecard import Scorecard
+from training.export import parity
+from training.export.onnx_graph import build_graph
+from training.reformer.model import load_policy, save_policy
+from training.stages import curate, evaluate, export, gate, publish, snapshot
+from training.stages.export import quantized_graph, round_to_bfloat16, text_sample
+from training.workspace import Workspace
+
+LENIENT = {"min_win_rate_lower_bound": 0.0, "min_proper_endings": 0.0}
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainingConfig:
+    """A gate that a model with nothing to say can pass."""
+    return make_config(gate=LENIENT)
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory, config: TrainingConfig) -> Workspace:
+    """A workspace with snapshot, examples, an all but unchanged policy, a scorecard, a verdict and a bundle."""
+    root = tmp_path_factory.mktemp("run")
+    store = local_store(root / "models")
+    publish_tiny_version(store, root / "made")
+    tokenizer = Tokenizer.load(root / "made" / "tokenizer.json")
+    url = make_database(root / "records.db", rated_rows(tokenizer, 120))
+    workspace = make_workspace(root / "w", config, database_url=url, model_store=str(root / "models"))
+    workspace.save_result("snapshot", snapshot.run(config, workspace))
+    assert curate.run(config, workspace)["enough"]
+    policy = load_policy(workspace.path("base"))
+    with torch.no_grad():
+        policy.lm_head.decoder.weight.mul_(1.01)
+    save_policy(policy, workspace.path("policy"))
+    evaluate.run(config, workspace)
+    gate.run(config, workspace)
+    workspace.save_result("export", export.run(config, workspace))
+    return workspace
+
+
+def test_a_policy_that_hardly_moved_measures_as_one(gated: Workspace) -> None:
+    """Next to no KL, as many nats a token on authored replies, and a win rate around one half."""
+    card = Scorecard.model_validate_json(gated.path("scorecard.json").read_text())
+    assert card.num_prompts == 24
+    assert abs(card.kl.value) < 0.5
+    assert np.log(card.candidate.perplexity) == pytest.approx(np.log(card.base.perplexity), rel=0.02)
+    assert card.judge_has_opinion and 0.2 < card.win_rate.value < 0.8
+    assert len(gated.path("held_out_replies.jsonl").read_text().splitlines()) == 24
+
+
+def test_the_bundle_is_whole_and_says_where_it_comes_from(gated: Workspace) -> None:
+    """It verifies, names its parent and its data, carries the verdict, and trains further."""
+    bundle = open_bundle(gated.path("bundle"))
+    taken = gated.result("snapshot") or {}
+    assert set(bundle.manifest.files) == {
+        "config.json",
+        "gate.json",
+        "model.onnx",
+        "model.safetensors",
+        "model_card.md",
+        "tokenizer.json",
+    }
+    lineage = bundle.manifest.lineage
+    assert (lineage.parent, lineage.data_snapshot) == (taken["parent"], taken["data_snapshot"])
+    assert lineage.stages == ("reward_model", "rloo")
+    assert [licence.source for licence in bundle.manifest.licences] == ["authored", "customer feedback"]
+    assert bundle.manifest.metrics["win_rate"] > 0
+    assert bundle.digest == (gated.result("export") or {})["digest"]
+
+
+def test_the_same_run_exported_again_is_the_same_version(gated: Workspace, config: TrainingConfig) -> None:
+    """A run that is killed while it exports must not end in another digest."""
+    assert export.run(config, gated)["digest"] == (gated.result("export") or {})["digest"]
+
+
+def test_the_real_engine_repeats_the_golden_run(gated: Workspace) -> None:
+    """The service's own check before a version may serve."""
+    manifest = open_bundle(gated.path("bundle")).manifest
+    assert len(manifest.golden_run.completion_ids) >= 1
+    engine = Engine.open(gated.path("bundle"), manifest, EngineOptions(num_slots=1))
+    golden_run(engine, manifest.golden_run)
+    engine.close()
+
+
+def test_the_stored_weights_are_the_ones_the_graph_was_made_of(gated: Workspace) -> None:
+    """Loading the checkpoint gives the rounded policy bit for bit."""
+    stored = load_policy(gated.path("bundle")).state_dict()
+    rounded = round_to_bfloat16(load_policy(gated.path("policy"))).state_dict()
+    assert all(torch.equal(stored[name], tensor) for name, tensor in rounded.items())
+
+
+def test_a_graph_that_differs_from_torch_is_refused(gated: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong graph, made by wrong weights, is found by the comparison with torch."""
+    policy = round_to_bfloat16(load_policy(gated.path("policy")))
+
+    def build_wrong(weights: dict[str, np.ndarray], *arguments: object, **options: object) -> onnx.ModelProto:
+        name = "reformer.encoder.layers.0.feed_forward.dense.dense.bias"
+        return build_graph({**weights, name: weights[name] + 1}, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(export, "build_graph", build_wrong)
+    sample = text_sample(load_pack("shop"), Tokenizer.load(gated.path("base/tokenizer.json")))
+    with pytest.raises(ExportRefusedError, match="differ from torch"):
+        quantized_graph(policy, sample)
+
+
+def test_quantisation_beyond_its_bounds_is_refused(gated: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a bound that no eight bits can keep, the refusal names both numbers."""
+    monkeypatch.setattr(parity, "MIN_TOP1_AGREEMENT", 1.1)
+    sample = text_sample(load_pack("shop"), Tokenizer.load(gated.path("base/tokenizer.json")))
+    with pytest.raises(ExportRefusedError, match="agrees on"):
+        quantized_graph(round_to_bfloat16(load_policy(gated.path("policy"))), sample)
+
+
+def copy_of(gated: Workspace, config: TrainingConfig, root: Path) -> tuple[Workspace, ModelStore]:
+    """The finished run with a shelf of its own, so that tests can publish."""
+    old = Path(str((gated.result("inputs") or {})["model_store"]))
+    shutil.copytree(old, root / "models")
+    shutil.copytree(gated.root, root / "w")
+    workspace = Workspace(root / "w", config.digest)
+    workspace.save_result("inputs", {**(gated.result("inputs") or {}), "model_store": str(root / "models")})
+    return workspace, local_store(root / "models")
+
+
+def test_publishing_moves_the_alias_once_however_often_it_is_tried(
+    gated: Workspace, config: TrainingConfig, tmp_path: Path
+) -> None:
+    """A run killed after the move finds its own move and does not take it for somebody else's."""
+    workspace, store = copy_of(gated, config, tmp_path)
+    first = publish.run(config, workspace)
+    assert first["promoted"] and first["generation"] == 2
+    assert store.resolve("stable").digest == first["digest"]
+    assert publish.run(config, workspace) == first
+    assert store.resolve("stable").generation == 2
+
+
+def test_a_version_that_was_overtaken_is_not_promoted(gated: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    """Another version became stable while this one was trained: the verdict is void, the alias stays."""
+    workspace, store = copy_of(gated, config, tmp_path)
+    other = publish_tiny_version(store, tmp_path / "other", seed=2)
+    result = publish.run(config, workspace)
+    assert result["promoted"] is False and "run again" in result["message"]
+    assert store.resolve("stable").digest == other
+    assert store.find(result["digest"]) == result["digest"]
+
+
+def test_a_candidate_is_not_promoted_over_another_stable(
+    gated: Workspace, config: TrainingConfig, tmp_path: Path
+) -> None:
+    """The alias `candidate` is free, but what the gate compared with is no longer served."""
+    workspace, store = copy_of(gated, config, tmp_path)
+    workspace.save_result("snapshot", {**(workspace.result("snapshot") or {}), "generation": 0})
+    publish_tiny_version(store, tmp_path / "other", seed=2)
+    to_candidate = make_config(gate={**LENIENT, "alias": "candidate"})
+    assert publish.run(to_candidate, workspace)["promoted"] is False
+    assert store.history("candidate") == []

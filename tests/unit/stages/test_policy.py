@@ -1,0 +1,156 @@
+"""The policy stage: it climbs, it stops in time, and it goes on after a crash as if nothing had been."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from model_store.contract.conversation import Message, Role
+from model_store.contract.tokenizer import Tokenizer
+from tests.unit.stages.learning_workspace import ASKS, make_config, make_workspace
+from training.config import TrainingConfig
+from training.data.prompts import Prompt, RatedExample, build_prompt, read_examples
+from training.errors import DivergedError
+from training.reformer.decoder import Sample
+from training.reformer.model import load_policy
+from training.rlhf.losses import sequence_sum
+from training.rlhf.rewards import RewardTerms
+from training.rlhf.rollout import Actors, RolloutPrompt, SamplingSettings
+from training.stages import policy, reward_model
+from training.stages.policy import KtoLearner, RlooLearner, Updater, climb_ladder
+from training.workspace import Workspace
+
+
+def _share_of_even_ids(prompts: Sequence[RolloutPrompt], samples: Sequence[Sample]) -> list[RewardTerms]:
+    """A reward that a rule gives: the share of tokens with an even id."""
+    shares = [sum(token_id % 2 == 0 for token_id in sample.token_ids) / len(sample.token_ids) for sample in samples]
+    return [RewardTerms(share, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0) for share in shares]
+
+
+def _actors(workspace: Workspace, config: TrainingConfig) -> Actors:
+    base = workspace.path("base")
+    return Actors(load_policy(base), load_policy(base), SamplingSettings(1.0, config.policy.max_completion_tokens))
+
+
+def _prompts(workspace: Workspace) -> list[Prompt]:
+    tokenizer = Tokenizer.load(workspace.path("base") / "tokenizer.json")
+    return [build_prompt([Message(Role.USER, ask)], tokenizer) for ask in ASKS]
+
+
+def _examples(workspace: Workspace) -> list[RatedExample]:
+    tokenizer = Tokenizer.load(workspace.path("base") / "tokenizer.json")
+    return read_examples(workspace.path("examples.jsonl"), tokenizer, max_positions=192, correction_weight=1.0)
+
+
+def _weights(directory: Path) -> Mapping[str, Tensor]:
+    weights: Mapping[str, Tensor] = load_policy(directory).state_dict()
+    return weights
+
+
+def test_rloo_raises_the_reward_of_a_rule(tmp_path: Path) -> None:
+    """From about a half of even ids to at least 15 points more, at a KL that is reported."""
+    config = make_config(policy={"num_steps": 12, "prompts_per_step": 8, "lr": 3e-3, "kl_coefficient": 0.01})
+    workspace = make_workspace(tmp_path, config)
+    actors, prompts = _actors(workspace, config), _prompts(workspace)
+    before = actors.collect(prompts * 8, _share_of_even_ids, seed=1).figures()
+    climb = climb_ladder(
+        RlooLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1), actors.policy, config.policy, workspace
+    )
+    after = actors.collect(prompts * 8, _share_of_even_ids, seed=1).figures()
+    assert climb.stopped_by == "finished" and climb.num_steps == 12
+    assert before["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert after["reward"] > before["reward"] + 0.15
+    assert after["kl"] > 0.05
+
+
+def test_kto_makes_liked_replies_likelier_than_disliked_ones(tmp_path: Path) -> None:
+    """The mean log-ratio of thumbs up rises above that of thumbs down, on rows it has not seen."""
+    config = make_config(policy={"algorithm": "kto", "num_epochs": 3, "kl_coefficient": 0.1, "lr": 2e-3})
+    workspace = make_workspace(tmp_path, config)
+    actors, examples = _actors(workspace, config), _examples(workspace)
+    train = [example for example in examples if example.split == "train"]
+    learner = KtoLearner(actors, train, _share_of_even_ids, config.policy, seed=1)
+    assert learner.num_steps == 27
+    climb_ladder(learner, actors.policy, config.policy, workspace)
+    test = [example for example in examples if example.split == "test"]
+    packed = actors.pack([e.prompt for e in test], [e.completion_ids for e in test])
+    ratios = sequence_sum(actors.logprobs(packed).values - actors.reference_logprobs(packed), packed.mask)
+    is_up = torch.tensor([example.is_up for example in test])
+    assert ratios[is_up].mean() > ratios[~is_up].mean() + 0.3
+
+
+def test_it_goes_back_to_the_last_weights_below_the_kl_limit(tmp_path: Path) -> None:
+    """A learning rate far too high is stopped, and what is left lies below the limit."""
+    config = make_config(policy={"num_steps": 30, "lr": 1e-2, "kl_coefficient": 0.0, "max_kl": 0.5})
+    workspace = make_workspace(tmp_path, config)
+    actors, prompts = _actors(workspace, config), _prompts(workspace)
+    climb = climb_ladder(
+        RlooLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1), actors.policy, config.policy, workspace
+    )
+    assert climb.stopped_by == "max_kl" and climb.num_steps < 30
+    assert all(torch.equal(tensor, climb.verified[name]) for name, tensor in actors.policy.state_dict().items())
+    assert 0 <= actors.collect(prompts * 8, _share_of_even_ids, seed=1).figures()["kl"] < 0.5
+
+
+def test_it_stops_when_its_minutes_are_over(tmp_path: Path) -> None:
+    """A time limit below one step's ends the climb after the first step."""
+    config = make_config(policy={"num_steps": 30, "max_minutes": 1e-9})
+    workspace = make_workspace(tmp_path, config)
+    actors = _actors(workspace, config)
+    learner = RlooLearner(actors, _prompts(workspace), _share_of_even_ids, config.policy, seed=1)
+    climb = climb_ladder(learner, actors.policy, config.policy, workspace)
+    assert climb.stopped_by == "max_minutes" and climb.num_steps <= 1
+
+
+def test_numbers_that_are_none_are_skipped_three_times_and_then_stop_the_run(tmp_path: Path) -> None:
+    """Three losses of NaN change no weight; the fourth raises DivergedError."""
+    config = make_config()
+    learning = load_policy(make_workspace(tmp_path, config).path("base"))
+    before = {name: tensor.clone() for name, tensor in learning.state_dict().items()}
+    update = Updater(learning, 1e-3, num_updates=10)
+
+    def nan_loss() -> Tensor:
+        return sum((p.sum() for p in learning.parameters()), torch.zeros(())) * float("nan")
+
+    for _ in range(3):
+        update(nan_loss)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in learning.state_dict().items())
+    with pytest.raises(DivergedError):
+        update(nan_loss)
+
+
+class _DyingWorkspace(Workspace):
+    """Dies right after its second checkpoint is on disk, as a killed process would."""
+
+    num_left = 2
+
+    def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
+        super().save_checkpoint(name, state)
+        self.num_left -= 1
+        if self.num_left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "kto"])
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, algorithm: str) -> None:
+    """Stopped after its second checkpoint and started again, the stage saves bit for bit what an unbroken run saves."""
+    config = make_config(reward={"num_epochs": 1}, policy={"algorithm": algorithm, "num_steps": 8})
+    whole = make_workspace(tmp_path / "whole", config)
+    reward_model.run(config, whole)
+    expected = policy.run(config, whole)
+    dying = make_workspace(tmp_path / "broken", config, workspace_class=_DyingWorkspace)
+    reward_model.run(config, dying)
+    with pytest.raises(KeyboardInterrupt):
+        policy.run(config, dying)
+    assert not dying.path("policy").exists()
+    resumed = Workspace(dying.root, config.digest)
+    result = policy.run(config, resumed)
+    first, second = _weights(whole.path("policy")), _weights(resumed.path("policy"))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    assert any(not torch.equal(tensor, _weights(whole.path("base"))[name]) for name, tensor in first.items())
+    assert {**result, "seconds": 0} == {**expected, "seconds": 0}
+    assert (resumed.path("policy") / "tokenizer.json").exists()
+    assert resumed.load_checkpoint("policy") is None

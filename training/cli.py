@@ -1,0 +1,145 @@
+"""`python -m training base · run · import · check-domain`: results on stdout, logs and progress on stderr.
+
+Exit codes: 0 done (also when there is too little feedback yet), 1 a named error, 3 the gate refused, 4 another
+version came first.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from model_store.errors import StoreError
+from training.config import TrainingConfig, load_config
+from training.data.domain_pack import load_pack
+from training.data.importers.registry import IMPORTERS, import_file
+from training.errors import TrainingError
+from training.pipeline import BASE_STAGES, RUN_STAGES, Outcome, run_pipeline
+from training.workspace import Workspace
+
+_DEFAULT_CONFIG = Path("training/configs/small.yaml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    try:
+        return int(options.run(options))
+    except (TrainingError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="The offline training job.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    data_dir = Path(os.environ.get("DATA_DIR") or "data")
+    base = commands.add_parser("base", help="make a base model from dialogues")
+    _add_job_arguments(base)
+    base.add_argument(
+        "--data-dir", type=Path, help="folder of uniform JSON lines (*.jsonl.gz) besides the authored pack"
+    )
+    base.set_defaults(run=_run_base)
+    run = commands.add_parser("run", help="learn from stored thumbs, gate, publish")
+    _add_job_arguments(run)
+    source = run.add_mutually_exclusive_group()
+    database = os.environ.get("SERVICE_DATABASE_URL") or f"sqlite:///{data_dir}/rejoinder.db"
+    source.add_argument("--database-url", default=database, help="the service's database")
+    source.add_argument("--feedback-file", type=Path, help="JSON lines from `python -m service export-feedback`")
+    run.add_argument("--model-store", type=Path, default=Path(os.environ.get("MODEL_STORE") or data_dir / "models"))
+    run.set_defaults(run=_run_learning)
+    check = commands.add_parser("check-domain", help="lint an authored domain pack and print its size")
+    check.add_argument("pack", nargs="?", default="shop")
+    check.set_defaults(run=_check_domain)
+    importer = commands.add_parser("import", help="turn public or own dialogues into uniform JSON lines")
+    importer.add_argument("format", choices=sorted(IMPORTERS))
+    importer.add_argument("path", type=Path)
+    importer.add_argument("output", type=Path)
+    importer.set_defaults(run=_import)
+    return parser
+
+
+def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, default=_DEFAULT_CONFIG)
+    parser.add_argument("--workspace", type=Path, help="where the run keeps its state; name it again to resume")
+    parser.add_argument("--json", action="store_true", help="print every stage's result as one JSON object")
+
+
+def _run_base(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    if options.data_dir:
+        config = config.model_copy(
+            update={"corpus": config.corpus.model_copy(update={"uniform_data_dir": options.data_dir})}
+        )
+    workspace = _open_workspace(options, config, "base")
+    return _report(run_pipeline(BASE_STAGES, config, workspace), workspace, as_json=options.json)
+
+
+def _run_learning(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    workspace = _open_workspace(options, config, "learn")
+    inputs = workspace.result("inputs") or {}
+    source = (
+        {"feedback_file": str(options.feedback_file)}
+        if options.feedback_file
+        else {"database_url": options.database_url}
+    )
+    workspace.save_result("inputs", {**inputs, **source, "model_store": str(options.model_store)})
+    return _report(run_pipeline(RUN_STAGES, config, workspace), workspace, as_json=options.json)
+
+
+def _open_workspace(options: argparse.Namespace, config: TrainingConfig, kind: str) -> Workspace:
+    """The named workspace, or a new one under `runs/`; remembers when its run began."""
+    torch.set_num_threads(config.num_threads)
+    now = datetime.now(UTC)
+    data_dir = os.environ.get("DATA_DIR")
+    runs = Path(data_dir) / "runs" if data_dir else Path("runs")
+    root = options.workspace or runs / f"{kind}-{now:%Y%m%d-%H%M%S}"
+    workspace = Workspace(root, config.digest)
+    if workspace.result("inputs") is None:
+        workspace.save_result("inputs", {"created_at": now.isoformat(timespec="seconds")})
+    logging.getLogger("training").info("workspace %s", root)
+    return workspace
+
+
+def _report(outcome: Outcome, workspace: Workspace, *, as_json: bool) -> int:
+    if as_json:
+        print(
+            json.dumps(
+                {"exit_code": outcome.exit_code, "message": outcome.message, **outcome.results}, ensure_ascii=False
+            )
+        )
+    else:
+        print(outcome.message)
+        print(f"Details: {workspace.root}")
+    return int(outcome.exit_code)
+
+
+def _check_domain(options: argparse.Namespace) -> int:
+    pack = load_pack(options.pack)
+    print(f"{'language':10}{'intents':>8}{'asks':>7}{'held out':>10}{'replies':>9}{'bad':>6}{'flows':>7}")
+    num_flows = Counter(flow.language for flow in pack.flows)
+    for language in sorted({intent.language for intent in pack.intents}):
+        intents = [intent for intent in pack.intents if intent.language == language]
+        sizes = (
+            sum(len(intent.asks) for intent in intents),
+            sum(len(intent.held_out_asks) for intent in intents),
+            sum(len(intent.replies) for intent in intents),
+            sum(len(intent.bad_replies) for intent in intents),
+        )
+        print(f"{language:10}{len(intents):8}{sizes[0]:7}{sizes[1]:10}{sizes[2]:9}{sizes[3]:6}{num_flows[language]:7}")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    report = import_file(options.format, options.path, options.output)
+    print(f"{report.num_rows} rows written to {options.output}, {report.num_skipped} skipped.")
+    return 0

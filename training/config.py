@@ -1,0 +1,182 @@
+"""Configuration: YAML to frozen pydantic. A stage receives its own section, an algorithm plain arguments."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model_store.contract.manifest import Architecture
+from training.errors import InvalidConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(_Section):
+    """The network's shape."""
+
+    hidden_size: int = Field(256, ge=16)
+    num_layers: int = Field(6, ge=2, multiple_of=2)
+    num_attention_heads: int = Field(4, ge=1)
+    attention_head_size: int = Field(64, ge=8)
+    feed_forward_size: int = Field(1024, ge=16)
+    vocab_size: int = Field(4096, ge=600)
+    max_positions: int = Field(512, ge=64)
+    local_chunk_length: int = Field(64, ge=16)
+
+    def architecture(self) -> Architecture:
+        """The same as the manifest says it; layers alternate local and LSH."""
+        return Architecture(
+            hidden_size=self.hidden_size,
+            attn_layers=("local", "lsh") * (self.num_layers // 2),
+            num_attention_heads=self.num_attention_heads,
+            attention_head_size=self.attention_head_size,
+            feed_forward_size=self.feed_forward_size,
+            vocab_size=self.vocab_size,
+            max_positions=self.max_positions,
+            local_chunk_length=self.local_chunk_length,
+        )
+
+
+class CorpusConfig(_Section):
+    """Which dialogues the base model learns from."""
+
+    domain_pack: str = "shop"
+    uniform_data_dir: Path | None = None
+    """Folder of uniform JSON lines (`*.jsonl.gz`); without it the authored pack is all there is."""
+    max_rows_per_source: int = Field(6000, ge=1)
+    max_window_tokens: int = Field(256, ge=32)
+    num_generated_conversations: int = Field(40_000, ge=10)
+    """Conversations drawn from the authored pack for supervised tuning, both languages together."""
+
+
+class LanguageModelConfig(_Section):
+    """One stage of next-token training."""
+
+    num_tokens: int = Field(ge=1)
+    batch_tokens: int = Field(4096, ge=64)
+    source_shares: dict[str, float]
+    """Token share of each source; sources without data are left out and the rest scaled up."""
+    user_token_weight: float = Field(0.3, ge=0, le=1)
+    muon_lr: float = Field(2e-3, gt=0)
+    adamw_lr: float = Field(1e-3, gt=0)
+    decay_share: float = Field(0.4, ge=0, le=1)
+    """Share of the steps, at the end, over which the learning rate falls linearly to 3 %."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    checkpoint_every: int = Field(500, ge=1)
+
+
+class FeedbackConfig(_Section):
+    """Where thumbs come from and what they count."""
+
+    min_ratings: int = Field(60, ge=1)
+    """Fewer usable ratings than this: nothing is trained, and the run says how many are missing."""
+    min_per_class: int = Field(12, ge=1)
+    """Thumbs of the rarer kind that are needed."""
+    max_ratings: int = Field(20_000, ge=1)
+    max_share_per_rater: float = Field(0.2, gt=0, le=1)
+    """Share of the total weight that one named rater may have; anonymous ratings are not one rater."""
+    validation_share: float = Field(0.15, gt=0, lt=0.5)
+    test_share: float = Field(0.15, gt=0, lt=0.5)
+    correction_weight: float = Field(2.0, ge=0)
+
+
+class RewardConfig(_Section):
+    """The reward model, and the terms around its score."""
+
+    lr: float = Field(2e-4, gt=0)
+    num_epochs: int = Field(4, ge=1)
+    batch_size: int = Field(32, ge=2)
+    overlap_weight: float = Field(0.2, ge=0)
+    """Weight of BLEU/ROUGE against corrections and references, where they exist."""
+    unsafe_penalty: float = Field(1.0, ge=0)
+    empty_penalty: float = Field(1.0, ge=0)
+    overlong_penalty: float = Field(0.5, ge=0)
+    repetition_penalty: float = Field(0.5, ge=0)
+    improper_ending_penalty: float = Field(0.5, ge=0)
+
+
+class PolicyConfig(_Section):
+    """How the policy is moved towards the reward."""
+
+    algorithm: Literal["rloo", "kto"] = "rloo"
+    lr: float = Field(1e-4, gt=0)
+    kl_coefficient: float = Field(0.05, ge=0)
+    """RLOO: weight of the KL penalty in nats a completion. KTO: beta."""
+    num_steps: int = Field(24, ge=1)
+    """RLOO: rollout steps. KTO: ignored."""
+    prompts_per_step: int = Field(16, ge=1)
+    samples_per_prompt: int = Field(4, ge=2)
+    updates_per_step: int = Field(2, ge=1)
+    clip_range: float = Field(0.2, gt=0)
+    num_epochs: int = Field(1, ge=1)
+    """KTO: passes over the ratings. RLOO: ignored."""
+    batch_size: int = Field(32, ge=2)
+    max_kl: float = Field(3.0, gt=0)
+    """Nats a completion; training stops at the last checkpoint below it."""
+    max_completion_tokens: int = Field(96, ge=4)
+    temperature: float = Field(1.0, gt=0)
+    max_minutes: float = Field(6.0, gt=0)
+
+
+class GateConfig(_Section):
+    """What a candidate must hold on prompts that feedback cannot touch."""
+
+    num_prompts: int = Field(300, ge=10)
+    min_win_rate_lower_bound: float = Field(0.48, ge=0, le=1)
+    max_perplexity_ratio: float = Field(1.05, gt=0)
+    min_length_ratio: float = Field(0.6, gt=0)
+    max_length_ratio: float = Field(1.6, gt=0)
+    min_distinct2_ratio: float = Field(0.6, ge=0)
+    min_proper_endings: float = Field(0.95, ge=0, le=1)
+    max_kl: float = Field(3.0, gt=0)
+    max_intent_fit_loss: float = Field(0.03, ge=0)
+    alias: Literal["stable", "candidate"] = "stable"
+    """Which alias an accepted version gets."""
+
+
+class ExportConfig(_Section):
+    """How the served graph stores its weights."""
+
+    weights: Literal["int8_block64", "float32"] = "int8_block64"
+    """float32 is for models too small to stand rounding, such as those of the tests."""
+
+
+class TrainingConfig(_Section):
+    """Everything a run depends on besides its data."""
+
+    name: str = "rejoinder-shop"
+    seed: int = 1
+    num_threads: int = Field(2, ge=1)
+    model: ModelConfig = ModelConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    pretrain: LanguageModelConfig
+    finetune: LanguageModelConfig
+    feedback: FeedbackConfig = FeedbackConfig()
+    reward: RewardConfig = RewardConfig()
+    policy: PolicyConfig = PolicyConfig()
+    gate: GateConfig = GateConfig()
+    export: ExportConfig = ExportConfig()
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON form."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Reads a YAML configuration. Raises InvalidConfigError naming the field."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TrainingConfig.model_validate(data)
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidConfigError(path=path, problem=error) from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        raise InvalidConfigError(path=path, problem=problems) from error

@@ -1,0 +1,1 @@
+"""Corpora in, batches out: importers, the authored domain pack, cleaning, windows."""

@@ -1,0 +1,203 @@
+"""The authored domain pack: reading it, checking it, and what it holds. Generating conversations: `generator`.
+
+A pack is data (`domain/README.md` says its format); another domain is another folder. Held-out asks are read here but
+handed out only by `held_out_prompts`, which training never calls.
+"""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model_store.contract.conversation import Message, Role
+from model_store.contract.placeholders import ALL_PLACEHOLDERS, entity_type_of, split_masked
+from training.errors import DataNotFoundError, InvalidDomainPackError
+
+PACKS_DIRECTORY = Path(__file__).parent / "domain"
+TONES = ("warm", "brief", "formal")
+BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
+_SLOT = re.compile(r"\{([a-z_0-9]+)\}")
+_PLACEHOLDER_SHAPE = re.compile(r"<[^<>\s]+>")
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One intent in one language."""
+
+    name: str
+    language: str
+    topic: str
+    asks: tuple[str, ...]
+    held_out_asks: tuple[str, ...]
+    replies_by_tone: Mapping[str, tuple[str, ...]]
+    replies_given: Mapping[str, tuple[str, ...]]
+    replies_missing: Mapping[str, tuple[str, ...]]
+    bad_replies: tuple[tuple[str, str], ...]
+    """(text, reason)"""
+
+    @property
+    def replies(self) -> tuple[str, ...]:
+        """Every good reply, whatever the customer gave."""
+        groups = (*self.replies_by_tone.values(), *self.replies_given.values(), *self.replies_missing.values())
+        return tuple(reply for group in groups for reply in group)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A multi-turn conversation with several wordings a turn."""
+
+    name: str
+    language: str
+    intents: tuple[str, ...]
+    turns: tuple[tuple[Role, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class DomainPack:
+    """Everything that was authored for a domain."""
+
+    name: str
+    intents: tuple[Intent, ...]
+    flows: tuple[Flow, ...]
+    slots: Mapping[str, Mapping[str, Sequence[str]]]
+    source_intents: Mapping[str, Mapping[str, str]]
+    """Public data's intents that mean the same: source → its label → intent here."""
+
+    def intent(self, name: str, language: str) -> Intent | None:
+        """The intent of that name in that language, or None."""
+        return self._by_key.get((name, language))
+
+    @property
+    def _by_key(self) -> Mapping[tuple[str, str], Intent]:
+        return {(intent.name, intent.language): intent for intent in self.intents}
+
+
+@cache
+def load_pack(name: str) -> DomainPack:
+    """Reads and checks a pack. Raises DataNotFoundError or InvalidDomainPackError."""
+    root = PACKS_DIRECTORY / name
+    if not root.is_dir():
+        raise DataNotFoundError(what=f"The domain pack {name!r}", path=root, remedy="Packs are folders there.")
+    intents: list[Intent] = []
+    flows: list[Flow] = []
+    for path in sorted(root.glob("*/*.yaml")):
+        language = path.parent.name
+        for entry in _read(path):
+            if "flow" in entry:
+                flows.append(_parse_flow(path, language, entry))
+            else:
+                intents.append(_parse_intent(path, language, entry))
+    mapping = _read(root / "source_intents.yaml") if (root / "source_intents.yaml").exists() else {}
+    pack = DomainPack(name, tuple(intents), tuple(flows), _read(root / "slots.yaml"), mapping)
+    check_pack(pack, root)
+    return pack
+
+
+def held_out_prompts(pack: DomainPack) -> list[tuple[Intent, str]]:
+    """Every held-out ask with its intent, slots filled the same way each time. For evaluation only."""
+    generator = random.Random(7)
+    return [
+        (intent, fill_slots(ask, pack.slots[intent.language], generator))
+        for intent in pack.intents
+        for ask in intent.held_out_asks
+    ]
+
+
+def fill_slots(text: str, values: Mapping[str, Sequence[str]], generator: random.Random) -> str:
+    """Text with every `{slot}` drawn at random."""
+    return _SLOT.sub(lambda match: str(generator.choice(values[match.group(1)])), text)
+
+
+def entities_in(text: str) -> frozenset[str]:
+    """Entity types whose placeholders occur in masked text."""
+    found = (entity_type_of(s.text) for s in split_masked(text) if s.is_placeholder)
+    return frozenset(entity for entity in found if entity)
+
+
+def check_pack(pack: DomainPack, path: Path) -> None:
+    """Raises InvalidDomainPackError for the first broken rule, naming where it is."""
+    for intent in pack.intents:
+        where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
+        _check_asks(path, where, intent, pack.slots[intent.language])
+        for reply in intent.replies:
+            _check_reply(path, where, reply)
+        for _text, reason in intent.bad_replies:
+            _require(reason in BAD_REASONS, path, f"{where}: unknown reason {reason!r}")
+    for flow in pack.flows:
+        for role, wordings in flow.turns:
+            for wording in wordings:
+                if role is Role.ASSISTANT:
+                    _check_reply(path, f"{flow.language} flow {flow.name}", wording)
+
+
+def _check_asks(path: Path, where: str, intent: Intent, slots: Mapping[str, Sequence[str]]) -> None:
+    _require(bool(intent.asks and intent.replies), path, f"{where}: needs asks and replies")
+    shared = set(intent.asks) & set(intent.held_out_asks)
+    _require(not shared, path, f"{where}: held-out asks also occur in asks: {sorted(shared)[:2]}")
+    for ask in (*intent.asks, *intent.held_out_asks):
+        unknown = [slot for slot in _SLOT.findall(ask) if slot not in slots]
+        _require(not unknown, path, f"{where}: unknown slots {unknown} in {ask!r}")
+        _check_placeholders(path, where, ask)
+
+
+def _check_reply(path: Path, where: str, reply: str) -> None:
+    bare = "".join(segment.text for segment in split_masked(reply) if not segment.is_placeholder)
+    _require(not _SLOT.search(reply), path, f"{where}: a reply holds a slot: {reply!r}")
+    _require(not re.search(r"\d", bare), path, f"{where}: a reply holds a digit: {reply!r}")
+    _check_placeholders(path, where, reply)
+
+
+def _check_placeholders(path: Path, where: str, text: str) -> None:
+    unknown = [shape for shape in _PLACEHOLDER_SHAPE.findall(text) if shape not in ALL_PLACEHOLDERS]
+    _require(not unknown, path, f"{where}: unknown placeholders {unknown} in {text!r}")
+
+
+def _require(holds: bool, path: Path, problem: str) -> None:
+    if not holds:
+        raise InvalidDomainPackError(path=path, problem=problem)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidDomainPackError(path=path, problem=error) from error
+
+
+def _parse_intent(path: Path, language: str, entry: Mapping[str, Any]) -> Intent:
+    try:
+        return Intent(
+            name=entry["intent"],
+            language=language,
+            topic=path.stem,
+            asks=tuple(map(str, entry["asks"])),
+            held_out_asks=tuple(map(str, entry.get("held_out_asks", ()))),
+            replies_by_tone={tone: tuple(entry["replies"].get(tone, ())) for tone in TONES},
+            replies_given={key: tuple(texts) for key, texts in (entry.get("replies_given") or {}).items()},
+            replies_missing={key: tuple(texts) for key, texts in (entry.get("replies_missing") or {}).items()},
+            bad_replies=tuple((bad["text"], bad["reason"]) for bad in entry.get("bad_replies", ())),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidDomainPackError(path=path, problem=f"{entry.get('intent')}: {error!r}") from error
+
+
+def _parse_flow(path: Path, language: str, entry: Mapping[str, Any]) -> Flow:
+    try:
+        turns = []
+        for turn in entry["turns"]:
+            ((role, wordings),) = turn.items()
+            texts = (wordings,) if isinstance(wordings, str) else tuple(wordings)
+            turns.append((Role(role), texts))
+        return Flow(entry["flow"], language, tuple(entry["intents"]), tuple(turns))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidDomainPackError(path=path, problem=f"{entry.get('flow')}: {error!r}") from error
+
+
+def user_message(text: str) -> Message:
+    """A customer's message."""
+    return Message(Role.USER, text)

@@ -1,0 +1,153 @@
+"""Feedback as training sees it: rows of the view `training_examples`, and the examples that curation makes of them.
+
+Reading only. Which rows count, and how much, is `stages.curate`'s business. The service is not imported: the view's
+columns are the contract.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import ColumnClause, column, create_engine, make_url, select, table
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from model_store.contract.conversation import Message
+from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS, TRAINING_EXAMPLES_VIEW
+from training.errors import DataNotFoundError, InvalidFeedbackDataError
+
+ANONYMOUS_RATER = "anonymous"
+Split = Literal["train", "validation", "test"]
+RawRow = dict[str, str | None]
+_OPTIONAL_COLUMNS = frozenset({"comment", "correction"})
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRow:
+    """One standing rating with the completion that it is about. Texts are masked."""
+
+    completion_id: str
+    conversation_id: str
+    language: str
+    messages: tuple[Message, ...]
+    completion_text: str
+    completion_token_ids: tuple[int, ...]
+    is_rule_reply: bool
+    rater: str
+    is_up: bool
+    correction: str | None
+    rated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One line of `examples.jsonl`: what reward model, policy and evaluation read."""
+
+    split: Split
+    completion_id: str
+    conversation_id: str
+    language: str
+    messages: tuple[Message, ...]
+    completion_text: str
+    completion_token_ids: tuple[int, ...]
+    is_up: bool
+    weight: float
+    correction: str | None
+
+    def as_json(self) -> str:
+        """The line, without its end."""
+        fields = asdict(self) | {"messages": [message.as_dict() for message in self.messages]}
+        return json.dumps(fields, ensure_ascii=False, sort_keys=True)
+
+
+def read_view(url: str) -> list[RawRow]:
+    """Every row of the view `training_examples`. Raises DataNotFoundError; never creates a database."""
+    columns: list[ColumnClause[Any]] = [column(name) for name in TRAINING_EXAMPLES_COLUMNS]
+    query = select(*columns).select_from(table(TRAINING_EXAMPLES_VIEW))
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # No cause and no URL in the message: it may hold a password.
+        raise DataNotFoundError(what="The feedback", path="--database-url", remedy="It is not a URL.") from None
+    shown = parsed.render_as_string(hide_password=True)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).is_file():
+        raise DataNotFoundError(what="The database", path=shown, remedy="Start the service once, or mend the path.")
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    engine = create_engine(parsed)
+    try:
+        with engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+    except SQLAlchemyError as error:
+        problem = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise DataNotFoundError(what=f"The view {TRAINING_EXAMPLES_VIEW}", path=shown, remedy=problem) from error
+    finally:
+        engine.dispose()
+
+
+def read_export(path: Path) -> list[RawRow]:
+    """Every row of a JSON-lines export (`python -m service export-feedback`), or of a snapshot.
+
+    Raises DataNotFoundError, and InvalidFeedbackDataError naming the line that is no object.
+    """
+    if not path.is_file():
+        raise DataNotFoundError(what="The feedback", path=path, remedy="`python -m service export-feedback` makes it.")
+    rows: list[RawRow] = []
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            if line.strip():
+                rows.append(_parse_line(number, line))
+    return rows
+
+
+def parse_row(raw: Mapping[str, str | None]) -> FeedbackRow:
+    """Reads a row of the view. Raises InvalidFeedbackDataError naming its completion."""
+    completion_id = str(raw.get("completion_id"))
+    absent = [n for n in TRAINING_EXAMPLES_COLUMNS if n not in _OPTIONAL_COLUMNS and not isinstance(raw.get(n), str)]
+    if absent:
+        raise InvalidFeedbackDataError(completion_id=completion_id, problem=f"{absent[0]} is missing or no text")
+    text = {name: str(raw[name]) for name in TRAINING_EXAMPLES_COLUMNS if name not in _OPTIONAL_COLUMNS}
+    if text["rating"] not in ("up", "down"):
+        raise InvalidFeedbackDataError(completion_id=completion_id, problem=f"its rating is {text['rating']!r}")
+    try:
+        return FeedbackRow(
+            completion_id=completion_id,
+            conversation_id=text["conversation_id"],
+            language=text["language"],
+            messages=tuple(Message.from_dict(message) for message in json.loads(text["prompt_messages"])),
+            completion_text=text["completion_text"],
+            completion_token_ids=tuple(int(token_id) for token_id in json.loads(text["completion_token_ids"])),
+            is_rule_reply="rule" in dict(json.loads(text["sampling"])),
+            rater=text["rater"],
+            is_up=text["rating"] == "up",
+            correction=raw.get("correction") or None,
+            rated_at=text["rated_at"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidFeedbackDataError(completion_id=completion_id, problem=repr(error)) from error
+
+
+def write_examples(examples: Iterable[Example]) -> str:
+    """The text of `examples.jsonl`."""
+    return "".join(example.as_json() + "\n" for example in examples)
+
+
+def read_examples(path: Path) -> Iterator[Example]:
+    """Reads `examples.jsonl`. Raises OSError when it is not there."""
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            fields: dict[str, Any] = json.loads(line)
+            fields["messages"] = tuple(Message.from_dict(message) for message in fields["messages"])
+            fields["completion_token_ids"] = tuple(fields["completion_token_ids"])
+            yield Example(**fields)
+
+
+def _parse_line(number: int, line: str) -> RawRow:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise InvalidFeedbackDataError(completion_id=f"on line {number}", problem=error) from error
+    if not isinstance(row, dict):
+        raise InvalidFeedbackDataError(completion_id=f"on line {number}", problem="it is not a JSON object")
+    return row

@@ -1,0 +1,155 @@
+"""Conversations drawn from an authored pack: asks with the noise of real typing, fitting replies, several turns.
+
+A reply fits when every entity it names was given, when it does not ask for what was given, and when its intent is the
+ask's. Held-out asks never enter.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from model_store.contract.conversation import Message, Role
+from training.data.domain_pack import DomainPack, Flow, Intent, entities_in, fill_slots, load_pack
+from training.data.typing_noise import add_typing_noise
+
+_TONE_WEIGHTS = {"warm": 0.45, "brief": 0.3, "formal": 0.25}
+_SYSTEM_MESSAGES = {
+    "en": (
+        "You are the support assistant of <BRAND>.",
+        "You help customers of an online shop.",
+        "Answer politely and briefly.",
+    ),
+    "zh": ("你是<BRAND>的客服助手。", "你是网店客服，请礼貌地回答顾客。", "请简短礼貌地回答。"),
+}
+_GIVEN_LATER = {
+    "en": (
+        "<{0}>",
+        "it's <{0}>",
+        "sure, <{0}>",
+        "the number is <{0}>",
+        "here you go: <{0}>",
+        "<{0}> thanks",
+        "yes. <{0}>",
+    ),
+    "zh": ("<{0}>", "是<{0}>", "好的，<{0}>", "号码是<{0}>", "<{0}>，麻烦了", "你好，<{0}>"),
+}
+_GIVEN_ALONG = {
+    "en": (" My order number is <{0}>.", " order <{0}>", " It's order <{0}>.", " (<{0}>)", " number <{0}>"),
+    "zh": ("，订单号<{0}>", "，单号是<{0}>", " <{0}>", "。订单<{0}>", "（<{0}>）"),
+}
+_CLOSING_INTENTS = ("thanks", "goodbye", "acknowledge")
+
+
+@dataclass(frozen=True)
+class LabelledConversation:
+    """Masked messages ending with the assistant, and what the last customer message was about."""
+
+    messages: tuple[Message, ...]
+    intent: str
+    language: str
+
+
+class ConversationGenerator:
+    """An endless, seeded supply of conversations."""
+
+    def __init__(self, pack: DomainPack, seed: int, extra_asks: Mapping[str, Sequence[str]] | None = None) -> None:
+        """`extra_asks`: more English ways to ask by intent, from public data."""
+        self._pack = pack
+        self._random = random.Random(seed)
+        self._extra_asks = {name: list(asks) for name, asks in (extra_asks or {}).items() if asks}
+        self._by_language = {
+            language: [intent for intent in pack.intents if intent.language == language]
+            for language in sorted({intent.language for intent in pack.intents})
+        }
+        self._weights = {
+            language: [3.0 if intent.name == "out_of_scope" else 1.0 for intent in intents]
+            for language, intents in self._by_language.items()
+        }
+
+    def __iter__(self) -> Iterator[LabelledConversation]:
+        while True:
+            yield self.draw()
+
+    def draw(self) -> LabelledConversation:
+        """The next conversation."""
+        kind = self._random.random()
+        if self._pack.flows and kind < 0.12:
+            return self._from_flow(self._random.choice(self._pack.flows))
+        language = self._random.choice(list(self._by_language))
+        conversation = self._chain(language, num_intents=1 if kind < 0.72 else self._random.choice((2, 2, 3)))
+        if self._random.random() < 0.08:
+            system = Message(Role.SYSTEM, self._random.choice(_SYSTEM_MESSAGES[language]))
+            return LabelledConversation((system, *conversation.messages), conversation.intent, language)
+        return conversation
+
+    def _chain(self, language: str, num_intents: int) -> LabelledConversation:
+        """One customer with `num_intents` concerns after another, perhaps closing with thanks."""
+        messages: list[Message] = []
+        for position in range(num_intents):
+            intent = self._draw_intent(language, is_last=0 < position == num_intents - 1)
+            messages += self._exchange(intent, messages)
+        return LabelledConversation(tuple(messages), intent.name, language)
+
+    def _draw_intent(self, language: str, *, is_last: bool) -> Intent:
+        if is_last and self._random.random() < 0.4:
+            closing = self._pack.intent(self._random.choice(_CLOSING_INTENTS), language)
+            if closing:
+                return closing
+        (intent,) = self._random.choices(self._by_language[language], self._weights[language])
+        return intent
+
+    def _exchange(self, intent: Intent, before: Sequence[Message]) -> list[Message]:
+        """A customer's message and the reply; sometimes the reply asks for a detail, gets it and goes on."""
+        ask = self._draw_ask(intent)
+        given = entities_in(" ".join(message.content for message in before)) | entities_in(ask)
+        missing = [entity for entity in intent.replies_missing if entity not in given]
+        exchange = [Message(Role.USER, ask)]
+        if missing and self._random.random() < 0.3:
+            entity = self._random.choice(missing)
+            exchange.append(Message(Role.ASSISTANT, self._random.choice(intent.replies_missing[entity])))
+            if self._random.random() < 0.5 or not intent.replies_given.get(entity):
+                return exchange
+            exchange.append(Message(Role.USER, self._random.choice(_GIVEN_LATER[intent.language]).format(entity)))
+            given |= {entity}
+        exchange.append(Message(Role.ASSISTANT, self._draw_reply(intent, given)))
+        return exchange
+
+    def _draw_ask(self, intent: Intent) -> str:
+        extra = self._extra_asks.get(intent.name) if intent.language == "en" else None
+        ask = self._random.choice(extra if extra and self._random.random() < 0.25 else intent.asks)
+        ask = fill_slots(ask, self._pack.slots[intent.language], self._random)
+        wants_order = "ORDER_ID" in intent.replies_missing and not entities_in(ask)
+        if wants_order and self._random.random() < 0.2:
+            ask = ask.rstrip("。.！!") + self._random.choice(_GIVEN_ALONG[intent.language]).format("ORDER_ID")
+        return add_typing_noise(ask, intent.language, self._random)
+
+    def _draw_reply(self, intent: Intent, given: frozenset[str]) -> str:
+        using_given = [
+            text
+            for entity, texts in intent.replies_given.items()
+            if entity in given
+            for text in texts
+            if entities_in(text) <= given
+        ]
+        if using_given and self._random.random() < 0.6:
+            return self._random.choice(using_given)
+        tones = [tone for tone in _TONE_WEIGHTS if intent.replies_by_tone.get(tone)]
+        (tone,) = self._random.choices(tones, [_TONE_WEIGHTS[tone] for tone in tones])
+        fitting = [text for text in intent.replies_by_tone[tone] if entities_in(text) <= given]
+        return self._random.choice(fitting or list(intent.replies_by_tone[tone]))
+
+    def _from_flow(self, flow: Flow) -> LabelledConversation:
+        slots = self._pack.slots[flow.language]
+        messages = []
+        for role, wordings in flow.turns:
+            text = fill_slots(self._random.choice(wordings), slots, self._random)
+            if role is Role.USER:
+                text = add_typing_noise(text, flow.language, self._random)
+            messages.append(Message(role, text))
+        return LabelledConversation(tuple(messages), flow.intents[-1], flow.language)
+
+
+def training_prompts(pack_name: str, count: int, seed: int) -> list[list[Message]]:
+    """Prompts (messages ending with the customer's) drawn from the pack's training asks."""
+    generator = ConversationGenerator(load_pack(pack_name), seed)
+    return [list(generator.draw().messages[:-1]) for _ in range(count)]

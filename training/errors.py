@@ -1,0 +1,91 @@
+"""Errors of the training job.
+
+TrainingError
+├── InvalidConfigError
+├── DataError
+│   ├── DataNotFoundError
+│   ├── ImportFormatError
+│   ├── InvalidDomainPackError
+│   └── InvalidFeedbackDataError
+├── DivergedError
+├── ExportRefusedError
+└── WorkspaceError
+
+A refused gate and too little feedback are outcomes, not errors: see `pipeline`.
+"""
+
+
+class TrainingError(Exception):
+    """The root: the job cannot go on."""
+
+    code = "training_error"
+    template = "Training failed."
+
+    def __init__(self, **context: object) -> None:
+        self.context = context
+        super().__init__(self.template.format(**context))
+
+
+class InvalidConfigError(TrainingError):
+    """The configuration file cannot be used."""
+
+    code = "invalid_config"
+    template = "The configuration {path} cannot be used: {problem}. training/configs/small.yaml is an example."
+
+
+class DataError(TrainingError):
+    """Data that training needs is missing or malformed."""
+
+    code = "data_error"
+
+
+class DataNotFoundError(DataError):
+    """A file or table that the configuration names is not there."""
+
+    code = "data_not_found"
+    template = "{what} was not found at {path}. {remedy}"
+
+
+class ImportFormatError(DataError):
+    """A file does not have the layout its importer reads."""
+
+    code = "import_format"
+    template = "{path} cannot be imported: {problem}."
+
+
+class InvalidDomainPackError(DataError):
+    """An authored domain pack breaks its rules."""
+
+    code = "invalid_domain_pack"
+    template = "The domain pack {path} breaks its rules: {problem}. See training/data/domain/README.md."
+
+
+class InvalidFeedbackDataError(DataError):
+    """A row of the feedback snapshot cannot be learned from."""
+
+    code = "invalid_feedback_data"
+    template = "Feedback row {completion_id} cannot be used: {problem}."
+
+
+class DivergedError(TrainingError):
+    """Loss or gradients stopped being numbers, again and again."""
+
+    code = "diverged"
+    template = (
+        "Training diverged in {stage} at step {step}: {problem}. "
+        "The last good checkpoint is kept; lower the learning rate."
+    )
+
+
+class ExportRefusedError(TrainingError):
+    """The exported graph does not compute what the network computes."""
+
+    code = "export_refused"
+    template = "The export was refused: {problem}. Nothing was published."
+
+
+class WorkspaceError(TrainingError):
+    """The working directory belongs to another run or cannot be used."""
+
+    code = "workspace_error"
+    template = "The workspace {path} cannot be used: {problem}. Choose another --workspace or delete it."

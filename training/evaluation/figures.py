@@ -1,0 +1,37 @@
+"""Measured numbers with their 95 % intervals, as scorecards and reports keep them. The formulas: `rlhf.estimators`."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from training.rlhf.estimators import bootstrap_interval, wilson_interval
+
+
+class Figure(BaseModel):
+    """A number and the bounds of its 95 % interval."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def share(flags: Sequence[bool]) -> Figure:
+    """The share of True with Wilson's interval; without a flag 0, and anything is possible."""
+    low, high = wilson_interval(sum(flags), len(flags))
+    return Figure(value=sum(flags) / max(1, len(flags)), low=low, high=high)
+
+
+def mean(values: Sequence[float], *, seed: int = 0) -> Figure:
+    """The mean with a bootstrap interval; the same values give the same bounds. Raises ValueError without a value."""
+    low, high = bootstrap_interval(values, seed=seed)
+    return Figure(value=sum(values) / len(values), low=low, high=high)
+
+
+def paired_difference(before: Sequence[float], after: Sequence[float], *, seed: int = 0) -> Figure:
+    """The mean of after minus before, pair by pair. Raises ValueError for lists of different length or empty ones."""
+    return mean([late - early for early, late in zip(before, after, strict=True)], seed=seed)

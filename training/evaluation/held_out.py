@@ -1,0 +1,155 @@
+"""Held-out prompts and what policies answer to them.
+
+Half of each intent's held-out asks belong to the gate, half to whoever measures from outside (`make demo`), so that a
+version is not shown to be better on the very prompts that chose it. Figures are made of replies in `scorecard`.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import torch
+
+from model_store.contract.control_tokens import EOS_ID
+from model_store.contract.conversation import Message
+from model_store.contract.tokenizer import Tokenizer
+from training.data.domain_pack import DomainPack, Intent, held_out_prompts, user_message
+from training.data.prompts import banned_ids, render_prompt
+from training.reformer.decoder import sample_completions
+from training.reformer.model import ReformerPolicy
+from training.rlhf.logprobs import completion_logprobs, pack_completions
+
+SERVING_TEMPERATURE = 0.7
+SERVING_TOP_P = 0.9
+"""The service's defaults: policies are compared as people meet them."""
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutPrompt:
+    """An authored ask that never enters training, and good replies to it, one a tone."""
+
+    intent: str
+    topic: str
+    language: str
+    messages: tuple[Message, ...]
+    replies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampledReply:
+    """A policy's completion; `token_ids` holds the end of sequence where `ended`."""
+
+    prompt: HeldOutPrompt
+    token_ids: tuple[int, ...]
+    text: str
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How replies are drawn; temperature 0 is greedy."""
+
+    temperature: float = SERVING_TEMPERATURE
+    top_p: float = SERVING_TOP_P
+    max_new_tokens: int = 96
+    seed: int = 0
+
+
+def gate_prompts(pack: DomainPack, num_prompts: int) -> list[HeldOutPrompt]:
+    """At most `num_prompts` of the gate's half, spread evenly over intents and languages; always the same."""
+    return _spread(pack, first=0)[:num_prompts]
+
+
+def outside_prompts(pack: DomainPack, num_prompts: int) -> list[HeldOutPrompt]:
+    """At most `num_prompts` of the half that the gate never sees, spread the same way."""
+    return _spread(pack, first=1)[:num_prompts]
+
+
+def _spread(pack: DomainPack, *, first: int) -> list[HeldOutPrompt]:
+    """Every second ask of each intent: the first of every intent, then the second of every intent, and so on."""
+    by_intent: dict[tuple[str, str], list[HeldOutPrompt]] = {}
+    for intent, ask in held_out_prompts(pack):
+        by_intent.setdefault((intent.name, intent.language), []).append(_prompt(intent, ask))
+    names = sorted({name for name, _ in by_intent})
+    random.Random(0).shuffle(names)
+    ordered = [by_intent[key] for name in names for key in sorted(by_intent) if key[0] == name]
+    rounds = zip_longest(*(prompts[first::2] for prompts in ordered))
+    return [prompt for prompts in rounds for prompt in prompts if prompt is not None]
+
+
+def _prompt(intent: Intent, ask: str) -> HeldOutPrompt:
+    generator = random.Random(ask)
+    replies = tuple(generator.choice(texts) for texts in intent.replies_by_tone.values() if texts)
+    return HeldOutPrompt(
+        intent.name, intent.topic, intent.language, (user_message(ask),), replies or intent.replies[:1]
+    )
+
+
+def sample_replies(
+    policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt], sampling: Sampling
+) -> list[SampledReply]:
+    """One reply to each prompt, in order, under the bans that serving uses."""
+    samples = sample_completions(
+        policy,
+        [render_prompt(prompt.messages, tokenizer) for prompt in prompts],
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_new_tokens=sampling.max_new_tokens,
+        seed=sampling.seed,
+        banned_ids=[banned_ids(prompt.messages) for prompt in prompts],
+    )
+    return [
+        SampledReply(prompt, tuple(sample.token_ids), tokenizer.decode(sample.token_ids), sample.ended)
+        for prompt, sample in zip(prompts, samples, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredText:
+    """A prompt and a completion of it, as token ids; `banned` tokens have no probability."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    banned: frozenset[int] = frozenset()
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of prompt and completion together."""
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+def as_scored(reply: SampledReply, tokenizer: Tokenizer) -> ScoredText:
+    """A sampled reply, to be scored under the bans that it was sampled under."""
+    messages = reply.prompt.messages
+    return ScoredText(render_prompt(messages, tokenizer), reply.token_ids, banned_ids(messages))
+
+
+def authored_texts(prompt: HeldOutPrompt, tokenizer: Tokenizer) -> list[ScoredText]:
+    """The prompt's authored replies, each with its end."""
+    prompt_ids = render_prompt(prompt.messages, tokenizer)
+    return [ScoredText(prompt_ids, (*tokenizer.encode(reply), EOS_ID)) for reply in prompt.replies]
+
+
+@torch.no_grad()
+def log_likelihoods(policy: ReformerPolicy, texts: Sequence[ScoredText]) -> list[float]:
+    """The log-probability of each completion given its prompt, in float32 at temperature 1, in nats."""
+    was_training = policy.training
+    policy.eval()
+    order = sorted(range(len(texts)), key=lambda index: texts[index].num_tokens)
+    found = [0.0] * len(texts)
+    for start in range(0, len(order), _BATCH_SIZE):
+        indices = order[start : start + _BATCH_SIZE]
+        chosen = [texts[index] for index in indices]
+        batch = pack_completions(
+            [text.prompt_ids for text in chosen],
+            [text.completion_ids for text in chosen],
+            [text.banned for text in chosen],
+            int(policy.config.vocab_size),
+        )
+        sums = completion_logprobs(policy, batch, 1.0).values.double().sum(1)
+        for index, nats in zip(indices, sums.tolist(), strict=True):
+            found[index] = nats
+    policy.train(was_training)
+    return found

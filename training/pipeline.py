@@ -1,0 +1,90 @@
+"""The ordered stages of the two jobs: START READING HERE.
+
+`BASE_STAGES` make the first model from dialogues; `RUN_STAGES` turn people's thumbs into the next version. A
+finished stage leaves its result in the workspace and is not run again, so a killed run goes on where it was.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from training.config import TrainingConfig
+from training.stages import curate, evaluate, export, gate, policy, publish, reward_model, snapshot
+from training.stages.base_model import bundle, corpus, language_modeling
+from training.workspace import StageResult, Workspace
+
+Stage = Callable[[TrainingConfig, Workspace], StageResult]
+
+BASE_STAGES: Mapping[str, Stage] = {
+    "corpus": corpus.run,
+    "pretrain": language_modeling.run_pretrain,
+    "finetune": language_modeling.run_finetune,
+    "base_bundle": bundle.run,
+}
+RUN_STAGES: Mapping[str, Stage] = {
+    "snapshot": snapshot.run,
+    "curate": curate.run,
+    "reward_model": reward_model.run,
+    "policy": policy.run,
+    "evaluate": evaluate.run,
+    "gate": gate.run,
+    "export": export.run,
+    "publish": publish.run,
+}
+
+_log = logging.getLogger("training")
+
+
+class ExitCode(IntEnum):
+    """How a run ends. A refusal and too little feedback are outcomes, not crashes."""
+
+    DONE = 0
+    FAILED = 1
+    REFUSED = 3
+    OVERTAKEN = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a run: its exit code, one sentence for people, and every stage's result."""
+
+    exit_code: ExitCode
+    message: str
+    results: Mapping[str, Mapping[str, Any]]
+
+
+def run_pipeline(stages: Mapping[str, Stage], config: TrainingConfig, workspace: Workspace) -> Outcome:
+    """Runs the stages that have no result yet, in order, until one of them ends the run."""
+    results: dict[str, Mapping[str, Any]] = {}
+    for number, (name, stage) in enumerate(stages.items(), 1):
+        result = workspace.result(name)
+        if result is None:
+            _log.info("stage %d/%d: %s", number, len(stages), name)
+            result = dict(stage(config, workspace))
+            workspace.save_result(name, result)
+        else:
+            _log.info("stage %d/%d: %s is already done", number, len(stages), name)
+        results[name] = result
+        if end := _early_end(name, result):
+            return Outcome(*end, results)
+    return Outcome(ExitCode.DONE, _success(results), results)
+
+
+def _early_end(name: str, result: Mapping[str, Any]) -> tuple[ExitCode, str] | None:
+    """Exit code and message when this result ends the run, else None."""
+    if name == "curate" and not result["enough"]:
+        return ExitCode.DONE, str(result["message"])
+    if name == "gate" and not result["accepted"]:
+        return ExitCode.REFUSED, "The gate refused the candidate: " + " ".join(result["reasons"])
+    if name == "publish" and not result["promoted"]:
+        return ExitCode.OVERTAKEN, str(result["message"])
+    return None
+
+
+def _success(results: Mapping[str, Mapping[str, Any]]) -> str:
+    if published := results.get("publish"):
+        place = f"{published['alias']} (generation {published['generation']})"
+        return f"Version {published['digest'][:12]} is published as {place}."
+    return f"The bundle {results['base_bundle']['digest'][:12]} lies in {results['base_bundle']['directory']}."

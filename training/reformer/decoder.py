@@ -1,0 +1,224 @@
+"""Sampling completions for training and evaluation: exact, batched, with keys and values kept between tokens.
+
+The same function as a full forward pass over the text so far, one position at a time: right-padded prompts of different
+lengths share a batch and no row sees another. Serving people is `service.engine`'s business; this file needs torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict, Unpack
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model_store.contract.control_tokens import EOS_ID
+from training.reformer.attention import ExactLocalSelfAttention, lsh_keys
+from training.reformer.model import ReformerPolicy
+
+BANNED_LOGIT = -1e9
+"""In place of the logit of a banned token; finite, so that differences of log-probabilities stay numbers."""
+_SELF_SCORE = -1e5
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A completion: its tokens, with `<|eos|>` when it `ended`, and each one's log-probability when it was drawn."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    ended: bool
+
+
+class SamplingOptions(TypedDict):
+    """How tokens are drawn. `temperature` 0 takes the most probable one; its log-probabilities are then 0."""
+
+    temperature: float
+    top_p: NotRequired[float]
+    max_new_tokens: int
+    seed: int
+    batch_size: NotRequired[int]
+
+
+def sample_completions(
+    policy: ReformerPolicy,
+    prompts: Sequence[Sequence[int]],
+    *,
+    banned_ids: Sequence[frozenset[int]],
+    **options: Unpack[SamplingOptions],
+) -> list[Sample]:
+    """One completion a prompt, in the prompts' order.
+
+    Every row draws from numbers of its own, so a completion depends on `seed` and its place in `prompts`, not on the
+    batches. A completion also stops, without having ended, when the policy has no position left.
+
+    Raises:
+        ValueError: a prompt is empty or leaves no position for a completion.
+    """
+    max_positions = int(policy.config.max_position_embeddings)
+    if any(not 0 < len(prompt) <= max_positions for prompt in prompts):
+        raise ValueError(f"a prompt must have 1 to {max_positions} tokens")
+    generator = torch.Generator().manual_seed(options["seed"])
+    uniforms = torch.rand(len(prompts), options["max_new_tokens"], generator=generator, dtype=torch.float64)
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    batch_size = options.get("batch_size", 64)
+    samples: dict[int, Sample] = {}
+    was_training = policy.training
+    policy.eval()
+    try:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = _Batch(policy, [prompts[row] for row in rows], [banned_ids[row] for row in rows])
+            samples.update(zip(rows, batch.complete(uniforms[rows], options), strict=True))
+    finally:
+        policy.train(was_training)
+    return [samples[index] for index in range(len(prompts))]
+
+
+def banned_mask(banned_ids: Sequence[frozenset[int]], vocab_size: int) -> Tensor:
+    """Which tokens each row must not hold: bool [B, V]."""
+    mask = torch.zeros(len(banned_ids), vocab_size, dtype=torch.bool)
+    for row, banned in enumerate(banned_ids):
+        mask[row, sorted(token_id for token_id in banned if token_id < vocab_size)] = True
+    return mask
+
+
+class _Batch:
+    """Prompts that are completed together; rows that have ended are dropped once they are half of the batch."""
+
+    def __init__(
+        self, policy: ReformerPolicy, prompts: Sequence[Sequence[int]], banned_ids: Sequence[frozenset[int]]
+    ) -> None:
+        self._policy = policy
+        self._max_positions = int(policy.config.max_position_embeddings)
+        self._lengths = torch.tensor([len(prompt) for prompt in prompts])
+        self._prompt_ids = nn.utils.rnn.pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True)
+        self._banned = banned_mask(banned_ids, int(policy.config.vocab_size))
+        self._rows = torch.arange(len(prompts))
+        self._token_ids: list[list[int]] = [[] for _ in prompts]
+        self._logprobs: list[list[float]] = [[] for _ in prompts]
+        self._has_ended = [False] * len(prompts)
+
+    @torch.no_grad()
+    def complete(self, uniforms: Tensor, options: SamplingOptions) -> list[Sample]:
+        """uniforms [B, max_new_tokens] in [0, 1) decide the draws."""
+        width = min(self._max_positions, int(self._lengths.max()) + options["max_new_tokens"])
+        caches = _Caches(self._policy, len(self._rows), width)
+        prefix = torch.arange(self._prompt_ids.shape[1])[None]
+        hidden = caches.run(self._prompt_ids, prefix)[self._rows, self._lengths - 1]
+        for number in range(options["max_new_tokens"]):
+            logits = self._policy.token_logits(hidden).float().masked_fill(self._banned[self._rows], BANNED_LOGIT)
+            chosen, logprobs = _choose(logits, uniforms[self._rows, number], options)
+            is_open = self._append(chosen, logprobs)
+            if not is_open.any():
+                break
+            if int(is_open.sum()) * 2 <= len(is_open):
+                self._rows, chosen = self._rows[is_open], chosen[is_open]
+                caches.keep(is_open)
+            # Rows that are over but not yet dropped may lie beyond the caches; what they compute is never read.
+            positions = (self._lengths[self._rows] + number).clamp(max=width - 1)
+            hidden = caches.run(chosen[:, None], positions[:, None])[:, 0]
+        return [
+            Sample(tuple(token_ids), tuple(logprobs), bool(token_ids) and token_ids[-1] == EOS_ID)
+            for token_ids, logprobs in zip(self._token_ids, self._logprobs, strict=True)
+        ]
+
+    def _append(self, chosen: Tensor, logprobs: Tensor) -> Tensor:
+        """Notes the tokens of open rows; says which rows go on, bool [rows]."""
+        for row, token_id, logprob in zip(self._rows.tolist(), chosen.tolist(), logprobs.tolist(), strict=True):
+            if self._has_ended[row]:
+                continue
+            self._token_ids[row].append(token_id)
+            self._logprobs[row].append(logprob)
+            next_position = int(self._lengths[row]) + len(self._token_ids[row]) - 1
+            self._has_ended[row] = token_id == EOS_ID or next_position >= self._max_positions
+        return torch.tensor([not self._has_ended[row] for row in self._rows.tolist()])
+
+
+class _Caches:
+    """Keys and values of every layer, [B, heads, width, D] each."""
+
+    def __init__(self, policy: ReformerPolicy, num_rows: int, width: int) -> None:
+        config = policy.config
+        shape = (num_rows, config.num_attention_heads, width, config.attention_head_size)
+        self._reformer = policy.reformer
+        self._chunk = int(config.local_attn_chunk_length)
+        self._heads, self._head_size = config.num_attention_heads, config.attention_head_size
+        self._keys = [torch.zeros(shape) for _ in config.attn_layers]
+        self._values = [torch.zeros(shape) for _ in config.attn_layers]
+
+    def keep(self, is_kept: Tensor) -> None:
+        """Drops the rows where `is_kept` [B] is False."""
+        self._keys = [keys[is_kept] for keys in self._keys]
+        self._values = [values[is_kept] for values in self._values]
+
+    def run(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        """Hidden states [B, n, 2H] of token_ids [B, n] at positions [B, n] or [1, n]; earlier positions are cached."""
+        local_mask, lsh_mask, start = self._masks(positions)
+        embeddings = self._reformer.embeddings
+        x1 = x2 = embeddings(input_ids=token_ids, position_ids=positions.expand(token_ids.shape))
+        for index, layer in enumerate(self._reformer.encoder.layers):
+            block = layer.attention
+            query, key, value = self._project(block.self_attention, block.layer_norm(x2))
+            self._write(index, positions, key, value)
+            is_local = isinstance(block.self_attention, ExactLocalSelfAttention)
+            first, end = (start if is_local else 0), int(positions.max()) + 1
+            context = F.scaled_dot_product_attention(
+                query,
+                self._keys[index][:, :, first:end],
+                self._values[index][:, :, first:end],
+                attn_mask=local_mask if is_local else lsh_mask,
+                scale=None if is_local else 1.0,
+            )
+            x1 = x1 + block.output(context.transpose(1, 2).flatten(2))
+            x2 = x2 + layer.feed_forward(x1)
+        normalised: Tensor = self._reformer.encoder.layer_norm(torch.cat([x1, x2], dim=-1))
+        return normalised
+
+    def _project(self, attention: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def heads(projection: nn.Module) -> Tensor:
+            projected: Tensor = projection(hidden)
+            return projected.view(*hidden.shape[:2], self._heads, self._head_size).transpose(1, 2)
+
+        if isinstance(attention, ExactLocalSelfAttention):
+            return heads(attention.query), heads(attention.key), heads(attention.value)
+        query = heads(attention.query_key)  # type: ignore[arg-type]
+        return query, lsh_keys(query), heads(attention.value)  # type: ignore[arg-type]
+
+    def _write(self, index: int, positions: Tensor, key: Tensor, value: Tensor) -> None:
+        if positions.shape[0] == 1 and positions.shape[1] == key.shape[2] and key.shape[2] > 1:
+            self._keys[index][:, :, : key.shape[2]] = key
+            self._values[index][:, :, : key.shape[2]] = value
+            return
+        rows = torch.arange(key.shape[0])
+        self._keys[index][rows, :, positions[:, 0]] = key[:, :, 0]
+        self._values[index][rows, :, positions[:, 0]] = value[:, :, 0]
+
+    def _masks(self, positions: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Additive masks of local and LSH layers [B or 1, 1, n, keys], and the first key of the local one."""
+        window_start = (positions // self._chunk - 1).clamp(min=0) * self._chunk
+        start = int(window_start.min())
+        keys = torch.arange(int(positions.max()) + 1)[None, None]
+        query = positions[:, :, None]
+        lsh = torch.zeros(positions.shape[0], positions.shape[1], keys.shape[-1])
+        lsh = lsh.masked_fill(keys > query, float("-inf"))
+        local = lsh.masked_fill(keys < window_start[:, :, None], float("-inf"))
+        lsh = lsh.masked_fill(keys == query, _SELF_SCORE)
+        return local[:, None, :, start:], lsh[:, None], start
+
+
+def _choose(logits: Tensor, uniforms: Tensor, options: SamplingOptions) -> tuple[Tensor, Tensor]:
+    """Token ids [B] and their log-probabilities [B] under the sampling distribution, from logits [B, V]."""
+    if options["temperature"] == 0:
+        return logits.argmax(-1), torch.zeros(len(logits))
+    probabilities = (logits / options["temperature"]).softmax(-1).double()
+    top_p = options.get("top_p", 1.0)
+    if top_p < 1:
+        descending, ids = probabilities.sort(dim=-1, descending=True, stable=True)
+        descending = descending.masked_fill(descending.cumsum(-1) - descending >= top_p, 0.0)
+        probabilities = torch.zeros_like(probabilities).scatter(-1, ids, descending)
+    # A token of probability zero adds nothing to the sum, so it is never the first to exceed a draw.
+    cumulative = probabilities.cumsum(-1)
+    total = cumulative[:, -1:]
+    chosen = torch.searchsorted(cumulative, uniforms[:, None] * total, right=True)
+    return chosen[:, 0], (probabilities.gather(-1, chosen) / total).log()[:, 0]

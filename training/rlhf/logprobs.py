@@ -1,0 +1,62 @@
+"""Log-probabilities of completions under the distribution that they were sampled from: same bans, same temperature."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.reformer.decoder import BANNED_LOGIT, banned_mask
+from training.reformer.heads import pad_right
+from training.reformer.model import ReformerPolicy
+from training.rlhf.losses import gather_logprobs
+
+
+@dataclass(frozen=True)
+class CompletionBatch:
+    """Prompts with their completions, ready for one forward pass."""
+
+    token_ids: Tensor
+    """[B, S], padded on the right."""
+    mask: Tensor
+    """bool [B, S - 1]: True at t where token t + 1 belongs to the completion."""
+    banned: Tensor
+    """bool [B, V]."""
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """Log-probabilities [B, S - 1], zero outside the completions, and the mean entropy of the distributions in nats."""
+
+    values: Tensor
+    entropy: Tensor
+
+
+def pack_completions(
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[int]],
+    banned_ids: Sequence[frozenset[int]],
+    vocab_size: int,
+) -> CompletionBatch:
+    """Puts prompts and completions, one each a row, into tensors."""
+    rows = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
+    token_ids, lengths = pad_right(rows)
+    starts = torch.tensor([len(prompt) for prompt in prompts])
+    position = torch.arange(1, token_ids.shape[1])[None]
+    mask = (position >= starts[:, None]) & (position < lengths[:, None])
+    return CompletionBatch(token_ids, mask, banned_mask(banned_ids, vocab_size))
+
+
+def completion_logprobs(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> TokenLogprobs:
+    """One forward pass with the head on the completions' tokens only. Gradients flow unless the caller forbids it."""
+    hidden = policy.encode(batch.token_ids)[:, :-1][batch.mask]
+    row = batch.mask.nonzero()[:, 0]
+    logits = policy.token_logits(hidden).float().masked_fill(batch.banned[row], BANNED_LOGIT)
+    logprobs = gather_logprobs(logits, batch.token_ids[:, 1:][batch.mask], temperature)
+    values = torch.zeros(batch.mask.shape).masked_scatter(batch.mask, logprobs)
+    return TokenLogprobs(values, _mean_entropy(logits.detach(), temperature))
+
+
+def _mean_entropy(logits: Tensor, temperature: float) -> Tensor:
+    log_probabilities = (logits / temperature).log_softmax(-1)
+    return -(log_probabilities.exp() * log_probabilities).sum(-1).mean()

@@ -1,0 +1,79 @@
+"""The reward: what people are expected to think of a completion, minus what no rating may buy.
+
+Every term has a name and is reported by it; the sum is what the policy is moved towards. Left out against RLHF as
+published (Ouyang et al. 2022): the KL term, which is the optimiser's business (`training.stages.policy`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from training.rlhf.estimators import repetition_share
+from training.rlhf.overlap import overlap
+from training.rlhf.unsafe import unsafe_rules
+
+_LONG_SHARE = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class RewardWeights:
+    """How much each term counts; penalties are positive numbers."""
+
+    overlap: float
+    unsafe: float
+    empty: float
+    overlong: float
+    repetition: float
+    improper_ending: float
+
+
+@dataclass(frozen=True, slots=True)
+class RatedCompletion:
+    """What the reward is about: masked text, tokens, and the reward model's raw score."""
+
+    text: str
+    token_ids: Sequence[int]
+    ended: bool
+    score: float
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RewardTerms:
+    """The reward of one completion by its parts; penalties are zero or negative."""
+
+    human: float
+    overlap: float
+    unsafe: float
+    empty: float
+    overlong: float
+    repetition: float
+    improper_ending: float
+
+    @property
+    def total(self) -> float:
+        """What is optimised."""
+        return math.fsum(getattr(self, field.name) for field in fields(self))
+
+
+def reward_terms(completion: RatedCompletion, weights: RewardWeights, *, max_tokens: int) -> RewardTerms:
+    """The reward of a completion that could have had `max_tokens` tokens.
+
+    Over-long starts at three quarters of `max_tokens` and grows linearly to the whole penalty (DAPO, Yu et al. 2025,
+    eq. 13); repetition is the share of repeated 4-grams; an improper ending is one without `<|eos|>`.
+    """
+    soft_limit = _LONG_SHARE * max_tokens
+    excess = (len(completion.token_ids) - soft_limit) / max(1.0, max_tokens - soft_limit)
+    return RewardTerms(
+        human=_sigmoid(completion.score),
+        overlap=weights.overlap * overlap(completion.text, completion.references),
+        unsafe=-weights.unsafe * bool(unsafe_rules(completion.text)),
+        empty=-weights.empty * (not completion.text.strip()),
+        overlong=-weights.overlong * min(1.0, max(0.0, excess)),
+        repetition=-weights.repetition * repetition_share(completion.token_ids),
+        improper_ending=-weights.improper_ending * (not completion.ended),
+    )
+
+
+def _sigmoid(score: float) -> float:
+    return 0.5 * (1 + math.tanh(score / 2))

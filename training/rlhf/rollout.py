@@ -1,0 +1,122 @@
+"""Rollouts: completions sampled from the policy, with their rewards and how far they are from the reference policy."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from statistics import fmean
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from training.reformer.decoder import Sample, sample_completions
+from training.reformer.model import ReformerPolicy
+from training.rlhf.estimators import kl_k1
+from training.rlhf.logprobs import CompletionBatch, TokenLogprobs, completion_logprobs, pack_completions
+from training.rlhf.rewards import RewardTerms
+
+
+class RolloutPrompt(Protocol):
+    """What a rollout needs of a prompt; `training.data.prompts.Prompt` is one."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The rendered conversation, an assistant turn opened at the end."""
+
+    @property
+    def banned_ids(self) -> frozenset[int]:
+        """Tokens that no completion may hold."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Replies that people wrote for it; usually none."""
+
+
+RewardFunction = Callable[[Sequence[RolloutPrompt], Sequence[Sample]], list[RewardTerms]]
+"""Rewards of completions, one for each prompt and sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """How rollouts are drawn; always from the whole distribution, so that ratios are those of the sampler."""
+
+    temperature: float
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """N completions of the policy as it was when they were sampled."""
+
+    samples: tuple[Sample, ...]
+    terms: tuple[RewardTerms, ...]
+    batch: CompletionBatch
+    logprobs: Tensor
+    """Under the policy, [N, S - 1], without a gradient."""
+    kl: Tensor
+    """Nats a completion against the reference, [N]."""
+    entropy: float
+
+    @property
+    def rewards(self) -> Tensor:
+        """Total rewards [N]."""
+        return torch.tensor([terms.total for terms in self.terms])
+
+    def figures(self) -> dict[str, float]:
+        """Means that a report shows: reward and its terms, KL, entropy, length, share of proper endings."""
+        by_term = {
+            f"reward_{f.name}": fmean(getattr(terms, f.name) for terms in self.terms) for f in fields(RewardTerms)
+        }
+        return {
+            "reward": float(self.rewards.mean()),
+            **by_term,
+            "kl": float(self.kl.mean()),
+            "entropy": self.entropy,
+            "num_tokens": fmean(len(sample.token_ids) for sample in self.samples),
+            "proper_endings": fmean(sample.ended for sample in self.samples),
+        }
+
+
+class Actors:
+    """The policy that learns, and the frozen reference policy."""
+
+    def __init__(self, policy: ReformerPolicy, reference: ReformerPolicy, sampling: SamplingSettings) -> None:
+        """Freezes `reference`."""
+        self.policy = policy
+        self.reference = reference.requires_grad_(False).eval()
+        self.sampling = sampling
+
+    def collect(self, prompts: Sequence[RolloutPrompt], reward: RewardFunction, *, seed: int) -> Rollout:
+        """Samples one completion a prompt and rates it."""
+        samples = sample_completions(
+            self.policy,
+            [prompt.token_ids for prompt in prompts],
+            banned_ids=[prompt.banned_ids for prompt in prompts],
+            temperature=self.sampling.temperature,
+            max_new_tokens=self.sampling.max_new_tokens,
+            seed=seed,
+        )
+        batch = self.pack(prompts, [sample.token_ids for sample in samples])
+        policy = self.logprobs(batch)
+        reference = self.reference_logprobs(batch)
+        kl = kl_k1(policy.values, reference, batch.mask)
+        terms = tuple(reward(prompts, samples))
+        return Rollout(tuple(samples), terms, batch, policy.values, kl, float(policy.entropy))
+
+    def pack(self, prompts: Sequence[RolloutPrompt], completions: Sequence[Sequence[int]]) -> CompletionBatch:
+        """One batch of prompts with these completions."""
+        vocab_size = int(self.policy.config.vocab_size)
+        return pack_completions(
+            [p.token_ids for p in prompts], completions, [p.banned_ids for p in prompts], vocab_size
+        )
+
+    @torch.no_grad()
+    def logprobs(self, batch: CompletionBatch) -> TokenLogprobs:
+        """Under the policy, without a gradient; in bf16 as in training, so that ratios start at 1."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return completion_logprobs(self.policy, batch, self.sampling.temperature)
+
+    @torch.no_grad()
+    def reference_logprobs(self, batch: CompletionBatch) -> Tensor:
+        """Under the reference policy, [N, S - 1]."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return completion_logprobs(self.reference, batch, self.sampling.temperature).values

@@ -1,0 +1,91 @@
+"""Corpus: everything the base model reads, masked and tokenised, and the tokenizer itself.
+
+Writes `tokenizer.json`, and `windows/<source>.npz` into the workspace. Left out: de-duplication across sources
+(they share no text) and quality filters beyond `data.cleaning`.
+"""
+
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+
+from tqdm import tqdm
+
+from model_store.contract.conversation import Message
+from model_store.contract.manifest import DataLicence
+from model_store.contract.tokenizer import Tokenizer
+from training.config import TrainingConfig
+from training.data.corpora import Corpus, load_corpus, load_extra_asks
+from training.data.domain_pack import load_pack
+from training.data.generator import ConversationGenerator
+from training.data.subwords import train_subwords
+from training.data.windows import cut_windows
+from training.workspace import StageResult, Workspace
+
+PACK_SOURCE = "domain_pack"
+VALIDATION_SOURCE = "domain_pack_validation"
+_NUM_VALIDATION = 400
+_TOKENIZER_CHARS_PER_SOURCE = 3_000_000
+
+
+def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
+    """Builds tokenizer and windows. Raises DataNotFoundError when a configured source is missing."""
+    corpora = _load_corpora(config)
+    conversations = _collect_conversations(config, corpora)
+    tokenizer = _train_tokenizer(config, workspace, conversations)
+    (workspace.path("windows")).mkdir(exist_ok=True)
+    num_tokens = {}
+    for source, items in tqdm(conversations.items(), desc="tokenising", file=sys.stderr):
+        windows = cut_windows(items, tokenizer, config.corpus.max_window_tokens)
+        windows.save(workspace.path("windows") / f"{source}.npz")
+        num_tokens[source] = len(windows.token_ids)
+    licences = [licence.model_dump() for licence in _licences(config, corpora, len(conversations[PACK_SOURCE]))]
+    return {"num_tokens": num_tokens, "vocab_size": tokenizer.vocab_size, "licences": licences}
+
+
+def _collect_conversations(config: TrainingConfig, corpora: Sequence[Corpus]) -> dict[str, Sequence[Sequence[Message]]]:
+    """Every source's conversations, the authored pack's included; writes nothing."""
+    corpus = config.corpus
+    conversations: dict[str, Sequence[Sequence[Message]]] = {source.source: source.conversations for source in corpora}
+    pack = load_pack(corpus.domain_pack)
+    extra = load_extra_asks(corpus.uniform_data_dir, pack) if corpus.uniform_data_dir else {}
+    generator = ConversationGenerator(pack, config.seed, extra)
+    drawn = itertools.islice(generator, corpus.num_generated_conversations)
+    conversations[PACK_SOURCE] = [conversation.messages for conversation in drawn]
+    unseen = itertools.islice(ConversationGenerator(pack, config.seed + 1_000_003), _NUM_VALIDATION)
+    conversations[VALIDATION_SOURCE] = [conversation.messages for conversation in unseen]
+    return conversations
+
+
+def _load_corpora(config: TrainingConfig) -> list[Corpus]:
+    folder = config.corpus.uniform_data_dir
+    if folder is None:
+        return []
+    wanted = sorted({*config.pretrain.source_shares, *config.finetune.source_shares} - {PACK_SOURCE})
+    progress = tqdm(wanted, desc="reading corpora", file=sys.stderr)
+    return [load_corpus(folder, source, config.corpus.max_rows_per_source) for source in progress]
+
+
+def _train_tokenizer(
+    config: TrainingConfig, workspace: Workspace, conversations: Mapping[str, Sequence[Sequence[Message]]]
+) -> Tokenizer:
+    """Trains and saves the tokenizer on an even share of each source, so that Chinese gets its subwords."""
+    texts: list[str] = []
+    for source, items in conversations.items():
+        num_chars = 0
+        for content in (message.content for messages in items for message in messages):
+            if source == VALIDATION_SOURCE or num_chars > _TOKENIZER_CHARS_PER_SOURCE:
+                break
+            texts.append(content)
+            num_chars += len(content)
+    backend = train_subwords(texts, config.model.vocab_size)
+    backend.save(str(workspace.path("tokenizer.json")))
+    return Tokenizer(backend)
+
+
+def _licences(config: TrainingConfig, corpora: Sequence[Corpus], num_generated: int) -> tuple[DataLicence, ...]:
+    """What the manifest says about the data behind the weights."""
+    name = f"authored pack {config.corpus.domain_pack!r}"
+    return (
+        DataLicence(source=name, licence="Apache-2.0", num_rows=num_generated),
+        *(corpus.licence for corpus in corpora),
+    )

@@ -1,0 +1,155 @@
+"""Language modelling: pretraining on all dialogues, then supervised fine-tuning on the shop's.
+
+Both are next-token training over weighted windows (assistant 1, customer less, structure 0) and differ only in
+data, weights and
+schedule. Deterministic: weights, batches and dropout follow from the seed; resumable at any kill from the last
+checkpoint.
+"""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from training.config import LanguageModelConfig, TrainingConfig
+from training.data.windows import LISTENER, SPEAKER, Batch, BatchStream, WindowSet
+from training.optimization import StepGuard, build_muon, flat_then_linear, warm_up
+from training.reformer.model import ReformerPolicy, load_policy, new_policy, save_policy
+from training.stages.base_model.corpus import VALIDATION_SOURCE
+from training.workspace import StageResult, Workspace
+
+
+def run_pretrain(config: TrainingConfig, workspace: Workspace) -> StageResult:
+    """Trains fresh weights on every source; writes the checkpoint directory `pretrained`."""
+    policy = new_policy(config.model.architecture(), seed=config.seed, dropout=config.pretrain.dropout)
+    return _train(policy, config.pretrain, _Run("pretrain", "pretrained", config.seed, workspace))
+
+
+def run_finetune(config: TrainingConfig, workspace: Workspace) -> StageResult:
+    """Tunes `pretrained` on the shop's conversations; writes the checkpoint directory `finetuned`."""
+    policy = load_policy(workspace.path("pretrained"), dropout=config.finetune.dropout)
+    return _train(policy, config.finetune, _Run("finetune", "finetuned", config.seed + 1, workspace))
+
+
+@dataclass(frozen=True)
+class _Run:
+    stage: str
+    output: str
+    seed: int
+    workspace: Workspace
+
+
+def _train(policy: ReformerPolicy, config: LanguageModelConfig, run: _Run) -> StageResult:
+    windows = _load_windows(run.workspace)
+    validation = windows.pop(VALIDATION_SOURCE)
+    stream = BatchStream(windows, config.source_shares, batch_tokens=config.batch_tokens, seed=run.seed)
+    optimizers = build_muon(policy, muon_lr=config.muon_lr, adamw_lr=config.adamw_lr)
+    guard = StepGuard(policy, optimizers, stage=run.stage)  # before a resume, which brings scheduled learning rates
+    step, tokens_seen, seconds_before = _resume(policy, optimizers, run)
+    started = time.monotonic() - seconds_before
+    policy.train()
+    with (
+        SummaryWriter(str(run.workspace.path("tensorboard") / run.stage)) as log,
+        tqdm(total=config.num_tokens, initial=tokens_seen, desc=run.stage, unit="tok", file=sys.stderr) as progress,
+    ):
+        for batch in stream.batches(skip=step):
+            if tokens_seen >= config.num_tokens:
+                break
+            torch.manual_seed(run.seed * 1_000_003 + step)  # dropout of step n is the same after a resume
+            factor = flat_then_linear(tokens_seen, config.num_tokens, config.decay_share)
+            loss = _backward(policy, batch, config)
+            norm = guard.step(loss, number=step, lr_factor=factor * warm_up(step))
+            step += 1
+            tokens_seen += batch.token_ids.numel()
+            progress.update(batch.token_ids.numel())
+            if step % 20 == 0:
+                progress.set_postfix(loss=f"{loss.item():.3f}")
+                _log(log, tokens_seen, loss=loss.item(), gradient_norm=norm, lr_factor=factor)
+            if step % config.checkpoint_every == 0:
+                progress_made = {"step": step, "tokens_seen": tokens_seen, "seconds": time.monotonic() - started}
+                _checkpoint(policy, optimizers, run, progress_made)
+    validation_loss = evaluate_loss(policy, validation, batch_tokens=config.batch_tokens)
+    save_policy(policy, run.workspace.path(run.output))
+    run.workspace.drop_checkpoint(run.stage)
+    seconds = round(time.monotonic() - started, 1)
+    return {"validation_loss": validation_loss, "num_tokens": tokens_seen, "num_steps": step, "seconds": seconds}
+
+
+def _backward(policy: ReformerPolicy, batch: Batch, config: LanguageModelConfig) -> Tensor:
+    """Loss of a batch, with gradients; backward runs inside the autocast region, else it would use fp32."""
+    weights = torch.zeros(3)
+    weights[LISTENER], weights[SPEAKER] = config.user_token_weight, 1.0
+    with torch.autocast("cpu", torch.bfloat16):
+        losses, token_weights = token_losses(policy, batch, weights, label_smoothing=config.label_smoothing)
+        loss = (losses * token_weights).sum() / token_weights.sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def token_losses(
+    policy: ReformerPolicy, batch: Batch, weights: Tensor, *, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy [N] in nats and weight [N] of every token that weighs something; the head runs on those only."""
+    target_weights = weights[batch.kinds[:, 1:].long()]
+    is_target = target_weights > 0
+    hidden = policy.encode(batch.token_ids)[:, :-1][is_target]
+    logits = policy.token_logits(hidden).float()
+    losses = F.cross_entropy(
+        logits, batch.token_ids[:, 1:][is_target], reduction="none", label_smoothing=label_smoothing
+    )
+    return losses, target_weights[is_target]
+
+
+@torch.no_grad()
+def evaluate_loss(policy: ReformerPolicy, windows: WindowSet, *, batch_tokens: int) -> float:
+    """Mean nats an assistant token over all windows; their perplexity is its exponential."""
+    policy.eval()
+    weights = torch.tensor([0.0, 0.0, 1.0])
+    total, count = 0.0, 0
+    stream = BatchStream({"all": windows}, {"all": 1.0}, batch_tokens=batch_tokens, seed=0)
+    for number, batch in enumerate(stream.batches()):
+        losses, _ = token_losses(policy, batch, weights)
+        total += float(losses.sum())
+        count += len(losses)
+        if number * batch_tokens > len(windows.token_ids):
+            break
+    policy.train()
+    return total / max(1, count)
+
+
+def _load_windows(workspace: Workspace) -> dict[str, WindowSet]:
+    return {path.stem: WindowSet.load(path) for path in sorted(workspace.path("windows").glob("*.npz"))}
+
+
+def _checkpoint(
+    policy: ReformerPolicy, optimizers: list[torch.optim.Optimizer], run: _Run, progress_made: Mapping[str, float]
+) -> None:
+    state = {
+        "policy": policy.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        **progress_made,
+    }
+    run.workspace.save_checkpoint(run.stage, state)
+
+
+def _resume(policy: ReformerPolicy, optimizers: list[torch.optim.Optimizer], run: _Run) -> tuple[int, int, float]:
+    """Continues from the last checkpoint; returns (step, tokens seen, seconds spent so far)."""
+    state: Mapping[str, Any] | None = run.workspace.load_checkpoint(run.stage)
+    if state is None:
+        return 0, 0, 0.0
+    policy.load_state_dict(state["policy"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return state["step"], state["tokens_seen"], state["seconds"]
+
+
+def _log(log: SummaryWriter, tokens_seen: int, **scalars: float) -> None:
+    for name, value in scalars.items():
+        log.add_scalar(name, value, tokens_seen)

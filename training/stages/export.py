@@ -1,0 +1,253 @@
+"""The stage that turns a policy into a bundle: bfloat16 weights, the float32 graph held to them, the int8 graph
+held to that.
+
+`export_bundle` makes every bundle of this project, the first model's included. What may be lost is said in
+`export.parity`; a graph that loses more is refused, never published.
+"""
+
+import copy
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import torch
+
+from model_store.bundle import write_bundle
+from model_store.contract.control_tokens import EOS_ID
+from model_store.contract.manifest import MANIFEST_NAME, DataLicence, GoldenRun, Lineage, Manifest, Quantization
+from model_store.contract.tokenizer import Tokenizer
+from training.config import TrainingConfig
+from training.data.domain_pack import DomainPack, load_pack, user_message
+from training.data.feedback_rows import read_examples
+from training.data.prompts import render_prompt
+from training.errors import ExportRefusedError
+from training.evaluation.held_out import authored_texts, gate_prompts
+from training.evaluation.scorecard import Scorecard
+from training.export.graph_session import GraphSession
+from training.export.onnx_graph import build_graph
+from training.export.parity import (
+    MAX_FLOAT32_DIFFERENCE,
+    bounds_broken,
+    max_difference_from_torch,
+    measure_quantization,
+)
+from training.export.quantize import QuantizationProfile, calibrate_kv_scales
+from training.reformer.config import architecture_of
+from training.reformer.model import ReformerPolicy, load_policy, save_policy
+from training.stages.curate import EXAMPLES_NAME
+from training.stages.evaluate import POLICY_NAME, SCORECARD_NAME
+from training.stages.gate import GATE_NAME
+from training.stages.snapshot import BASE_NAME
+from training.workspace import StageResult, Workspace
+
+BUNDLE_NAME = "bundle"
+_NUM_CALIBRATION = 96
+_NUM_MEASURED = 96
+_NUM_PARITY = 12
+_NUM_GOLDEN_PROMPTS = 20
+_GOLDEN_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class ReleaseNotes:
+    """What a bundle says about itself besides its weights."""
+
+    name: str
+    created_at: str
+    lineage: Lineage
+    licences: tuple[DataLicence, ...]
+    metrics: dict[str, float]
+    languages: tuple[str, ...] = ("en", "zh")
+    weights: Literal["float32", "int8_block64"] = "int8_block64"
+    gate_report: Path | None = None
+
+
+@dataclass(frozen=True)
+class TextSample:
+    """Token ids that an export is calibrated and measured on."""
+
+    calibration: tuple[tuple[int, ...], ...]
+    held_out: tuple[tuple[int, ...], ...]
+    golden_prompts: tuple[tuple[int, ...], ...]
+
+
+def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
+    """Writes the candidate's bundle. Result: `digest`, and what quantisation cost. Raises ExportRefusedError."""
+    base = workspace.path(BASE_NAME)
+    tokenizer = Tokenizer.load(base / "tokenizer.json")
+    parent = Manifest.model_validate_json((base / MANIFEST_NAME).read_bytes())
+    snapshot = workspace.result("snapshot") or {}
+    scorecard = Scorecard.model_validate_json(workspace.path(SCORECARD_NAME).read_text(encoding="utf-8"))
+    num_examples = sum(1 for _ in read_examples(workspace.path(EXAMPLES_NAME)))
+    feedback = DataLicence(source="customer feedback", licence="the operator's own", num_rows=num_examples)
+    notes = ReleaseNotes(
+        name=config.name,
+        created_at=str((workspace.result("inputs") or {})["created_at"]),
+        lineage=Lineage(
+            parent=snapshot["parent"],
+            data_snapshot=snapshot["data_snapshot"],
+            config=config.digest,
+            stages=("reward_model", config.policy.algorithm),
+        ),
+        licences=(*(licence for licence in parent.licences if licence.source != feedback.source), feedback),
+        metrics=scorecard_metrics(scorecard),
+        languages=parent.languages,
+        weights=config.export.weights,
+        gate_report=workspace.path(GATE_NAME),
+    )
+    sample = text_sample(load_pack(config.corpus.domain_pack), tokenizer)
+    manifest = export_bundle(
+        load_policy(workspace.path(POLICY_NAME)), base / "tokenizer.json", workspace.path(BUNDLE_NAME), notes, sample
+    )
+    return {"digest": manifest.digest, **manifest.quantization.model_dump(mode="json")}
+
+
+def export_bundle(
+    policy: ReformerPolicy, tokenizer_file: Path, destination: Path, notes: ReleaseNotes, sample: TextSample
+) -> Manifest:
+    """Makes `destination` a bundle of this policy; what was there is replaced. The policy itself stays as it is.
+
+    Raises ExportRefusedError when the graphs do not compute what the rounded policy computes.
+    """
+    shutil.rmtree(destination, ignore_errors=True)
+    destination.mkdir(parents=True)
+    rounded = round_to_bfloat16(policy)
+    architecture = architecture_of(rounded.config)
+    reference, graph, quantization = quantized_graph(rounded, sample, notes.weights)
+    onnx.save(graph, str(destination / "model.onnx"))
+    golden_run = clearest_completion(GraphSession(graph, architecture), sample.golden_prompts)
+    save_policy(rounded, destination, dtype=torch.bfloat16)
+    (destination / "generation_config.json").unlink(missing_ok=True)
+    shutil.copyfile(tokenizer_file, destination / "tokenizer.json")
+    if notes.gate_report is not None:
+        shutil.copyfile(notes.gate_report, destination / GATE_NAME)
+    fields: dict[str, object] = {
+        "name": notes.name,
+        "created_at": notes.created_at,
+        "languages": notes.languages,
+        "architecture": architecture.model_dump(),
+        "quantization": quantization.model_dump(),
+        "lineage": notes.lineage.model_dump(),
+        "licences": [licence.model_dump() for licence in notes.licences],
+        "metrics": {**notes.metrics, "float32_difference": reference},
+        "golden_run": golden_run.model_dump(),
+    }
+    (destination / "model_card.md").write_text(model_card(notes, quantization, rounded), encoding="utf-8")
+    return write_bundle(destination, fields)
+
+
+def round_to_bfloat16(policy: ReformerPolicy) -> ReformerPolicy:
+    """A copy with the weights that the bundle stores, in float32: graph, checkpoint and later training agree."""
+    rounded: ReformerPolicy = copy.deepcopy(policy).eval()
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            parameter.copy_(parameter.to(torch.bfloat16).to(torch.float32))
+    return rounded
+
+
+def quantized_graph(
+    policy: ReformerPolicy, sample: TextSample, weights_profile: Literal["float32", "int8_block64"] = "int8_block64"
+) -> tuple[float, onnx.ModelProto, Quantization]:
+    """The float32 graph's difference from torch, the graph to serve, and what that lost. Raises ExportRefusedError."""
+    architecture = architecture_of(policy.config)
+    weights = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
+    epsilon = float(policy.config.layer_norm_eps)
+    reference = GraphSession(build_graph(weights, architecture, layer_norm_eps=epsilon), architecture)
+    difference = max_difference_from_torch(policy, reference, sample.held_out[:_NUM_PARITY])
+    if not difference <= MAX_FLOAT32_DIFFERENCE:
+        problem = (
+            f"the float32 graph's logits differ from torch by {difference:.2g}, {MAX_FLOAT32_DIFFERENCE} are allowed"
+        )
+        raise ExportRefusedError(problem=problem)
+    is_quantized = weights_profile != "float32"
+    scales = calibrate_kv_scales(reference, sample.calibration) if is_quantized else None
+    profile = QuantizationProfile(weights_profile, scales)
+    graph = build_graph(weights, architecture, profile, layer_norm_eps=epsilon)
+    quantization = measure_quantization(reference, GraphSession(graph, architecture), sample.held_out, profile)
+    if problems := bounds_broken(quantization):
+        raise ExportRefusedError(problem="; ".join(problems))
+    return difference, graph, quantization
+
+
+def text_sample(pack: DomainPack, tokenizer: Tokenizer) -> TextSample:
+    """Training conversations to calibrate on, held-out ones to measure on, held-out prompts for the golden run."""
+    known = [(ask, reply) for intent in pack.intents for ask, reply in zip(intent.asks, intent.replies, strict=False)]
+    step = max(1, len(known) // _NUM_CALIBRATION)
+    prompts = gate_prompts(pack, _NUM_MEASURED)
+    held_out = [text for prompt in prompts for text in authored_texts(prompt, tokenizer)[:1]]
+    return TextSample(
+        calibration=tuple(_conversation(ask, reply, tokenizer) for ask, reply in known[::step]),
+        held_out=tuple((*text.prompt_ids, *text.completion_ids) for text in held_out),
+        golden_prompts=tuple(render_prompt(prompt.messages, tokenizer) for prompt in prompts[:_NUM_GOLDEN_PROMPTS]),
+    )
+
+
+def clearest_completion(session: GraphSession, prompts: Sequence[Sequence[int]]) -> GoldenRun:
+    """The greedy completion that other processors are least likely to change: the one with the clearest choices.
+
+    Of all prompts' completions, the one whose closest call between the best two tokens is the least close. Raises
+    ValueError without prompts.
+    """
+    runs = [_complete_greedily(session, prompt) for prompt in prompts]
+    margin, golden_run = max(runs, key=lambda run: run[0])
+    return golden_run
+
+
+def _complete_greedily(session: GraphSession, prompt: Sequence[int]) -> tuple[float, GoldenRun]:
+    """The smallest margin between the best two logits, and the completion."""
+    token_ids: list[int] = []
+    smallest = math.inf
+    while len(token_ids) < _GOLDEN_TOKENS and (not token_ids or token_ids[-1] != EOS_ID):
+        logits = session.run([*prompt, *token_ids]).logits[-1]
+        second, first = np.sort(np.partition(logits, -2)[-2:])
+        smallest = min(smallest, float(first - second))
+        token_ids.append(int(logits.argmax()))
+    return smallest, GoldenRun(prompt_ids=tuple(prompt), completion_ids=tuple(token_ids))
+
+
+def scorecard_metrics(scorecard: Scorecard) -> dict[str, float]:
+    """A scorecard's main numbers as the manifest keeps them."""
+    candidate = scorecard.candidate
+    return {
+        "win_rate": scorecard.win_rate.value,
+        "win_rate_low": scorecard.win_rate.low,
+        "kl": scorecard.kl.value,
+        "intent_fit": candidate.intent_fit.value,
+        "language_match": candidate.language_match.value,
+        "proper_endings": candidate.proper_endings.value,
+        "num_tokens": candidate.num_tokens.value,
+        "distinct2": candidate.distinct2,
+        "perplexity": candidate.perplexity,
+    }
+
+
+def model_card(notes: ReleaseNotes, quantization: Quantization, policy: ReformerPolicy) -> str:
+    """What a person should know before using the model, in Markdown."""
+    num_parameters = sum(parameter.numel() for parameter in policy.parameters())
+    rows = [f"| {name} | {value:.4g} |" for name, value in sorted(notes.metrics.items())]
+    sources = [f"- {licence.source}: {licence.licence}, {licence.num_rows} rows" for licence in notes.licences]
+    lineage = json.dumps(notes.lineage.model_dump(), indent=1)
+    parts = [
+        f"# {notes.name}",
+        f"A customer-service Reformer with {num_parameters / 1e6:.1f} M parameters, for {', '.join(notes.languages)}. "
+        f"Made on {notes.created_at}.",
+        "It answers the questions of one domain. It knows no world, copies no numbers and promises nothing: names, "
+        "numbers and policies travel as placeholders that the service fills.",
+        "## Measured\n\n| figure | value |\n|---|--:|\n" + "\n".join(rows),
+        f"## Quantisation\n\nWeights {quantization.weights}, cache {quantization.kv_cache}: the same most probable "
+        f"token at {quantization.top1_agreement:.2%} of held-out positions, "
+        f"perplexity × {quantization.perplexity_ratio:.4f}.",
+        "## Data\n\n" + ("\n".join(sources) or "None."),
+        f"## Lineage\n\n```json\n{lineage}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _conversation(ask: str, reply: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    return (*render_prompt([user_message(ask)], tokenizer), *tokenizer.encode(reply), EOS_ID)

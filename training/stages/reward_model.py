@@ -1,0 +1,188 @@
+"""Reward model: from thumbs to a number for any reply, by binary cross-entropy on the last real token.
+
+Left out against RLHF as published (Ouyang et al. 2022, section 3.4): pairwise comparisons, because a customer sees one
+reply and rates it alone. Ensembles: the KL limit and an independent judge stop over-optimisation at this size.
+Reads `examples.jsonl` and `base`, writes `reward_model`. Not resumable: it takes seconds, and its result is kept.
+"""
+
+import copy
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from model_store.contract.tokenizer import Tokenizer
+from training.config import RewardConfig, TrainingConfig
+from training.data.prompts import RatedExample, read_examples
+from training.errors import DataNotFoundError
+from training.optimization import StepGuard, build_adamw, flat_then_linear
+from training.reformer.heads import RewardModel, pad_right, score_batches
+from training.reformer.model import load_policy
+from training.rlhf.estimators import auc, log_loss
+from training.rlhf.losses import weighted_bce
+from training.workspace import StageResult, Workspace
+
+STAGE = "reward_model"
+_WEIGHT_DECAY = 0.01
+_DECAY_SHARE = 0.9
+_POOL_BATCHES = 8
+
+
+def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
+    """Trains, calibrates and saves the reward model; reports it beside its baselines.
+
+    Raises:
+        DataNotFoundError: there is no curated feedback, or none of it is for training.
+        InvalidFeedbackDataError: a row of it is malformed.
+        DivergedError: the loss stopped being a number, again and again.
+    """
+    started = time.monotonic()
+    base = load_policy(workspace.path("base"))
+    tokenizer = Tokenizer.load(workspace.path("base") / "tokenizer.json")
+    examples = read_examples(
+        workspace.path("examples.jsonl"),
+        tokenizer,
+        max_positions=int(base.config.max_position_embeddings),
+        correction_weight=config.feedback.correction_weight,
+    )
+    splits = {split: [e for e in examples if e.split == split] for split in ("train", "validation", "test")}
+    if not splits["train"]:
+        raise DataNotFoundError(
+            what="Feedback to train on", path=workspace.path("examples.jsonl"), remedy="Collect more."
+        )
+    torch.manual_seed(config.seed)
+    model = RewardModel(base)
+    best_epoch = _train(model, splits, config, workspace.path("tensorboard") / STAGE)
+    _calibrate(model, splits["validation"])
+    model.save(workspace.path(STAGE))
+    figures = {split: _report(model, splits["train"], splits[split]) for split in ("validation", "test")}
+    return {
+        "num_examples": {split: len(rows) for split, rows in splits.items()},
+        "best_epoch": best_epoch,
+        "temperature": float(model.temperature),
+        **figures,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _train(
+    model: RewardModel, splits: dict[str, list[RatedExample]], config: TrainingConfig, log_directory: Path
+) -> int:
+    """Leaves the weights of the best epoch by validation loss in the model; returns its number, from 1."""
+    reward, train = config.reward, splits["train"]
+    held_out = splits["validation"] or train
+    optimizer = build_adamw(model.parameters(), reward.lr, weight_decay=_WEIGHT_DECAY)
+    guard = StepGuard(model, [optimizer], stage=STAGE)
+    best = _Best(float("inf"), 0, {})
+    num_steps = reward.num_epochs * -(-len(train) // reward.batch_size)
+    step = 0
+    with SummaryWriter(str(log_directory)) as writer, tqdm(total=num_steps, desc=STAGE, file=sys.stderr) as progress:
+        for epoch in range(1, reward.num_epochs + 1):
+            model.train()
+            for batch in _batches(train, reward, seed=f"{config.seed}-{epoch}"):
+                with torch.autocast("cpu", torch.bfloat16):
+                    loss = _loss(model, batch)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                guard.step(loss, number=step, lr_factor=flat_then_linear(step, num_steps, _DECAY_SHARE))
+                writer.add_scalar("loss/train", float(loss.detach()), step)
+                progress.update()
+                step += 1
+            scores = score_batches(model, [example.sequence for example in held_out])
+            held_out_loss = float(weighted_bce(scores, *_targets(held_out)))
+            writer.add_scalar("loss/validation", held_out_loss, step)
+            if held_out_loss < best.loss:
+                best = _Best(held_out_loss, epoch, copy.deepcopy(model.state_dict()))
+    if best.weights:
+        model.load_state_dict(best.weights)
+    return best.epoch
+
+
+@dataclass(frozen=True)
+class _Best:
+    loss: float
+    epoch: int
+    weights: dict[str, Tensor]
+
+
+def _batches(examples: Sequence[RatedExample], config: RewardConfig, seed: str) -> list[list[RatedExample]]:
+    """Shuffled batches of similar lengths: sorted inside pools of a few batches, so that little is padding."""
+    generator = random.Random(seed)
+    shuffled = generator.sample(examples, len(examples))
+    pool_size = config.batch_size * _POOL_BATCHES
+    batches = []
+    for start in range(0, len(shuffled), pool_size):
+        pool = sorted(shuffled[start : start + pool_size], key=lambda example: len(example.sequence))
+        batches += [pool[first : first + config.batch_size] for first in range(0, len(pool), config.batch_size)]
+    generator.shuffle(batches)
+    return batches
+
+
+def _loss(model: RewardModel, batch: Sequence[RatedExample]) -> Tensor:
+    scores = model(*pad_right([example.sequence for example in batch]))
+    return weighted_bce(scores, *_targets(batch))
+
+
+def _targets(examples: Sequence[RatedExample]) -> tuple[Tensor, Tensor]:
+    return torch.tensor([e.is_up for e in examples]), torch.tensor([e.weight for e in examples], dtype=torch.float32)
+
+
+def _calibrate(model: RewardModel, validation: Sequence[RatedExample]) -> None:
+    """Sets the temperature that fits the validation split best (Guo et al. 2017); 1 when it lacks one kind of thumb."""
+    is_up = [example.is_up for example in validation]
+    if all(is_up) or not any(is_up):
+        return
+    scores = score_batches(model, [example.sequence for example in validation]).numpy()
+    found = minimize_scalar(lambda log_t: log_loss(scores / np.exp(log_t), is_up), bounds=(-1.5, 1.5), method="bounded")
+    model.temperature.fill_(float(np.exp(found.x)))
+
+
+def _report(
+    model: RewardModel, train: Sequence[RatedExample], held_out: Sequence[RatedExample]
+) -> dict[str, dict[str, float | None]]:
+    """AUC, accuracy and log-loss of the model and of two baselines; empty without held-out examples."""
+    if not held_out:
+        return {}
+    is_up = [example.is_up for example in held_out]
+    scores = score_batches(model, [example.sequence for example in held_out]).tolist()
+    share_up = (sum(example.is_up for example in train) + 1) / (len(train) + 2)
+    majority = [float(np.log(share_up / (1 - share_up)))] * len(held_out)
+    return {
+        "model": _figures(scores, is_up),
+        "majority": _figures(majority, is_up),
+        "bag_of_words": _figures(_bag_of_words_scores(train, held_out, majority), is_up),
+    }
+
+
+def _bag_of_words_scores(
+    train: Sequence[RatedExample], held_out: Sequence[RatedExample], fallback: list[float]
+) -> list[float]:
+    """Logistic regression on character n-grams of the last message and the reply; `fallback` without both kinds."""
+    is_up = [example.is_up for example in train]
+    if all(is_up) or not any(is_up):
+        return fallback
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), min_df=2, sublinear_tf=True)
+    features = vectorizer.fit_transform([_text(example) for example in train])
+    regression = LogisticRegression(C=4.0, max_iter=1000)
+    regression.fit(features, is_up, sample_weight=[example.weight for example in train])
+    scores: list[float] = regression.decision_function(vectorizer.transform([_text(e) for e in held_out])).tolist()
+    return scores
+
+
+def _text(example: RatedExample) -> str:
+    return f"{example.prompt.messages[-1].content}\n{example.completion_text}"
+
+
+def _figures(scores: Sequence[float], is_up: Sequence[bool]) -> dict[str, float | None]:
+    num_right = sum((score > 0) == up for score, up in zip(scores, is_up, strict=True))
+    return {"auc": auc(scores, is_up), "accuracy": num_right / len(scores), "log_loss": log_loss(scores, is_up)}

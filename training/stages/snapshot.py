@@ -1,0 +1,83 @@
+"""The first stage: freezes what a run rests on, the ratings and the version that they are about.
+
+Later stages read the copies only, so ratings that arrive while the run goes on change nothing. Judging rows is
+`curate`'s business.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from model_store.backends.local import LocalBackend
+from model_store.backends.protocol import Alias
+from model_store.bundle import Bundle
+from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS
+from model_store.contract.manifest import MANIFEST_NAME
+from model_store.store import ModelStore
+from training.config import TrainingConfig
+from training.data.feedback_rows import RawRow, read_export, read_view
+from training.errors import DataNotFoundError
+from training.workspace import StageResult, Workspace
+
+SNAPSHOT_NAME = "snapshot.jsonl"
+BASE_NAME = "base"
+CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+"""What training needs of a bundle."""
+
+
+def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
+    """Copies ratings and base version into the workspace.
+
+    Result: `num_rows`; `data_snapshot`, sha256 of the rows; `parent`, digest of the version behind `stable`;
+    `generation`, that of the alias the gate will move (0: never set). Raises DataNotFoundError,
+    InvalidFeedbackDataError and what `ModelStore.open` raises.
+    """
+    inputs = workspace.result("inputs") or {}
+    rows = _read_rows(inputs)
+    text = snapshot_text(rows, max_rows=config.feedback.max_ratings)
+    workspace.write_text(SNAPSHOT_NAME, text)
+    store = ModelStore(LocalBackend(Path(inputs["model_store"])))
+    moves = store.history(config.gate.alias)
+    bundle = store.open(Alias.STABLE)
+    copy_checkpoint(bundle, workspace.path(BASE_NAME))
+    return {
+        "num_rows": text.count("\n"),
+        "data_snapshot": hashlib.sha256(text.encode()).hexdigest(),
+        "parent": bundle.digest,
+        "parent_name": bundle.manifest.name,
+        "generation": moves[-1].generation if moves else 0,
+    }
+
+
+def snapshot_text(rows: list[RawRow], *, max_rows: int) -> str:
+    """The newest rows as canonical JSON lines: the same ratings give the same bytes, however they were read."""
+    canonical = [{name: row.get(name) for name in TRAINING_EXAMPLES_COLUMNS} for row in rows]
+    canonical.sort(key=lambda row: [str(row[name]) for name in ("rated_at", "completion_id", "rater")])
+    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")) for row in canonical]
+    return "".join(line + "\n" for line in lines[-max_rows:])
+
+
+def copy_checkpoint(bundle: Bundle, directory: Path) -> None:
+    """Copies a verified version's training files and manifest into a fresh directory.
+
+    Raises DataNotFoundError for a version that was published without them.
+    """
+    absent = [name for name in CHECKPOINT_FILES if name not in bundle.manifest.files]
+    if absent:
+        raise DataNotFoundError(
+            what=f"The file {absent[0]} of version {bundle.digest}",
+            path=bundle.directory,
+            remedy="Only a version that was published with its weights can be trained further.",
+        )
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    for name in CHECKPOINT_FILES:
+        (directory / name).write_bytes(bundle.read_bytes(name))
+    (directory / MANIFEST_NAME).write_bytes(bundle.manifest.canonical_bytes())
+
+
+def _read_rows(inputs: dict[str, str]) -> list[RawRow]:
+    if inputs.get("feedback_file"):
+        return read_export(Path(inputs["feedback_file"]))
+    return read_view(inputs["database_url"])
