@@ -1,0 +1,53 @@
+"""The real Helm, as the chart's tests call it."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.fetch_tools import find_helm
+
+CHART = Path(__file__).resolve().parents[2] / "helm" / "rejoinder"
+
+Helm = Callable[..., subprocess.CompletedProcess[str]]
+Render = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def helm() -> Helm:
+    """Runs Helm with arguments; skips, saying how to get it, where there is none."""
+    executable = find_helm()
+    if executable is None:
+        pytest.skip("no Helm: `python tests/chart/fetch_tools.py` fetches one, or set HELM to an executable")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([executable, *arguments], check=False, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def values_file(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
+    """Writes values to a file and gives its path."""
+
+    def write(values: dict[str, Any]) -> str:
+        path = tmp_path / "values.yaml"
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def render(helm: Helm, values_file: Callable[[dict[str, Any]], str]) -> Render:
+    """The manifests that the chart makes of values, for a release called `shop`."""
+
+    def run(values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        done = helm("template", "shop", str(CHART), "--namespace", "bots", "--values", values_file(values or {}))
+        assert done.returncode == 0, done.stderr
+        return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+    return run

@@ -1,0 +1,57 @@
+"""Sets of values that operators would use; every test that holds for all manifests runs over them."""
+
+from typing import Any
+
+MINIMAL: dict[str, Any] = {}
+HIGHLY_AVAILABLE: dict[str, Any] = {
+    "replicaCount": 3,
+    "database": {"existingSecret": "postgres"},
+    "persistence": {"accessMode": "ReadWriteMany", "storageClass": "nfs", "size": "20Gi"},
+    "training": {"suspend": False, "timeZone": "Europe/Berlin", "schedule": "0 2 * * 1-5"},
+}
+AIR_GAPPED: dict[str, Any] = {
+    "image": {"repository": "registry.internal:5000/rejoinder/service", "digest": f"sha256:{'a' * 64}"},
+    "training": {"image": {"repository": "registry.internal:5000/rejoinder/training", "tag": "0.1.0-cpu"}},
+    "imagePullSecrets": [{"name": "registry"}],
+}
+OWN_OBJECTS: dict[str, Any] = {
+    "auth": {"existingSecret": "keys"},
+    "persistence": {"existingClaim": "disk"},
+    "serviceAccount": {"create": False},
+    "training": {"enabled": False},
+}
+PLACED: dict[str, Any] = {
+    "fullnameOverride": "desk",
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "bots", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "arch", "operator": "In", "values": ["amd64"]}]}]
+            }
+        }
+    },
+    "podLabels": {"team": "care"},
+    "podAnnotations": {"note": "yes: quoted"},
+    "service": {"type": "LoadBalancer", "port": 8080, "annotations": {"lb": "internal"}},
+    "serviceAccount": {"name": "bot", "annotations": {"cloud": "role"}},
+    "training": {
+        "extraArgs": ["--workspace", "/data/runs/night run"],
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "bots", "operator": "Exists"}],
+    },
+}
+SHOP: dict[str, Any] = {
+    "facts": {"BRAND": 'Lumen & Loom: "fine" #1', "SUPPORT_HOURS": {"en": "9 to 5", "zh": "周一至周五 9:00–18:00"}},
+    "entityPatterns": [{"type": "ORDER_ID", "regex": "LL-\\d{6}"}],
+    "settings": {"maxBodyBytes": 16_777_216, "pollSeconds": 0.5, "drainSeconds": 90.5, "logLevel": "debug"},
+}
+
+VALUE_SETS = {
+    "minimal": MINIMAL,
+    "highly-available": HIGHLY_AVAILABLE,
+    "air-gapped": AIR_GAPPED,
+    "own-objects": OWN_OBJECTS,
+    "placed": PLACED,
+    "shop": SHOP,
+}
