@@ -209,4 +209,4 @@ def test_the_page_comes_with_a_strict_content_security_policy(service: RunningSe
         assert "default-src 'none'" in policy and "require-trusted-types-for 'script'" in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert service.http.get("/web/%2e%2e/facts.yaml").status_code == 404
-    assert '{route="/web",status="404"}' in service.metric("rejoinder_http_requests_total")
+    assert '{route="unmatched",status="404"}' in service.metric("rejoinder_http_requests_total")

@@ -1,0 +1,60 @@
+# The words people and CI share. `make run` needs Python 3.11 to 3.13 and nothing else; uv is used where there is one.
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null)
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+SERVE := .venv/bin/python
+DEV := .venv-dev/bin/python
+
+ifdef UV
+make_venv = $(UV) venv -q --allow-existing --python $(PYTHON) $(1)
+install = $(UV) pip install -q --python $(1)/bin/python
+else
+make_venv = $(PYTHON) -m venv $(1)
+install = $(1)/bin/python -m pip install -q
+endif
+
+.PHONY: help run test check bench demo train-base learn chart clean
+
+help: ## the words and what they do
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
+
+.venv/.installed: pyproject.toml
+	$(call make_venv,.venv)
+	$(call install,.venv) -e .
+	@touch $@
+
+.venv-dev/.installed: pyproject.toml
+	$(call make_venv,.venv-dev)
+	$(call install,.venv-dev) -e '.[training,dev]'
+	@touch $@
+
+run: .venv/.installed ## serve the chat page and the API on http://127.0.0.1:8000 (HOST, PORT, DATA_DIR)
+	$(SERVE) -m service serve
+
+test: .venv-dev/.installed check ## set everything up and pass all tests
+	$(DEV) tests/chart/fetch_tools.py || true
+	$(DEV) -m pytest
+
+check: .venv-dev/.installed ## style, types, layers
+	$(DEV) -m ruff check .
+	$(DEV) -m ruff format --check .
+	$(DEV) -m mypy service model_store training
+	.venv-dev/bin/lint-imports
+
+bench: .venv-dev/.installed ## tokens/s and time to first token of the shipped model over HTTP
+	$(DEV) -m tests.benchmarks.bench_http
+
+demo: .venv-dev/.installed ## the whole loop, unattended: customers talk and rate, one training run, the version moves
+	$(DEV) -m training.evaluation.demo
+
+train-base: .venv-dev/.installed ## make the base model (DATA=folder of uniform JSON lines)
+	$(DEV) -m training base --workspace runs/base $(if $(DATA),--data-dir $(DATA))
+
+learn: .venv-dev/.installed ## one learning run on the thumbs in data/
+	$(DEV) -m training run
+
+chart: .venv-dev/.installed ## lint and render the Helm chart
+	$(DEV) -m pytest tests/chart
+
+clean: ## remove environments and caches, keep data/
+	rm -rf .venv .venv-dev .pytest_cache .mypy_cache .ruff_cache .hypothesis

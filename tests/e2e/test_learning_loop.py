@@ -1,0 +1,71 @@
+"""The whole circle with a tiny model: train a base, serve it, rate it, learn, and the running service moves on."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.tiny_loop import CONFIG, Loop, running_loop
+
+ROOT = Path(__file__).parents[2]
+NUM_RATINGS = 32
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """A base model trained by the command line, published, and served by a real process."""
+    with running_loop(tmp_path_factory.mktemp("loop")) as loop:
+        yield loop
+
+
+def train(loop: Loop, workspace: str, *arguments: str) -> tuple[int, dict[str, object]]:
+    """One learning run through the command line; its exit code and its JSON."""
+    command = [sys.executable, "-m", "training", "run", "--json", "--config", str(CONFIG)]
+    command += ["--model-store", str(loop.models), "--workspace", str(loop.root / workspace), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr[-3000:]
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_with_too_few_ratings_a_run_says_how_many_are_missing_and_changes_nothing(loop: Loop) -> None:
+    """Exit 0, a sentence with the number, no new version."""
+    before = (loop.store.versions(), loop.ask("hello").digest)
+    code, report = train(loop, "early", "--database-url", loop.database_url)
+    assert code == 0 and "24" in str(report["message"])
+    assert (loop.store.versions(), loop.ask("hello").digest) == before
+
+
+def test_thumbs_become_a_version_that_the_running_service_takes_up(loop: Loop) -> None:
+    """Ratings given over HTTP, one run, and replies carry the new digest; no request fails on the way."""
+    before = loop.ask("hello")
+    for number in range(NUM_RATINGS):
+        loop.rate(loop.ask(f"where is my order {20000 + number}?"), "up" if number % 3 else "down")
+    code, report = train(loop, "run", "--database-url", loop.database_url)
+    assert code == 0, report["message"]
+    published = report["publish"]["digest"]  # type: ignore[index]
+    deadline = time.monotonic() + 60
+    while (reply := loop.ask("hello again")).digest != published and time.monotonic() < deadline:
+        assert reply.digest == before.digest
+    assert reply.digest == published != before.digest
+    lineage = loop.store.open(published).manifest.lineage
+    assert lineage.parent == before.digest and lineage.stages == ("reward_model", "rloo")
+
+
+def test_the_exported_feedback_gives_the_same_snapshot(loop: Loop) -> None:
+    """JSON lines from `export-feedback` are what the database says: the snapshot has the same digest."""
+    exported = loop.root / "feedback.jsonl"
+    with exported.open("wb") as stream:
+        command = [sys.executable, "-m", "service", "export-feedback"]
+        subprocess.run(command, cwd=ROOT, env=loop.environment, stdout=stream, check=True)
+    snapshots = {
+        str(train(loop, name, *source)[1]["snapshot"]["data_snapshot"])  # type: ignore[index]
+        for name, source in (
+            ("from-database", ("--database-url", loop.database_url)),
+            ("from-file", ("--feedback-file", str(exported))),
+        )
+    }
+    assert len(snapshots) == 1
