@@ -14,7 +14,7 @@ from model_store.contract.conversation import Message
 from model_store.contract.manifest import DataLicence
 from model_store.contract.tokenizer import Tokenizer
 from training.config import TrainingConfig
-from training.data.corpora import Corpus, load_corpus, load_extra_asks
+from training.data.corpora import LICENCES, Corpus, load_corpus, load_extra_asks
 from training.data.domain_pack import load_pack
 from training.data.generator import ConversationGenerator
 from training.data.subwords import train_subwords
@@ -85,7 +85,11 @@ def _train_tokenizer(
 def _licences(config: TrainingConfig, corpora: Sequence[Corpus], num_generated: int) -> tuple[DataLicence, ...]:
     """What the manifest says about the data behind the weights."""
     name = f"authored pack {config.corpus.domain_pack!r}"
-    return (
-        DataLicence(source=name, licence="Apache-2.0", num_rows=num_generated),
-        *(corpus.licence for corpus in corpora),
+    authored = DataLicence(source=name, licence="Apache-2.0", num_rows=num_generated)
+    if config.corpus.uniform_data_dir is None:
+        return (authored,)
+    num_asks = sum(
+        map(len, load_extra_asks(config.corpus.uniform_data_dir, load_pack(config.corpus.domain_pack)).values())
     )
+    asks = DataLicence(source="ways to ask (bitext_cs, intents)", licence=LICENCES["intents"], num_rows=num_asks)
+    return (authored, asks, *(corpus.licence for corpus in corpora))
