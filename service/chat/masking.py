@@ -15,7 +15,7 @@ from model_store.contract.control_tokens import NEVER_GENERATED_IDS, PLACEHOLDER
 from model_store.contract.conversation import Message, Role, detect_language
 from model_store.contract.entities import EntityMasker, EntityPattern, EntityVault, compile_operator_pattern
 from model_store.contract.facts import FactSheet
-from model_store.contract.placeholders import ENTITY_PLACEHOLDERS, escape_lookalikes, split_masked
+from model_store.contract.placeholders import ENTITY_PLACEHOLDERS, escape_lookalikes
 from model_store.contract.unmasking import Resolver
 from service.errors import InvalidDataFileError
 
@@ -71,10 +71,7 @@ class ConversationMasker:
         """Text in which the shop speaks: its facts first, else its own address would pass for the customer's."""
         masked = self._facts.mask(escape_lookalikes(text), detect_language(text))
         masked = _mask_known_values(masked, vault)
-        return "".join(
-            piece if is_placeholder else self._entities.mask(piece, vault)
-            for piece, is_placeholder in split_masked(masked)
-        )
+        return self._entities.mask_keeping_placeholders(masked, vault)
 
 
 def _mask_known_values(text: str, vault: EntityVault) -> str:
