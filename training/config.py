@@ -48,6 +48,8 @@ class CorpusConfig(_Section):
     domain_pack: str = "shop"
     uniform_data_dir: Path | None = None
     """Folder of uniform JSON lines (`*.jsonl.gz`); without it the authored pack is all there is."""
+    tokenizer: Path | None = None
+    """Keep the vocabulary of this `tokenizer.json`: token ids in stored feedback stay valid. None: train a new one."""
     max_rows_per_source: int = Field(6000, ge=1)
     max_window_tokens: int = Field(256, ge=32)
     num_generated_conversations: int = Field(40_000, ge=10)
@@ -62,6 +64,8 @@ class LanguageModelConfig(_Section):
     source_shares: dict[str, float]
     """Token share of each source; sources without data are left out and the rest scaled up."""
     user_token_weight: float = Field(0.3, ge=0, le=1)
+    plan_token_weight: float = Field(1.0, ge=0)
+    """Weight of a reply's plan against one of its words: one token decides whether dozens make sense."""
     muon_lr: float = Field(2e-3, gt=0)
     adamw_lr: float = Field(1e-3, gt=0)
     decay_share: float = Field(0.4, ge=0, le=1)

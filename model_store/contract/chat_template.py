@@ -1,6 +1,8 @@
 """The chat template: how a conversation becomes the prompt that the model sees.
 
-`<|bos|> [<|system|> text] <|user|> text <|assistant|> text <|eos|> <|user|> … <|assistant|>`
+`<|bos|> [<|system|> text] <|user|> text <|assistant|> text <|eos|> <|user|> … <|assistant|> [<|plan:…|>]`
+
+Only the reply that is being made has a plan: what clients send back as history is text.
 
 Serving and training call the same `render`; the loss mask of training is read off the roles that it returns, so the
 two cannot drift apart. Cutting a conversation to the model's length is `service.chat.context_window`'s business.
@@ -32,12 +34,19 @@ class RenderedConversation:
         return tuple(speaker is Role.ASSISTANT for speaker in self.speakers)
 
 
-def render(messages: Sequence[Message], tokenizer: Tokenizer, *, for_completion: bool) -> RenderedConversation:
-    """Renders messages; `for_completion` opens an assistant turn at the end for the model to fill."""
+def render(
+    messages: Sequence[Message], tokenizer: Tokenizer, *, for_completion: bool, plan: str | None = None
+) -> RenderedConversation:
+    """Renders messages; `for_completion` opens an assistant turn at the end for the model to fill.
+
+    `plan` names what the last message, the assistant's, opens with; one that the tokenizer does not have is left out.
+    """
     token_ids: list[int] = [BOS_ID]
     speakers: list[Role | None] = [None]
-    for message in messages:
+    for number, message in enumerate(messages, 1):
         content = tokenizer.encode(message.content)
+        if plan in tokenizer.plans and number == len(messages):
+            content.insert(0, tokenizer.plans[plan])
         if message.role is Role.ASSISTANT:
             content.append(EOS_ID)
         token_ids += [_ROLE_IDS[message.role], *content]

@@ -35,4 +35,9 @@ PLACEHOLDER_IDS = {
 NEVER_GENERATED_IDS = frozenset(range(NUM_CONTROL_TOKENS)) - frozenset(PLACEHOLDER_IDS.values()) - {EOS_ID} | {
     REDACTED_ID
 }
-"""Control ids that no sampler may choose. A bundle whose manifest lists plans takes those out of this set."""
+"""Control ids that no sampler may choose, but for a plan as a completion's first token (`Tokenizer.plans`)."""
+
+
+def plan_spelling(name: str) -> str:
+    """How a vocabulary file spells the control token of a named plan."""
+    return f"<|plan:{name}|>"

@@ -5,12 +5,18 @@ subwords. Training a tokenizer is the training job's business (`training.data.su
 """
 
 import codecs
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer as BackendTokenizer
 
-from model_store.contract.control_tokens import CONTROL_TOKENS, NUM_CONTROL_TOKENS, PLACEHOLDER_IDS
+from model_store.contract.control_tokens import (
+    CONTROL_TOKENS,
+    FIRST_PLAN_ID,
+    NUM_CONTROL_TOKENS,
+    PLACEHOLDER_IDS,
+)
 from model_store.contract.placeholders import split_masked
 from model_store.errors import InvalidTokenizerError
 
@@ -24,17 +30,31 @@ def _byte_alphabet() -> dict[str, int]:
     return {character: byte for byte, character in stand_ins.items()}
 
 
+_PLAN_SHAPE = re.compile(r"<\|plan:(.+)\|>")
+
+
+def _named_plans(backend: BackendTokenizer) -> dict[str, int]:
+    """Plans by name: a vocabulary spells the ids that are in use by name and the rest by number."""
+    spellings = (
+        (token_id, backend.id_to_token(token_id) or "") for token_id in range(FIRST_PLAN_ID, NUM_CONTROL_TOKENS)
+    )
+    return {match[1]: token_id for token_id, text in spellings if (match := _PLAN_SHAPE.fullmatch(text))}
+
+
 class Tokenizer:
     """Turns masked text into token ids and token ids into masked text. Immutable and safe to share between threads."""
 
     def __init__(self, backend: BackendTokenizer, path: str = "<memory>") -> None:
         """Takes over `backend`. Raises InvalidTokenizerError when its first ids are not the control-token table."""
+        self.plans: Mapping[str, int] = _named_plans(backend)
+        """Token id of each plan that a reply may open with; empty for a model that does not plan."""
         for token_id, token in enumerate(CONTROL_TOKENS):
-            if backend.token_to_id(token) != token_id:
+            if backend.token_to_id(token) != token_id and token_id not in self.plans.values():
                 raise InvalidTokenizerError(path=path, problem=f"control token {token} does not have id {token_id}")
         backend.encode_special_tokens = True
-        self._backend = backend
+        self.backend = backend
         self.vocab_size: int = backend.get_vocab_size()
+        self._plan_names = {token_id: name for name, token_id in self.plans.items()}
         alphabet = _byte_alphabet()
         self._token_bytes = [token.encode() for token in CONTROL_TOKENS] + [
             bytes(alphabet[character] for character in backend.id_to_token(token_id) or "")
@@ -50,6 +70,15 @@ class Tokenizer:
             raise InvalidTokenizerError(path=path, problem=str(error)) from error
         return cls(backend, str(path))
 
+    @property
+    def opening_ids(self) -> frozenset[int]:
+        """Tokens that a completion must open with; empty where any token may come first."""
+        return frozenset(self._plan_names)
+
+    def plan_of(self, token_ids: Sequence[int]) -> str | None:
+        """Name of the plan that a completion opens with, or None."""
+        return self._plan_names.get(token_ids[0]) if token_ids else None
+
     def encode(self, masked_text: str) -> list[int]:
         """Token ids of masked text; placeholders become their control ids, never anything else does."""
         token_ids: list[int] = []
@@ -57,7 +86,7 @@ class Tokenizer:
             if segment.is_placeholder:
                 token_ids.append(PLACEHOLDER_IDS[segment.text])
             else:
-                token_ids.extend(self._backend.encode(segment.text, add_special_tokens=False).ids)
+                token_ids.extend(self.backend.encode(segment.text, add_special_tokens=False).ids)
         return token_ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

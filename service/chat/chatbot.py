@@ -125,6 +125,7 @@ class Chatbot:
             max_tokens=max_tokens,
             num_top_logprobs=request.num_top_logprobs or 0,
             banned_token_ids=conversation.banned_token_ids,
+            opening_token_ids=model.tokenizer.opening_ids,
         )
         context = self._context(request, model, conversation, prompt, started_at)
         return ModelReply(context, self._recorder, request, params)

@@ -95,8 +95,8 @@ class CompletionDecoder:
         return shown + self._matcher.flush()
 
     def logprob(self, delta: Delta) -> TokenLogprob | None:
-        """The delta's token with its log-probability; None for the end of the completion."""
-        if delta.token_id == EOS_ID:
+        """The delta's token with its log-probability; None for plan and end, which no one reads."""
+        if delta.token_id == EOS_ID or delta.token_id in self._tokenizer.opening_ids:
             return None
         rivals = tuple(self._describe(token_id, logprob) for token_id, logprob in delta.top_logprobs)
         return self._describe(delta.token_id, delta.logprob, rivals)

@@ -193,11 +193,14 @@ class ModelReply(Reply):
         open_choices = set(range(len(self._decoders)))
         try:
             index, delta = await self._first_item()
-            self._recorder.note_first_token(time.monotonic() - self.context.started_at)
+            is_first_text = True
             while True:
                 if index in open_choices:
                     piece = self._decode(index, delta)
                     if piece.text or piece.logprob:
+                        if is_first_text:
+                            self._recorder.note_first_token(time.monotonic() - self.context.started_at)
+                            is_first_text = False
                         yield piece
                     if self._decoders[index].has_stopped or delta.finish_reason is not None:
                         open_choices.remove(index)
@@ -253,6 +256,7 @@ class ModelReply(Reply):
             num_tokens=len(decoder.token_ids),
             finish_reason="length" if is_cut else "stop",
             sampling={
+                "plan": self.context.model.tokenizer.plan_of(decoder.token_ids),
                 "temperature": params.temperature,
                 "top_p": params.top_p,
                 "top_k": params.top_k,

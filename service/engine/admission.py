@@ -25,6 +25,7 @@ class Admission:
             raise DuplicateRequestError(request_id=request.request_id)
         self._check_prompt(request.prompt_ids)
         self._check_bans(request.sampling.banned_token_ids)
+        self._check_ids("opening_token_ids", request.sampling.opening_token_ids)
         if len(live_ids) >= self._options.num_slots + self._options.queue_length:
             raise EngineOverloadedError(num_slots=self._options.num_slots, queue_length=self._options.queue_length)
 
@@ -40,8 +41,11 @@ class Admission:
             raise InvalidPromptError(problem=f"its token ids must be 0 to {self._vocab_size - 1}")
 
     def _check_bans(self, banned: frozenset[int]) -> None:
-        if banned and (min(banned) < 0 or max(banned) >= self._vocab_size):
-            expected = f"ids from 0 to {self._vocab_size - 1}"
-            raise InvalidSamplingError(parameter="banned_token_ids", value=sorted(banned), expected=expected)
+        self._check_ids("banned_token_ids", banned)
         if len(banned) == self._vocab_size:
             raise InvalidSamplingError(parameter="banned_token_ids", value="every token", expected="fewer than all ids")
+
+    def _check_ids(self, parameter: str, token_ids: frozenset[int]) -> None:
+        if token_ids and (min(token_ids) < 0 or max(token_ids) >= self._vocab_size):
+            expected = f"ids from 0 to {self._vocab_size - 1}"
+            raise InvalidSamplingError(parameter=parameter, value=sorted(token_ids), expected=expected)

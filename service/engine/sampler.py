@@ -30,26 +30,36 @@ class SamplingState:
     def __init__(self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int) -> None:
         self.params = params
         self.generator = np.random.Generator(np.random.PCG64(params.seed % 2**64))
-        self.banned = np.array(sorted(params.banned_token_ids), np.int64)
+        self._banned = np.array(sorted(params.banned_token_ids), np.int64)
+        self._openings = np.array(sorted(params.opening_token_ids), np.int64)
         self._seen: NDArray[np.bool_] | None = None
         if params.repetition_penalty != 1:
             self._seen = np.zeros(vocab_size, np.bool_)
             self._seen[np.asarray(prompt_ids, np.int64)] = True
 
     def processed(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Logits [V] after bans and repetition penalty; a copy."""
+        """Logits [V] after openings or bans, and repetition penalty; a copy."""
         scores = logits.astype(np.float64)
         if self._seen is not None:
             penalty = self.params.repetition_penalty
             seen_scores = scores[self._seen]
             scores[self._seen] = np.where(seen_scores > 0, seen_scores / penalty, seen_scores * penalty)
-        scores[self.banned] = -np.inf
+        if len(self._openings):
+            return _only(self._openings, scores)
+        scores[self._banned] = -np.inf
         return scores
 
     def append(self, token_id: int) -> None:
-        """Notes a token of the completion."""
+        """Notes a token of the completion; openings are for the first one only."""
+        self._openings = self._openings[:0]
         if self._seen is not None:
             self._seen[token_id] = True
+
+
+def _only(token_ids: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    kept = np.full_like(scores, -np.inf)
+    kept[token_ids] = scores[token_ids]
+    return kept
 
 
 class Sampler:

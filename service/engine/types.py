@@ -31,6 +31,8 @@ class SamplingParams:
     """Most probable tokens to report with each delta, 0 to 20."""
     banned_token_ids: frozenset[int] = frozenset()
     """Ids that are never chosen."""
+    opening_token_ids: frozenset[int] = frozenset()
+    """The first token is one of these, banned or not; empty for any that is not banned."""
 
     def __post_init__(self) -> None:
         _require(

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.tiny_loop import CONFIG, Loop, running_loop
 
 ROOT = Path(__file__).parents[2]
-NUM_RATINGS = 32
+NUM_RATINGS = 48
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,9 @@ def test_thumbs_become_a_version_that_the_running_service_takes_up(loop: Loop) -
     """Ratings given over HTTP, one run, and replies carry the new digest; no request fails on the way."""
     before = loop.ask("hello")
     for number in range(NUM_RATINGS):
-        loop.rate(loop.ask(f"where is my order {20000 + number}?"), "up" if number % 3 else "down")
+        # Named conversations: which split each falls into, and so whether the judge gets enough, is no chance.
+        reply = loop.ask(f"where is my order {20000 + number}?", conversation_id=f"rated-{number}")
+        loop.rate(reply, "up" if number % 3 else "down")
     code, report = train(loop, "run", "--database-url", loop.database_url)
     assert code == 0, report["message"]
     published = report["publish"]["digest"]  # type: ignore[index]

@@ -55,13 +55,13 @@ class Loop:
         """The service's database."""
         return f"sqlite:///{self.root}/data/rejoinder.db"
 
-    def ask(self, text: str) -> Reply:
-        """One completion over HTTP, in a conversation of its own; raises on any status but 200."""
+    def ask(self, text: str, conversation_id: str | None = None) -> Reply:
+        """One completion over HTTP, by default in a conversation of its own; raises on any status but 200."""
         body = {
             "model": "rejoinder",
             "messages": [{"role": "user", "content": text}],
             "max_completion_tokens": 24,
-            "metadata": {"conversation_id": uuid4().hex},
+            "metadata": {"conversation_id": conversation_id or uuid4().hex},
         }
         response = httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=30).raise_for_status()
         data = response.json()

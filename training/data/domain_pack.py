@@ -8,12 +8,13 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from model_store.contract.control_tokens import NUM_PLANS
 from model_store.contract.conversation import Message, Role
 from model_store.contract.placeholders import ALL_PLACEHOLDERS, entity_type_of, split_masked
 from training.errors import DataNotFoundError, InvalidDomainPackError
@@ -54,7 +55,16 @@ class Flow:
     name: str
     language: str
     intents: tuple[str, ...]
-    turns: tuple[tuple[Role, tuple[str, ...]], ...]
+    turns: tuple["FlowTurn", ...]
+
+
+@dataclass(frozen=True)
+class FlowTurn:
+    """What one side may say next; `plan` is what the reply does, where it is the assistant's and was labelled."""
+
+    role: Role
+    wordings: tuple[str, ...]
+    plan: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,12 @@ class DomainPack:
         return self._by_key.get((name, language))
 
     @property
+    def plans(self) -> tuple[str, ...]:
+        """What a reply can set out to do, sorted: answer an intent, or ask for a detail that it needs."""
+        asking = {plan_of(intent.name, entity) for intent in self.intents for entity in intent.replies_missing}
+        return tuple(sorted({intent.name for intent in self.intents} | asking))
+
+    @cached_property
     def _by_key(self) -> Mapping[tuple[str, str], Intent]:
         return {(intent.name, intent.language): intent for intent in self.intents}
 
@@ -87,11 +103,13 @@ def load_pack(name: str) -> DomainPack:
     flows: list[Flow] = []
     for path in sorted(root.glob("*/*.yaml")):
         language = path.parent.name
+        more_asks = _read_more_asks(path)
         for entry in _read(path):
             if "flow" in entry:
                 flows.append(_parse_flow(path, language, entry))
             else:
-                intents.append(_parse_intent(path, language, entry))
+                intents.append(_parse_intent(path, language, entry, more_asks.pop(entry.get("intent"), ())))
+        _require(not more_asks, root, f"{language}/asks/{path.name} names unknown intents {sorted(more_asks)}")
     mapping = _read(root / "source_intents.yaml") if (root / "source_intents.yaml").exists() else {}
     pack = DomainPack(name, tuple(intents), tuple(flows), _read(root / "slots.yaml"), mapping)
     check_pack(pack, root)
@@ -113,6 +131,11 @@ def fill_slots(text: str, values: Mapping[str, Sequence[str]], generator: random
     return _SLOT.sub(lambda match: str(generator.choice(values[match.group(1)])), text)
 
 
+def plan_of(intent: str, missing_entity: str | None = None) -> str:
+    """The plan of answering an intent, or of asking for the entity that its answer needs."""
+    return f"{intent}/ask_{missing_entity.lower()}" if missing_entity else intent
+
+
 def entities_in(text: str) -> frozenset[str]:
     """Entity types whose placeholders occur in masked text."""
     found = (entity_type_of(s.text) for s in split_masked(text) if s.is_placeholder)
@@ -128,11 +151,14 @@ def check_pack(pack: DomainPack, path: Path) -> None:
             _check_reply(path, where, reply)
         for _text, reason in intent.bad_replies:
             _require(reason in BAD_REASONS, path, f"{where}: unknown reason {reason!r}")
+    _require(len(pack.plans) <= NUM_PLANS, path, f"{len(pack.plans)} plans, room for {NUM_PLANS}")
+    plans = {None, *pack.plans}
     for flow in pack.flows:
-        for role, wordings in flow.turns:
-            for wording in wordings:
-                if role is Role.ASSISTANT:
-                    _check_reply(path, f"{flow.language} flow {flow.name}", wording)
+        where = f"{flow.language} flow {flow.name}"
+        for turn in flow.turns:
+            _require(turn.plan in plans, path, f"{where}: unknown plan {turn.plan!r}")
+            for wording in turn.wordings if turn.role is Role.ASSISTANT else ():
+                _check_reply(path, where, wording)
 
 
 def _check_asks(path: Path, where: str, intent: Intent, slots: Mapping[str, Sequence[str]]) -> None:
@@ -169,13 +195,19 @@ def _read(path: Path) -> Any:
         raise InvalidDomainPackError(path=path, problem=error) from error
 
 
-def _parse_intent(path: Path, language: str, entry: Mapping[str, Any]) -> Intent:
+def _read_more_asks(path: Path) -> dict[str, Sequence[str]]:
+    """Further ways to ask, by intent, from the file of the same name in `asks/`."""
+    more = path.parent / "asks" / path.name
+    return dict(_read(more)) if more.exists() else {}
+
+
+def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more_asks: Sequence[str]) -> Intent:
     try:
         return Intent(
             name=entry["intent"],
             language=language,
             topic=path.stem,
-            asks=tuple(map(str, entry["asks"])),
+            asks=tuple(dict.fromkeys(map(str, (*entry["asks"], *more_asks)))),
             held_out_asks=tuple(map(str, entry.get("held_out_asks", ()))),
             replies_by_tone={tone: tuple(entry["replies"].get(tone, ())) for tone in TONES},
             replies_given={key: tuple(texts) for key, texts in (entry.get("replies_given") or {}).items()},
@@ -190,9 +222,10 @@ def _parse_flow(path: Path, language: str, entry: Mapping[str, Any]) -> Flow:
     try:
         turns = []
         for turn in entry["turns"]:
-            ((role, wordings),) = turn.items()
+            plan = turn.get("plan")
+            ((role, wordings),) = ((key, texts) for key, texts in turn.items() if key != "plan")
             texts = (wordings,) if isinstance(wordings, str) else tuple(wordings)
-            turns.append((Role(role), texts))
+            turns.append(FlowTurn(Role(role), texts, plan))
         return Flow(entry["flow"], language, tuple(entry["intents"]), tuple(turns))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidDomainPackError(path=path, problem=f"{entry.get('flow')}: {error!r}") from error

@@ -6,10 +6,10 @@ ask's. Held-out asks never enter.
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model_store.contract.conversation import Message, Role
-from training.data.domain_pack import DomainPack, Flow, Intent, entities_in, fill_slots, load_pack
+from training.data.domain_pack import DomainPack, Flow, Intent, entities_in, fill_slots, load_pack, plan_of
 from training.data.typing_noise import add_typing_noise
 
 _TONE_WEIGHTS = {"warm": 0.45, "brief": 0.3, "formal": 0.25}
@@ -42,10 +42,11 @@ _CLOSING_INTENTS = ("thanks", "goodbye", "acknowledge")
 
 @dataclass(frozen=True)
 class LabelledConversation:
-    """Masked messages ending with the assistant, and what the last customer message was about."""
+    """Masked messages ending with the assistant, what the customer's last one was about, and the last reply's plan."""
 
     messages: tuple[Message, ...]
     intent: str
+    plan: str | None
     language: str
 
 
@@ -79,7 +80,7 @@ class ConversationGenerator:
         conversation = self._chain(language, num_intents=1 if kind < 0.72 else self._random.choice((2, 2, 3)))
         if self._random.random() < 0.08:
             system = Message(Role.SYSTEM, self._random.choice(_SYSTEM_MESSAGES[language]))
-            return LabelledConversation((system, *conversation.messages), conversation.intent, language)
+            return replace(conversation, messages=(system, *conversation.messages))
         return conversation
 
     def _chain(self, language: str, num_intents: int) -> LabelledConversation:
@@ -87,8 +88,9 @@ class ConversationGenerator:
         messages: list[Message] = []
         for position in range(num_intents):
             intent = self._draw_intent(language, is_last=0 < position == num_intents - 1)
-            messages += self._exchange(intent, messages)
-        return LabelledConversation(tuple(messages), intent.name, language)
+            exchange, plan = self._exchange(intent, messages)
+            messages += exchange
+        return LabelledConversation(tuple(messages), intent.name, plan, language)
 
     def _draw_intent(self, language: str, *, is_last: bool) -> Intent:
         if is_last and self._random.random() < 0.4:
@@ -98,8 +100,8 @@ class ConversationGenerator:
         (intent,) = self._random.choices(self._by_language[language], self._weights[language])
         return intent
 
-    def _exchange(self, intent: Intent, before: Sequence[Message]) -> list[Message]:
-        """A customer's message and the reply; sometimes the reply asks for a detail, gets it and goes on."""
+    def _exchange(self, intent: Intent, before: Sequence[Message]) -> tuple[list[Message], str]:
+        """A customer's message, the reply and its plan; sometimes the reply asks for a detail, gets it and goes on."""
         ask = self._draw_ask(intent)
         given = entities_in(" ".join(message.content for message in before)) | entities_in(ask)
         missing = [entity for entity in intent.replies_missing if entity not in given]
@@ -108,11 +110,11 @@ class ConversationGenerator:
             entity = self._random.choice(missing)
             exchange.append(Message(Role.ASSISTANT, self._random.choice(intent.replies_missing[entity])))
             if self._random.random() < 0.5 or not intent.replies_given.get(entity):
-                return exchange
+                return exchange, plan_of(intent.name, entity)
             exchange.append(Message(Role.USER, self._random.choice(_GIVEN_LATER[intent.language]).format(entity)))
             given |= {entity}
         exchange.append(Message(Role.ASSISTANT, self._draw_reply(intent, given)))
-        return exchange
+        return exchange, plan_of(intent.name)
 
     def _draw_ask(self, intent: Intent) -> str:
         extra = self._extra_asks.get(intent.name) if intent.language == "en" else None
@@ -139,14 +141,17 @@ class ConversationGenerator:
         return self._random.choice(fitting or list(intent.replies_by_tone[tone]))
 
     def _from_flow(self, flow: Flow) -> LabelledConversation:
+        """A flow up to one of its replies, so that each of them is the last one some time and shows its plan."""
         slots = self._pack.slots[flow.language]
+        ends = [number for number, turn in enumerate(flow.turns, 1) if turn.role is Role.ASSISTANT]
+        end = self._random.choice(ends)
         messages = []
-        for role, wordings in flow.turns:
-            text = fill_slots(self._random.choice(wordings), slots, self._random)
-            if role is Role.USER:
+        for turn in flow.turns[:end]:
+            text = fill_slots(self._random.choice(turn.wordings), slots, self._random)
+            if turn.role is Role.USER:
                 text = add_typing_noise(text, flow.language, self._random)
-            messages.append(Message(role, text))
-        return LabelledConversation(tuple(messages), flow.intents[-1], flow.language)
+            messages.append(Message(turn.role, text))
+        return LabelledConversation(tuple(messages), flow.intents[-1], flow.turns[end - 1].plan, flow.language)
 
 
 def training_prompts(pack_name: str, count: int, seed: int) -> list[list[Message]]:

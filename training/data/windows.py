@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,10 +19,17 @@ from model_store.contract.control_tokens import BOS_ID, PAD_ID
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
 
-STRUCTURE, LISTENER, SPEAKER = range(3)
-"""Whose token it is: nobody's, the customer's (or the system's), the assistant's."""
+STRUCTURE, LISTENER, SPEAKER, PLAN = range(4)
+"""Whose token it is: nobody's, the customer's (or the system's), the assistant's; the assistant's plan."""
 
 _POOL_WINDOWS = 600
+
+
+class PlannedConversation(NamedTuple):
+    """A conversation's messages, and the plan of the last one where it is the assistant's and its plan is known."""
+
+    messages: Sequence[Message]
+    plan: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class WindowSet:
             return cls(data["token_ids"], data["kinds"], data["offsets"])
 
 
-def cut_windows(conversations: Iterable[Sequence[Message]], tokenizer: Tokenizer, max_tokens: int) -> WindowSet:
+def cut_windows(conversations: Iterable[PlannedConversation], tokenizer: Tokenizer, max_tokens: int) -> WindowSet:
     """Windows of whole messages, each at most `max_tokens` long; a longer message is cut at its end."""
     token_ids: list[int] = []
     kinds: list[int] = []
@@ -67,8 +75,10 @@ def cut_windows(conversations: Iterable[Sequence[Message]], tokenizer: Tokenizer
         else:
             del token_ids[offsets[-1] :], kinds[offsets[-1] :]
 
-    for messages in conversations:
-        for ids, message_kinds in (_message_tokens(message, tokenizer, max_tokens - 1) for message in messages):
+    for messages, plan in conversations:
+        plans = [*[None] * (len(messages) - 1), plan]
+        for message, message_plan in zip(messages, plans, strict=True):
+            ids, message_kinds = _message_tokens(message, message_plan, tokenizer, max_tokens - 1)
             if len(token_ids) > offsets[-1] and len(token_ids) - offsets[-1] + len(ids) > max_tokens:
                 close()
             if len(token_ids) == offsets[-1]:
@@ -80,10 +90,14 @@ def cut_windows(conversations: Iterable[Sequence[Message]], tokenizer: Tokenizer
     return WindowSet(np.array(token_ids, np.uint16), np.array(kinds, np.uint8), np.array(offsets, np.int64))
 
 
-def _message_tokens(message: Message, tokenizer: Tokenizer, max_tokens: int) -> tuple[list[int], list[int]]:
-    rendered = render([message], tokenizer, for_completion=False)
+def _message_tokens(
+    message: Message, plan: str | None, tokenizer: Tokenizer, max_tokens: int
+) -> tuple[list[int], list[int]]:
+    rendered = render([message], tokenizer, for_completion=False, plan=plan)
     kind = SPEAKER if message.role is Role.ASSISTANT else LISTENER
     kinds = [STRUCTURE if speaker is None else kind for speaker in rendered.speakers]
+    if tokenizer.plan_of(rendered.token_ids[2:]) is not None:  # behind <|bos|> and <|assistant|>
+        kinds[2] = PLAN
     return list(rendered.token_ids[1 : max_tokens + 1]), kinds[1 : max_tokens + 1]
 
 

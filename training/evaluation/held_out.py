@@ -99,6 +99,7 @@ def sample_replies(
         max_new_tokens=sampling.max_new_tokens,
         seed=sampling.seed,
         banned_ids=[banned_ids(prompt.messages) for prompt in prompts],
+        opening_ids=tokenizer.opening_ids,
     )
     return [
         SampledReply(prompt, tuple(sample.token_ids), tokenizer.decode(sample.token_ids), sample.ended)
@@ -108,10 +109,14 @@ def sample_replies(
 
 @dataclass(frozen=True, slots=True)
 class ScoredText:
-    """A prompt and a completion of it, as token ids; `banned` tokens have no probability."""
+    """A prompt and a completion of it, as token ids.
+
+    `banned` tokens have no probability, and where the first one is an opening only openings had any.
+    """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
+    opening_ids: frozenset[int]
     banned: frozenset[int] = frozenset()
 
     @property
@@ -123,13 +128,16 @@ class ScoredText:
 def as_scored(reply: SampledReply, tokenizer: Tokenizer) -> ScoredText:
     """A sampled reply, to be scored under the bans that it was sampled under."""
     messages = reply.prompt.messages
-    return ScoredText(render_prompt(messages, tokenizer), reply.token_ids, banned_ids(messages))
+    prompt_ids = render_prompt(messages, tokenizer)
+    return ScoredText(prompt_ids, reply.token_ids, tokenizer.opening_ids, banned_ids(messages))
 
 
 def authored_texts(prompt: HeldOutPrompt, tokenizer: Tokenizer) -> list[ScoredText]:
-    """The prompt's authored replies, each with its end."""
+    """The prompt's authored replies, each with the plan of its intent and with its end."""
     prompt_ids = render_prompt(prompt.messages, tokenizer)
-    return [ScoredText(prompt_ids, (*tokenizer.encode(reply), EOS_ID)) for reply in prompt.replies]
+    plan = [tokenizer.plans[prompt.intent]] if prompt.intent in tokenizer.plans else []
+    completions = [(*plan, *tokenizer.encode(reply), EOS_ID) for reply in prompt.replies]
+    return [ScoredText(prompt_ids, completion_ids, tokenizer.opening_ids) for completion_ids in completions]
 
 
 @torch.no_grad()
@@ -147,6 +155,7 @@ def log_likelihoods(policy: ReformerPolicy, texts: Sequence[ScoredText]) -> list
             [text.completion_ids for text in chosen],
             [text.banned for text in chosen],
             int(policy.config.vocab_size),
+            opening_ids=chosen[0].opening_ids,
         )
         sums = completion_logprobs(policy, batch, 1.0).values.double().sum(1)
         for index, nats in zip(indices, sums.tolist(), strict=True):

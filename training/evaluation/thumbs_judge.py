@@ -15,17 +15,18 @@ from training.data.feedback_rows import Example
 
 _NGRAMS = (1, 4)
 _TIE = 0.01
-_MIN_PER_CLASS = 3
+MIN_PER_CLASS = 3
+"""Thumbs of either kind below which the judge has no opinion."""
 
 
 class ThumbsJudge:
     """Gives the probability of a thumbs-up to a masked reply."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
-        """Fits on the examples given. With fewer than three thumbs of either kind it has no opinion."""
+        """Fits on the examples given. With fewer than MIN_PER_CLASS thumbs of either kind it has no opinion."""
         ups = [example.is_up for example in examples]
         self.num_ratings = len(ups)
-        self.has_opinion = min(sum(ups), len(ups) - sum(ups)) >= _MIN_PER_CLASS
+        self.has_opinion = min(sum(ups), len(ups) - sum(ups)) >= MIN_PER_CLASS
         self._pipeline: Pipeline = make_pipeline(
             TfidfVectorizer(analyzer="char_wb", ngram_range=_NGRAMS, sublinear_tf=True),
             LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000),

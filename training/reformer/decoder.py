@@ -37,6 +37,8 @@ class SamplingOptions(TypedDict):
     top_p: NotRequired[float]
     max_new_tokens: int
     seed: int
+    opening_ids: NotRequired[frozenset[int]]
+    """The first token is one of these, banned or not; empty for any that is not banned."""
     batch_size: NotRequired[int]
 
 
@@ -83,6 +85,13 @@ def banned_mask(banned_ids: Sequence[frozenset[int]], vocab_size: int) -> Tensor
     return mask
 
 
+def not_opening_mask(opening_ids: frozenset[int], vocab_size: int) -> Tensor:
+    """What must not come first where a completion has to open with one of `opening_ids`: bool [V]."""
+    mask = torch.ones(vocab_size, dtype=torch.bool)
+    mask[sorted(opening_ids)] = False
+    return mask
+
+
 class _Batch:
     """Prompts that are completed together; rows that have ended are dropped once they are half of the batch."""
 
@@ -102,12 +111,15 @@ class _Batch:
     @torch.no_grad()
     def complete(self, uniforms: Tensor, options: SamplingOptions) -> list[Sample]:
         """uniforms [B, max_new_tokens] in [0, 1) decide the draws."""
+        not_opening = not_opening_mask(options.get("opening_ids", frozenset()), self._banned.shape[1])
         width = min(self._max_positions, int(self._lengths.max()) + options["max_new_tokens"])
         caches = _Caches(self._policy, len(self._rows), width)
         prefix = torch.arange(self._prompt_ids.shape[1])[None]
         hidden = caches.run(self._prompt_ids, prefix)[self._rows, self._lengths - 1]
         for number in range(options["max_new_tokens"]):
-            logits = self._policy.token_logits(hidden).float().masked_fill(self._banned[self._rows], BANNED_LOGIT)
+            is_opening = number == 0 and options.get("opening_ids")
+            banned = not_opening if is_opening else self._banned[self._rows]
+            logits = self._policy.token_logits(hidden).float().masked_fill(banned, BANNED_LOGIT)
             chosen, logprobs = _choose(logits, uniforms[self._rows, number], options)
             is_open = self._append(chosen, logprobs)
             if not is_open.any():

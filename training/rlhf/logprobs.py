@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.reformer.decoder import BANNED_LOGIT, banned_mask
+from training.reformer.decoder import BANNED_LOGIT, banned_mask, not_opening_mask
 from training.reformer.heads import pad_right
 from training.reformer.model import ReformerPolicy
 from training.rlhf.losses import gather_logprobs
@@ -22,6 +22,8 @@ class CompletionBatch:
     """bool [B, S - 1]: True at t where token t + 1 belongs to the completion."""
     banned: Tensor
     """bool [B, V]."""
+    opening_ids: frozenset[int] = frozenset()
+    """What a completion had to open with; a completion that does not was made without that rule."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ def pack_completions(
     completions: Sequence[Sequence[int]],
     banned_ids: Sequence[frozenset[int]],
     vocab_size: int,
+    *,
+    opening_ids: frozenset[int] = frozenset(),
 ) -> CompletionBatch:
     """Puts prompts and completions, one each a row, into tensors."""
     rows = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
@@ -44,17 +48,28 @@ def pack_completions(
     starts = torch.tensor([len(prompt) for prompt in prompts])
     position = torch.arange(1, token_ids.shape[1])[None]
     mask = (position >= starts[:, None]) & (position < lengths[:, None])
-    return CompletionBatch(token_ids, mask, banned_mask(banned_ids, vocab_size))
+    return CompletionBatch(token_ids, mask, banned_mask(banned_ids, vocab_size), opening_ids)
 
 
 def completion_logprobs(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> TokenLogprobs:
     """One forward pass with the head on the completions' tokens only. Gradients flow unless the caller forbids it."""
     hidden = policy.encode(batch.token_ids)[:, :-1][batch.mask]
-    row = batch.mask.nonzero()[:, 0]
-    logits = policy.token_logits(hidden).float().masked_fill(batch.banned[row], BANNED_LOGIT)
-    logprobs = gather_logprobs(logits, batch.token_ids[:, 1:][batch.mask], temperature)
+    token_ids = batch.token_ids[:, 1:][batch.mask]
+    logits = policy.token_logits(hidden).float().masked_fill(_banned_tokens(batch, token_ids), BANNED_LOGIT)
+    logprobs = gather_logprobs(logits, token_ids, temperature)
     values = torch.zeros(batch.mask.shape).masked_scatter(batch.mask, logprobs)
     return TokenLogprobs(values, _mean_entropy(logits.detach(), temperature))
+
+
+def _banned_tokens(batch: CompletionBatch, token_ids: Tensor) -> Tensor:
+    """What could not be drawn at each completion token, bool [N, V]."""
+    row = batch.mask.nonzero()[:, 0]
+    banned = batch.banned[row]
+    if batch.opening_ids:
+        is_first = torch.cat([row.new_ones(1, dtype=torch.bool), row[1:] != row[:-1]])
+        opens = is_first & torch.isin(token_ids, torch.tensor(sorted(batch.opening_ids)))
+        banned[opens] = not_opening_mask(batch.opening_ids, banned.shape[1])
+    return banned
 
 
 def _mean_entropy(logits: Tensor, temperature: float) -> Tensor:

@@ -41,6 +41,8 @@ class SamplingSettings:
 
     temperature: float
     max_new_tokens: int
+    opening_ids: frozenset[int] = frozenset()
+    """What a completion must open with, the tokenizer's plans; empty for any token."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Actors:
             banned_ids=[prompt.banned_ids for prompt in prompts],
             temperature=self.sampling.temperature,
             max_new_tokens=self.sampling.max_new_tokens,
+            opening_ids=self.sampling.opening_ids,
             seed=seed,
         )
         batch = self.pack(prompts, [sample.token_ids for sample in samples])
@@ -106,7 +109,11 @@ class Actors:
         """One batch of prompts with these completions."""
         vocab_size = int(self.policy.config.vocab_size)
         return pack_completions(
-            [p.token_ids for p in prompts], completions, [p.banned_ids for p in prompts], vocab_size
+            [p.token_ids for p in prompts],
+            completions,
+            [p.banned_ids for p in prompts],
+            vocab_size,
+            opening_ids=self.sampling.opening_ids,
         )
 
     @torch.no_grad()

@@ -20,6 +20,7 @@ from training.data.feedback_rows import (
     write_examples,
 )
 from training.errors import InvalidFeedbackDataError
+from training.evaluation.thumbs_judge import MIN_PER_CLASS, independent_examples
 from training.stages.snapshot import SNAPSHOT_NAME
 from training.workspace import StageResult, Workspace
 
@@ -122,11 +123,15 @@ def rater_weights(num_ratings: Mapping[str, int], max_share: float) -> dict[str,
 
 
 def sufficiency(examples: Sequence[Example], feedback: FeedbackConfig) -> dict[str, object]:
-    """Whether there is enough to learn from, and how many ratings are missing; what counts is weight, rounded down."""
+    """Whether there is enough to learn from and to judge by, and how many ratings are missing.
+
+    What counts is weight, rounded down; the gate's judge, which gets the held-back share alone, counts ratings.
+    """
     up = sum(example.weight for example in examples if example.is_up)
     down = sum(example.weight for example in examples if not example.is_up)
     num_missing = max(0, feedback.min_ratings - math.floor(up + down + 1e-9))
     num_missing_of_class = max(0, feedback.min_per_class - math.floor(min(up, down) + 1e-9))
+    num_missing_of_class = max(num_missing_of_class, _num_missing_for_judge(examples, feedback))
     if not num_missing and not num_missing_of_class:
         return {"enough": True}
     rarer = "thumbs up" if up < down else "thumbs down"
@@ -134,3 +139,11 @@ def sufficiency(examples: Sequence[Example], feedback: FeedbackConfig) -> dict[s
     parts += [f"at least {num_missing_of_class} more {rarer}"] if num_missing_of_class else []
     message = f"Too few ratings to learn from: {' and '.join(parts)} needed. Nothing was changed."
     return {"enough": False, "missing": max(num_missing, num_missing_of_class), "message": message}
+
+
+def _num_missing_for_judge(examples: Sequence[Example], feedback: FeedbackConfig) -> int:
+    """Thumbs of the rarer kind that must still come, on average, until the gate's judge has an opinion."""
+    held_back = independent_examples(examples)
+    num_up = sum(example.is_up for example in held_back)
+    num_short = MIN_PER_CLASS - min(num_up, len(held_back) - num_up)
+    return max(0, math.ceil(num_short / (feedback.validation_share + feedback.test_share)))

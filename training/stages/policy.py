@@ -56,7 +56,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """
     base, settings = workspace.path("base"), config.policy
     tokenizer = Tokenizer.load(base / "tokenizer.json")
-    sampling = SamplingSettings(settings.temperature, settings.max_completion_tokens)
+    sampling = SamplingSettings(settings.temperature, settings.max_completion_tokens, tokenizer.opening_ids)
     actors = Actors(load_policy(base), load_policy(base), sampling)
     reward = CompositeReward(RewardModel.load(workspace.path("reward_model")), tokenizer, config)
     examples = read_examples(
@@ -208,7 +208,8 @@ class KtoLearner:
         self, actors: Actors, examples: Sequence[RatedExample], reward: RewardFunction, config: PolicyConfig, seed: int
     ) -> None:
         """Leaves out completions with banned tokens. Raises DataNotFoundError when no other is there."""
-        self._examples = [e for e in examples if not e.prompt.banned_ids.intersection(e.completion_ids)]
+        openings = actors.sampling.opening_ids
+        self._examples = [e for e in examples if not (e.prompt.banned_ids - openings).intersection(e.completion_ids)]
         if not self._examples:
             raise DataNotFoundError(
                 what="A rated completion to learn from", path="the feedback", remedy="Collect more."

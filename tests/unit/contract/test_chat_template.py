@@ -22,6 +22,7 @@ from model_store.contract.control_tokens import (
 from model_store.contract.conversation import Message, Role, check_prompt, detect_language
 from model_store.contract.tokenizer import IncrementalDecoder, Tokenizer
 from model_store.errors import InvalidConversationError, InvalidTokenizerError
+from training.data.subwords import name_plans
 
 SHIPPED = Path(__file__).parents[3] / "model_store" / "default" / "tokenizer.json"
 
@@ -129,3 +130,27 @@ def test_a_conversation_that_cannot_be_answered_is_refused(messages: list[Messag
 def test_the_language_is_told_from_the_letters(text: str, language: str) -> None:
     """A fifth of Han characters makes a text Chinese."""
     assert detect_language(text) == language
+
+
+def test_a_reply_opens_with_its_plan_and_nobody_reads_it(tokenizer: Tokenizer) -> None:
+    """The plan stands behind the last role, belongs to the assistant's words, and vanishes when decoded."""
+    planned = Tokenizer(name_plans(tokenizer.backend, ["refund", "track/ask_order_id"]))
+    assert dict(planned.plans) == {"refund": 128, "track/ask_order_id": 129} and planned.opening_ids == {128, 129}
+    messages = [Message(Role.ASSISTANT, "Hi"), Message(Role.USER, "where is it"), Message(Role.ASSISTANT, "Which one?")]
+    rendered = render(messages, planned, for_completion=False, plan="track/ask_order_id")
+    position = rendered.token_ids.index(129)
+    assert rendered.token_ids[position - 1] == ASSISTANT_ID and rendered.target_mask[position]
+    assert rendered.token_ids.count(129) == 1 and planned.plan_of(rendered.token_ids[position:]) == "track/ask_order_id"
+    assert planned.decode(rendered.token_ids[position:]) == "Which one?"
+    assert render(messages, planned, for_completion=False, plan="unknown") == render(
+        messages, tokenizer, for_completion=False
+    )
+
+
+def test_plans_are_renamed_without_touching_any_other_token(tokenizer: Tokenizer) -> None:
+    """Naming again replaces the names; words keep their ids, and typing a plan's spelling gives plain characters."""
+    once = name_plans(tokenizer.backend, ["refund", "track"])
+    again = Tokenizer(name_plans(once, ["greeting"]))
+    assert dict(again.plans) == {"greeting": 128} and again.plan_of([129]) is None
+    text = "Wo ist <ORDER_ID>? 我的订单 <|plan:greeting|>"
+    assert again.encode(text) == tokenizer.encode(text) and min(again.encode("<|plan:greeting|>")) >= NUM_CONTROL_TOKENS

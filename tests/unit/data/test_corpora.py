@@ -8,14 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_store.contract.control_tokens import BOS_ID, EOS_ID
+from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID
 from model_store.contract.conversation import Message, Role
 from model_store.contract.entities import EntityMasker
 from model_store.contract.tokenizer import Tokenizer
 from training.data.cleaning import clean_reply
 from training.data.corpora import load_corpus, mask_conversation
-from training.data.subwords import train_subwords
-from training.data.windows import LISTENER, SPEAKER, STRUCTURE, BatchStream, WindowSet, cut_windows
+from training.data.subwords import name_plans, train_subwords
+from training.data.windows import (
+    LISTENER,
+    PLAN,
+    SPEAKER,
+    STRUCTURE,
+    BatchStream,
+    PlannedConversation,
+    WindowSet,
+    cut_windows,
+)
 from training.errors import DataNotFoundError, ImportFormatError
 
 TOKENIZER = Tokenizer(train_subwords(["hello there", "订单号", "your order <ORDER_ID> is late"] * 20, 600))
@@ -50,7 +59,7 @@ def test_a_conversation_is_masked_and_joined() -> None:
 def test_windows_hold_whole_messages_and_know_who_speaks() -> None:
     """A long conversation is cut between messages; every window begins with the start token and has a reply in it."""
     messages = [Message(Role.USER, "hello there"), Message(Role.ASSISTANT, "your order <ORDER_ID> is late")] * 6
-    windows = cut_windows([messages], TOKENIZER, 32)
+    windows = cut_windows([PlannedConversation(messages)], TOKENIZER, 32)
     assert len(windows) > 1
     for index in range(len(windows)):
         ids, kinds = windows.window(index)
@@ -59,9 +68,19 @@ def test_windows_hold_whole_messages_and_know_who_speaks() -> None:
         assert {LISTENER, SPEAKER} <= set(kinds.tolist())
 
 
+def test_only_the_last_reply_of_a_window_has_a_plan() -> None:
+    """History comes back from clients without plans, so training shows it without them."""
+    planned = Tokenizer(name_plans(TOKENIZER.backend, ["late"]))
+    messages = [Message(Role.USER, "hello"), Message(Role.ASSISTANT, "hello there")] * 2
+    ids, kinds = cut_windows([PlannedConversation(messages, "late")], planned, 64).window(0)
+    (position,) = np.flatnonzero(kinds == PLAN)
+    assert ids[position] == planned.plans["late"] and ids[position - 1] == ASSISTANT_ID
+    assert position > int(np.flatnonzero(kinds == SPEAKER)[0])
+
+
 def test_windows_survive_the_disk(tmp_path: Path) -> None:
     """Saved windows are read back the same."""
-    windows = cut_windows([[Message(Role.USER, "a"), Message(Role.ASSISTANT, "b")]], TOKENIZER, 64)
+    windows = cut_windows([PlannedConversation([Message(Role.USER, "a"), Message(Role.ASSISTANT, "b")])], TOKENIZER, 64)
     windows.save(tmp_path / "w.npz")
     again = WindowSet.load(tmp_path / "w.npz")
     assert np.array_equal(again.token_ids, windows.token_ids) and len(again) == len(windows)
@@ -69,7 +88,8 @@ def test_windows_survive_the_disk(tmp_path: Path) -> None:
 
 def test_a_resumed_stream_goes_on_where_it_was() -> None:
     """Batch n depends on the seed and n alone, and no batch is wider than asked for."""
-    long = [[Message(Role.USER, "hello " * n), Message(Role.ASSISTANT, "there")] for n in range(1, 40)]
+    turns = [[Message(Role.USER, "hello " * n), Message(Role.ASSISTANT, "there")] for n in range(1, 40)]
+    long = [PlannedConversation(messages) for messages in turns]
     sources = {"a": cut_windows(long, TOKENIZER, 200), "b": cut_windows(long[:5], TOKENIZER, 200)}
 
     def stream(skip: int, count: int) -> list[list[list[int]]]:

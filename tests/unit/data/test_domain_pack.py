@@ -75,3 +75,25 @@ def test_a_reply_that_breaks_the_rules_is_refused(
         load_pack("own")
     with pytest.raises(DataNotFoundError):
         load_pack("nowhere")
+
+
+def test_every_reply_has_a_plan_that_says_what_it_does() -> None:
+    """A plan for each intent and each question for a detail; drawn conversations carry them, flows' turns as well."""
+    assert {"reset_password", "track_package/ask_order_id", "unsubscribe_newsletter/ask_email"} <= set(PACK.plans)
+    assert all(turn.plan in PACK.plans for flow in PACK.flows for turn in flow.turns if turn.role is Role.ASSISTANT)
+    plans = {c.plan for c in itertools.islice(ConversationGenerator(PACK, 5), 4000)}
+    assert plans == set(PACK.plans)
+
+
+def test_further_asks_come_from_the_file_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They join the intent's own; a name that no intent has is refused with the file's name."""
+    monkeypatch.setattr(domain_pack, "PACKS_DIRECTORY", tmp_path)
+    for name in ("good", "bad"):
+        (tmp_path / name / "en" / "asks").mkdir(parents=True)
+        (tmp_path / name / "slots.yaml").write_text("en: {}\n")
+        (tmp_path / name / "en" / "t.yaml").write_text("- {intent: hi, asks: [hi, hey], replies: {warm: [Hello.]}}\n")
+    (tmp_path / "good" / "en" / "asks" / "t.yaml").write_text("hi: [hey, good evening]\n")
+    (tmp_path / "bad" / "en" / "asks" / "t.yaml").write_text("bye: [so long]\n")
+    assert load_pack("good").intents[0].asks == ("hi", "hey", "good evening")
+    with pytest.raises(InvalidDomainPackError, match=r"asks/t.yaml names unknown intents .*bye"):
+        load_pack("bad")

@@ -172,3 +172,13 @@ def test_the_sampling_logprob_is_that_of_the_drawn_token(logits: NDArray[np.floa
     assert token.sampling_logprob == pytest.approx(math.log(probabilities[drawn]))
     assert token.logprob <= 1e-6
     assert Sampler().sample(logits[None], [SamplingState(params, (), 40)])[0] == token
+
+
+def test_an_opening_comes_first_banned_or_not_and_then_bans_count_again() -> None:
+    """Of openings 2 and 3 the first token is one, renormalised; the second token is any but the banned 2 and 3."""
+    params = SamplingParams(opening_token_ids=frozenset({2, 3}), banned_token_ids=frozenset({2, 3}))
+    state = SamplingState(params, (), 4)
+    first = Sampler().sample(HALVES, [state])[0]
+    assert first.token_id in (2, 3) and first.sampling_logprob == pytest.approx(math.log(1 / 2))
+    assert first.logprob == pytest.approx(math.log(1 / 8), abs=1e-6)
+    assert Sampler().sample(HALVES, [state])[0].token_id in (0, 1)

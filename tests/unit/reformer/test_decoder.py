@@ -106,3 +106,26 @@ def test_a_prompt_without_room_is_refused() -> None:
             sample_completions(
                 tiny_policy(), [prompt], banned_ids=[NO_CONTROL_IDS], temperature=1.0, max_new_tokens=2, seed=1
             )
+
+
+def test_a_completion_opens_with_an_opening_and_training_computes_the_same_probability() -> None:
+    """Openings come first although they are banned, and never again; a completion without one is scored by bans."""
+    policy, openings = tiny_policy(), frozenset({130, 131, 140})
+    prompts = [random_prompt(length, seed=length) for length in (50, 7, 70)]
+    banned = [NEVER_GENERATED_IDS] * 3
+    samples = sample_completions(
+        policy, prompts, banned_ids=banned, opening_ids=openings, temperature=0.7, max_new_tokens=20, seed=5
+    )
+    assert all(sample.token_ids[0] in openings for sample in samples)
+    assert not any(openings.intersection(sample.token_ids[1:]) for sample in samples)
+    completions = [sample.token_ids for sample in samples]
+    batch = pack_completions(prompts, completions, banned, VOCAB_SIZE, opening_ids=openings)
+    with torch.no_grad():
+        computed = completion_logprobs(policy, batch, 0.7).values[batch.mask]
+        unplanned = [completion[1:] for completion in completions]
+        with_rule = pack_completions(prompts, unplanned, banned, VOCAB_SIZE, opening_ids=openings)
+        without = pack_completions(prompts, unplanned, banned, VOCAB_SIZE)
+        pair = [completion_logprobs(policy, packed, 0.7).values for packed in (with_rule, without)]
+    recorded = torch.tensor([logprob for sample in samples for logprob in sample.logprobs])
+    assert torch.allclose(computed, recorded, atol=1e-4)
+    assert torch.equal(*pair)

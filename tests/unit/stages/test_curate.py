@@ -92,6 +92,17 @@ def test_exactly_enough_ratings_are_enough() -> None:
         assert outcome["enough"] is is_enough
 
 
+def test_a_run_waits_until_the_gates_judge_has_something_to_judge_by() -> None:
+    """Plenty of ratings, but all thumbs down were drawn for training: the run says so before it costs minutes."""
+    feedback = FeedbackConfig()
+    is_train = [split_of(f"conv-{number}", feedback, seed=1) == "train" for number in range(200)]
+    rows = [
+        parse_row(raw_row(n, rating="down" if in_train and n < 60 else "up")) for n, in_train in enumerate(is_train)
+    ]
+    outcome = sufficiency(make_examples(rows, feedback, seed=1), feedback)
+    assert outcome["enough"] is False and "10 more thumbs down" in str(outcome["message"])
+
+
 def test_the_stage_writes_rows_with_every_field_and_counts_broken_ones(tmp_path: Path) -> None:
     """One row that cannot be read does not stop the learning from the others."""
     config = make_config()

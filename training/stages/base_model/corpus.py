@@ -10,15 +10,14 @@ from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
-from model_store.contract.conversation import Message
 from model_store.contract.manifest import DataLicence
 from model_store.contract.tokenizer import Tokenizer
 from training.config import TrainingConfig
 from training.data.corpora import LICENCES, Corpus, load_corpus, load_extra_asks
 from training.data.domain_pack import load_pack
 from training.data.generator import ConversationGenerator
-from training.data.subwords import train_subwords
-from training.data.windows import cut_windows
+from training.data.subwords import name_plans, train_subwords
+from training.data.windows import PlannedConversation, cut_windows
 from training.workspace import StageResult, Workspace
 
 PACK_SOURCE = "domain_pack"
@@ -42,17 +41,19 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     return {"num_tokens": num_tokens, "vocab_size": tokenizer.vocab_size, "licences": licences}
 
 
-def _collect_conversations(config: TrainingConfig, corpora: Sequence[Corpus]) -> dict[str, Sequence[Sequence[Message]]]:
+def _collect_conversations(config: TrainingConfig, corpora: Sequence[Corpus]) -> dict[str, list[PlannedConversation]]:
     """Every source's conversations, the authored pack's included; writes nothing."""
     corpus = config.corpus
-    conversations: dict[str, Sequence[Sequence[Message]]] = {source.source: source.conversations for source in corpora}
+    conversations = {
+        source.source: [PlannedConversation(messages) for messages in source.conversations] for source in corpora
+    }
     pack = load_pack(corpus.domain_pack)
     extra = load_extra_asks(corpus.uniform_data_dir, pack) if corpus.uniform_data_dir else {}
     generator = ConversationGenerator(pack, config.seed, extra)
     drawn = itertools.islice(generator, corpus.num_generated_conversations)
-    conversations[PACK_SOURCE] = [conversation.messages for conversation in drawn]
     unseen = itertools.islice(ConversationGenerator(pack, config.seed + 1_000_003), _NUM_VALIDATION)
-    conversations[VALIDATION_SOURCE] = [conversation.messages for conversation in unseen]
+    for source, generated in ((PACK_SOURCE, drawn), (VALIDATION_SOURCE, unseen)):
+        conversations[source] = [PlannedConversation(item.messages, item.plan) for item in generated]
     return conversations
 
 
@@ -66,20 +67,32 @@ def _load_corpora(config: TrainingConfig) -> list[Corpus]:
 
 
 def _train_tokenizer(
-    config: TrainingConfig, workspace: Workspace, conversations: Mapping[str, Sequence[Sequence[Message]]]
+    config: TrainingConfig, workspace: Workspace, conversations: Mapping[str, Sequence[PlannedConversation]]
 ) -> Tokenizer:
-    """Trains and saves the tokenizer on an even share of each source, so that Chinese gets its subwords."""
+    """Saves the tokenizer, with the pack's plans: the configured one, or a new one.
+
+    A new one sees an even share of each source, so that Chinese gets its subwords.
+    """
+    plans = load_pack(config.corpus.domain_pack).plans
+    if config.corpus.tokenizer is not None:
+        backend = Tokenizer.load(config.corpus.tokenizer).backend
+    else:
+        backend = train_subwords(_tokenizer_texts(conversations), config.model.vocab_size)
+    backend = name_plans(backend, plans)
+    backend.save(str(workspace.path("tokenizer.json")))
+    return Tokenizer(backend)
+
+
+def _tokenizer_texts(conversations: Mapping[str, Sequence[PlannedConversation]]) -> list[str]:
     texts: list[str] = []
     for source, items in conversations.items():
         num_chars = 0
-        for content in (message.content for messages in items for message in messages):
+        for content in (message.content for item in items for message in item.messages):
             if source == VALIDATION_SOURCE or num_chars > _TOKENIZER_CHARS_PER_SOURCE:
                 break
             texts.append(content)
             num_chars += len(content)
-    backend = train_subwords(texts, config.model.vocab_size)
-    backend.save(str(workspace.path("tokenizer.json")))
-    return Tokenizer(backend)
+    return texts
 
 
 def _licences(config: TrainingConfig, corpora: Sequence[Corpus], num_generated: int) -> tuple[DataLicence, ...]:

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from training.config import LanguageModelConfig, TrainingConfig
-from training.data.windows import LISTENER, SPEAKER, Batch, BatchStream, WindowSet
+from training.data.windows import Batch, BatchStream, WindowSet
 from training.optimization import StepGuard, build_muon, flat_then_linear, warm_up
 from training.reformer.model import ReformerPolicy, load_policy, new_policy, save_policy
 from training.stages.base_model.corpus import VALIDATION_SOURCE
@@ -84,8 +84,7 @@ def _train(policy: ReformerPolicy, config: LanguageModelConfig, run: _Run) -> St
 
 def _backward(policy: ReformerPolicy, batch: Batch, config: LanguageModelConfig) -> Tensor:
     """Loss of a batch, with gradients; backward runs inside the autocast region, else it would use fp32."""
-    weights = torch.zeros(3)
-    weights[LISTENER], weights[SPEAKER] = config.user_token_weight, 1.0
+    weights = torch.tensor([0.0, config.user_token_weight, 1.0, config.plan_token_weight])  # by kind
     with torch.autocast("cpu", torch.bfloat16):
         losses, token_weights = token_losses(policy, batch, weights, label_smoothing=config.label_smoothing)
         loss = (losses * token_weights).sum() / token_weights.sum()
@@ -111,7 +110,7 @@ def token_losses(
 def evaluate_loss(policy: ReformerPolicy, windows: WindowSet, *, batch_tokens: int) -> float:
     """Mean nats an assistant token over all windows; their perplexity is its exponential."""
     policy.eval()
-    weights = torch.tensor([0.0, 0.0, 1.0])
+    weights = torch.tensor([0.0, 0.0, 1.0, 1.0])
     total, count = 0.0, 0
     stream = BatchStream({"all": windows}, {"all": 1.0}, batch_tokens=batch_tokens, seed=0)
     for number, batch in enumerate(stream.batches()):
