@@ -1,36 +1,47 @@
 """Errors of the shelf and of the formats that cross it.
 
-StoreError
-├── ContractError
-│   ├── InvalidConversationError
-│   ├── InvalidTokenizerError
-│   └── InvalidFactsError
-├── BundleError
-│   ├── BundleIncompleteError
-│   ├── BundleTooLargeError
-│   ├── DigestMismatchError
-│   ├── InvalidManifestError
-│   └── UnsafeBundleError
-├── VersionNotFoundError
-├── AliasError
-│   ├── UnknownAliasError
-│   ├── AliasNotFoundError
-│   ├── AliasConflictError
-│   ├── CorruptAliasError
-│   └── NoEarlierVersionError
-└── StoreUnavailableError
+CodedError
+└── StoreError            (each package's own root hangs beside it)
+    ├── ContractError
+    │   ├── InvalidConversationError
+    │   ├── InvalidTokenizerError
+    │   └── InvalidFactsError
+    ├── BundleError
+    │   ├── BundleIncompleteError
+    │   ├── BundleTooLargeError
+    │   ├── DigestMismatchError
+    │   ├── InvalidManifestError
+    │   └── UnsafeBundleError
+    ├── VersionNotFoundError
+    ├── AliasError
+    │   ├── UnknownAliasError
+    │   ├── AliasNotFoundError
+    │   ├── AliasConflictError
+    │   ├── CorruptAliasError
+    │   └── NoEarlierVersionError
+    └── StoreUnavailableError
 """
 
 
-class StoreError(Exception):
-    """The root: something is wrong with the shelf or with what lies on it."""
+class CodedError(Exception):
+    """The root of every package's errors: a stable code, a message with its context filled in.
 
-    code = "store_error"
-    template = "The model store failed."
+    A message says what happened, to what, and what to do next.
+    """
+
+    code = "error"
+    template = "Something failed."
 
     def __init__(self, **context: object) -> None:
         self.context = context
         super().__init__(self.template.format(**context))
+
+
+class StoreError(CodedError):
+    """The root: something is wrong with the shelf or with what lies on it."""
+
+    code = "store_error"
+    template = "The model store failed."
 
 
 class ContractError(StoreError):

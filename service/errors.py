@@ -21,17 +21,15 @@ ServiceError
 └── CompletionFailedError
 """
 
+from model_store.errors import CodedError
 
-class ServiceError(Exception):
+
+class ServiceError(CodedError):
     """The root: the service could not do what it was asked."""
 
     code = "service_error"
     template = "The service failed."
     param: str | None = None
-
-    def __init__(self, **context: object) -> None:
-        self.context = context
-        super().__init__(self.template.format(**context))
 
 
 class SettingsError(ServiceError):

@@ -14,16 +14,14 @@ TrainingError
 A refused gate and too little feedback are outcomes, not errors: see `pipeline`.
 """
 
+from model_store.errors import CodedError
 
-class TrainingError(Exception):
+
+class TrainingError(CodedError):
     """The root: the job cannot go on."""
 
     code = "training_error"
     template = "Training failed."
-
-    def __init__(self, **context: object) -> None:
-        self.context = context
-        super().__init__(self.template.format(**context))
 
 
 class InvalidConfigError(TrainingError):

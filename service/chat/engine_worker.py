@@ -164,7 +164,7 @@ class EngineWorker:
                 deltas = self._engine.step()
                 if deltas:
                     self._post(self._dispatch, deltas)
-        except Exception:
+        except Exception:  # a thread's outermost loop: whoever waits for a token must hear that none will come
             _log.exception("engine_failed")
             has_failed = True
         finally:

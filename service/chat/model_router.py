@@ -115,7 +115,7 @@ class ModelRouter:
             # Not the version's fault, so it is not refused: the next poll tries again.
             _log.warning("model_store_unavailable", problem=str(error))
             return
-        except Exception as error:
+        except Exception as error:  # whatever is wrong with a version, the one that runs goes on
             code = error.code if isinstance(error, StoreError | EngineError) else "model_load_failed"
             _log.error("model_refused", digest=digest, code=code, problem=str(error))
             self._telemetry.model_refused(digest, code)

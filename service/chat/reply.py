@@ -7,6 +7,7 @@ starts replies, and with which prompt: `chatbot`.
 import asyncio
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -92,7 +93,7 @@ class _Outcome:
     sampling: dict[str, object]
 
 
-class Reply:
+class Reply(ABC):
     """What every kind of reply has; `events` is read once."""
 
     def __init__(self, context: ReplyContext, recorder: Recorder) -> None:
@@ -106,18 +107,18 @@ class Reply:
         """Tokens that the model reads, counted once for all choices."""
         return len(self.context.prompt_ids)
 
+    @abstractmethod
     def events(self) -> AsyncIterator[ReplyDelta | ReplyFinish]:
         """Deltas of all choices as they are made, and one finish a choice.
 
         Raises ServiceError when a completion cannot be finished, RecordsError when it cannot be recorded.
         """
-        raise NotImplementedError
 
     def cancel(self) -> None:
         """Stops what is still being made and frees its places. Does nothing for a reply that has ended."""
         self.is_open = False
 
-    def abort(self, error: ServiceError) -> None:
+    def abort(self, error: ServiceError) -> None:  # noqa: B027 - what is over at once has nothing to end
         """Ends the reply with an error at its next event."""
 
     async def _finish(self, outcome: _Outcome) -> ReplyFinish:

@@ -12,16 +12,14 @@ EngineError
 └── NonFiniteLogitsError
 """
 
+from model_store.errors import CodedError
 
-class EngineError(Exception):
+
+class EngineError(CodedError):
     """The root: the engine cannot do what it was asked to."""
 
     code = "engine_error"
     template = "The engine failed."
-
-    def __init__(self, **context: object) -> None:
-        self.context = context
-        super().__init__(self.template.format(**context))
 
 
 class InvalidRequestError(EngineError):

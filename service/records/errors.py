@@ -12,16 +12,14 @@ RecordsError
     └── ExpiredFeedbackTokenError
 """
 
+from model_store.errors import CodedError
 
-class RecordsError(Exception):
+
+class RecordsError(CodedError):
     """The root: something is wrong with the records or with the right to change them."""
 
     code = "records_error"
     template = "The record store failed."
-
-    def __init__(self, **context: object) -> None:
-        self.context = context
-        super().__init__(self.template.format(**context))
 
 
 class InvalidRecordStoreUrlError(RecordsError):

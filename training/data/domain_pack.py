@@ -23,7 +23,7 @@ PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
 _SLOT = re.compile(r"\{([a-z_0-9]+)\}")
-_PLACEHOLDER_SHAPE = re.compile(r"<[^<>\s]+>")
+_PLACEHOLDER_SHAPE = re.compile(r"<\w+>")
 
 
 @dataclass(frozen=True)
