@@ -10,6 +10,7 @@ import pytest
 from model_store.bundle import write_bundle
 from model_store.contract.control_tokens import (
     EOS_ID,
+    FIRST_PLAN_ID,
     NEVER_GENERATED_IDS,
     NUM_CONTROL_TOKENS,
     PLACEHOLDER_IDS,
@@ -50,22 +51,27 @@ def test_the_same_seed_gives_the_same_completion_and_another_seed_another(servic
 
 
 def test_no_structural_or_unknown_placeholder_is_ever_sampled(service: RunningService) -> None:
-    """Forty hot completions of random weights: only subwords, facts, the customer's one order and the end."""
+    """Forty hot completions of random weights: a plan, then only subwords, facts, the customer's one order, the end."""
     allowed = {EOS_ID} | {
         token_id
         for name, token_id in PLACEHOLDER_IDS.items()
         if name not in ENTITY_PLACEHOLDERS and token_id not in NEVER_GENERATED_IDS
     }
     allowed.add(PLACEHOLDER_IDS["<ORDER_ID>"])
+    from tests.e2e.tiny_model import PLANS
+
     seen: set[int] = set()
+    plans: set[object] = set()
     for seed in range(0, 40, 4):
         completion = service.openai.chat.completions.create(**BODY, seed=seed, n=4, temperature=2.0, top_p=1.0)
         with service.records() as records:
             for choice in completion.choices:
                 record = records.get_completion((choice.model_extra or {})["completion_id"])
-                seen.update(record.completion_token_ids)
+                seen.update(record.completion_token_ids[1:])
+                plans.add(record.sampling["plan"])
+                assert record.completion_token_ids[0] == FIRST_PLAN_ID + PLANS.index(record.sampling["plan"])
     control = {token_id for token_id in seen if token_id < NUM_CONTROL_TOKENS}
-    assert control and control <= allowed
+    assert control and control <= allowed and len(plans) > 1
 
 
 def test_logprobs_are_the_models_own(service: RunningService) -> None:

@@ -13,14 +13,20 @@ from service.engine.engine import Engine
 from service.engine.types import CompletionRequest, EngineOptions, SamplingParams
 from tests.bundles import manifest_fields
 from tests.contract.fake_engine import train_tokenizer
+from training.data.subwords import name_plans
 from training.export.onnx_graph import build_graph
 from training.export.quantize import FLOAT32
+
+
+PLANS = ("answer", "answer/ask_order_id", "goodbye")
 
 
 def make_real_bundle(directory: Path, name: str = "tiny", seed: int = 7) -> str:
     """Writes a bundle that the real engine serves; gives its digest. Takes about a second."""
     directory.mkdir(parents=True)
-    vocab_size = train_tokenizer(directory / "tokenizer.json").vocab_size
+    tokenizer = train_tokenizer(directory / "tokenizer.json")
+    name_plans(tokenizer.backend, PLANS).save(str(directory / "tokenizer.json"))
+    vocab_size = tokenizer.vocab_size
     shape = Architecture(
         hidden_size=32,
         attn_layers=("local", "lsh"),
