@@ -54,6 +54,8 @@ class CorpusConfig(_Section):
     max_window_tokens: int = Field(256, ge=32)
     num_generated_conversations: int = Field(40_000, ge=10)
     """Conversations drawn from the authored pack for supervised tuning, both languages together."""
+    num_generated_asks: int = Field(0, ge=0)
+    """First messages drawn with their plans alone: the source `domain_asks`."""
 
 
 class LanguageModelConfig(_Section):

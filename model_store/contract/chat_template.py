@@ -39,13 +39,13 @@ def render(
 ) -> RenderedConversation:
     """Renders messages; `for_completion` opens an assistant turn at the end for the model to fill.
 
-    `plan` names what the last message, the assistant's, opens with; one that the tokenizer does not have is left out.
+    `plan` names what the reply at the end opens with; one that the tokenizer does not have is left out.
     """
     token_ids: list[int] = [BOS_ID]
     speakers: list[Role | None] = [None]
     for number, message in enumerate(messages, 1):
         content = tokenizer.encode(message.content)
-        if plan in tokenizer.plans and number == len(messages):
+        if plan in tokenizer.plans and number == len(messages) and not for_completion:
             content.insert(0, tokenizer.plans[plan])
         if message.role is Role.ASSISTANT:
             content.append(EOS_ID)
@@ -54,4 +54,7 @@ def render(
     if for_completion:
         token_ids.append(ASSISTANT_ID)
         speakers.append(None)
+        if plan in tokenizer.plans:
+            token_ids.append(tokenizer.plans[plan])
+            speakers.append(Role.ASSISTANT)
     return RenderedConversation(tuple(token_ids), tuple(speakers))

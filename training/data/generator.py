@@ -37,6 +37,7 @@ _GIVEN_ALONG = {
     "en": (" My order number is <{0}>.", " order <{0}>", " It's order <{0}>.", " (<{0}>)", " number <{0}>"),
     "zh": ("，订单号<{0}>", "，单号是<{0}>", " <{0}>", "。订单<{0}>", "（<{0}>）"),
 }
+_ONE_EXCHANGE = 2
 _CLOSING_INTENTS = ("thanks", "goodbye", "acknowledge")
 
 
@@ -82,6 +83,14 @@ class ConversationGenerator:
             system = Message(Role.SYSTEM, self._random.choice(_SYSTEM_MESSAGES[language]))
             return replace(conversation, messages=(system, *conversation.messages))
         return conversation
+
+    def draw_ask(self) -> LabelledConversation:
+        """A customer's first message alone, and the plan that fits it."""
+        language = self._random.choice(list(self._by_language))
+        intent = self._draw_intent(language, is_last=False)
+        exchange, plan = self._exchange(intent, ())
+        plan = plan if len(exchange) == _ONE_EXCHANGE else plan_of(intent.name)
+        return LabelledConversation(tuple(exchange[:1]), intent.name, plan, language)
 
     def _chain(self, language: str, num_intents: int) -> LabelledConversation:
         """One customer with `num_intents` concerns after another, perhaps closing with thanks."""

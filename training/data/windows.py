@@ -26,7 +26,11 @@ _POOL_WINDOWS = 600
 
 
 class PlannedConversation(NamedTuple):
-    """A conversation's messages, and the plan of the last one where it is the assistant's and its plan is known."""
+    """A conversation's messages, and the plan of its last reply where that is known.
+
+    Where the last message is the customer's, the plan is all there is of the reply: choosing it is learned from a third
+    of the tokens.
+    """
 
     messages: Sequence[Message]
     plan: str | None = None
@@ -70,7 +74,7 @@ def cut_windows(conversations: Iterable[PlannedConversation], tokenizer: Tokeniz
     offsets = [0]
 
     def close() -> None:
-        if SPEAKER in kinds[offsets[-1] :]:
+        if max(kinds[offsets[-1] :], default=STRUCTURE) >= SPEAKER:
             offsets.append(len(token_ids))
         else:
             del token_ids[offsets[-1] :], kinds[offsets[-1] :]
@@ -93,11 +97,12 @@ def cut_windows(conversations: Iterable[PlannedConversation], tokenizer: Tokeniz
 def _message_tokens(
     message: Message, plan: str | None, tokenizer: Tokenizer, max_tokens: int
 ) -> tuple[list[int], list[int]]:
-    rendered = render([message], tokenizer, for_completion=False, plan=plan)
+    is_open = message.role is Role.USER and plan is not None
+    rendered = render([message], tokenizer, for_completion=is_open, plan=plan)
     kind = SPEAKER if message.role is Role.ASSISTANT else LISTENER
     kinds = [STRUCTURE if speaker is None else kind for speaker in rendered.speakers]
-    if tokenizer.plan_of(rendered.token_ids[2:]) is not None:  # behind <|bos|> and <|assistant|>
-        kinds[2] = PLAN
+    if plan in tokenizer.plans:
+        kinds[rendered.token_ids.index(tokenizer.plans[plan])] = PLAN
     return list(rendered.token_ids[1 : max_tokens + 1]), kinds[1 : max_tokens + 1]
 
 

@@ -21,6 +21,7 @@ from training.data.windows import PlannedConversation, cut_windows
 from training.workspace import StageResult, Workspace
 
 PACK_SOURCE = "domain_pack"
+ASKS_SOURCE = "domain_asks"
 VALIDATION_SOURCE = "domain_pack_validation"
 _NUM_VALIDATION = 400
 _TOKENIZER_CHARS_PER_SOURCE = 3_000_000
@@ -52,7 +53,8 @@ def _collect_conversations(config: TrainingConfig, corpora: Sequence[Corpus]) ->
     generator = ConversationGenerator(pack, config.seed, extra)
     drawn = itertools.islice(generator, corpus.num_generated_conversations)
     unseen = itertools.islice(ConversationGenerator(pack, config.seed + 1_000_003), _NUM_VALIDATION)
-    for source, generated in ((PACK_SOURCE, drawn), (VALIDATION_SOURCE, unseen)):
+    asks = (generator.draw_ask() for _ in range(corpus.num_generated_asks))
+    for source, generated in ((PACK_SOURCE, drawn), (ASKS_SOURCE, asks), (VALIDATION_SOURCE, unseen)):
         conversations[source] = [PlannedConversation(item.messages, item.plan) for item in generated]
     return conversations
 
@@ -61,7 +63,7 @@ def _load_corpora(config: TrainingConfig) -> list[Corpus]:
     folder = config.corpus.uniform_data_dir
     if folder is None:
         return []
-    wanted = sorted({*config.pretrain.source_shares, *config.finetune.source_shares} - {PACK_SOURCE})
+    wanted = sorted({*config.pretrain.source_shares, *config.finetune.source_shares} - {PACK_SOURCE, ASKS_SOURCE})
     progress = tqdm(wanted, desc="reading corpora", file=sys.stderr)
     return [load_corpus(folder, source, config.corpus.max_rows_per_source) for source in progress]
 
