@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID
 from model_store.contract.conversation import Message, Role
 from model_store.contract.entities import EntityMasker
@@ -76,6 +77,15 @@ def test_only_the_last_reply_of_a_window_has_a_plan() -> None:
     (position,) = np.flatnonzero(kinds == PLAN)
     assert ids[position] == planned.plans["late"] and ids[position - 1] == ASSISTANT_ID
     assert position > int(np.flatnonzero(kinds == SPEAKER)[0])
+
+
+def test_an_ask_alone_ends_with_the_plan_as_a_prompt_would() -> None:
+    """The window is the prompt that serving renders and the plan behind it, nothing else."""
+    planned = Tokenizer(name_plans(TOKENIZER.backend, ["late"]))
+    messages = [Message(Role.USER, "your order is late")]
+    ids, kinds = cut_windows([PlannedConversation(messages, "late")], planned, 64).window(0)
+    assert tuple(ids[:-1]) == render(messages, planned, for_completion=True).token_ids
+    assert ids[-1] == planned.plans["late"] and kinds[-1] == PLAN and SPEAKER not in kinds
 
 
 def test_windows_survive_the_disk(tmp_path: Path) -> None:
