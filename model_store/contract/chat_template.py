@@ -41,12 +41,13 @@ def render(
 
     `plan` names what the reply at the end opens with; one that the tokenizer does not have is left out.
     """
+    plan_id = tokenizer.plans.get(plan or "")
     token_ids: list[int] = [BOS_ID]
     speakers: list[Role | None] = [None]
     for number, message in enumerate(messages, 1):
         content = tokenizer.encode(message.content)
-        if plan in tokenizer.plans and number == len(messages) and not for_completion:
-            content.insert(0, tokenizer.plans[plan])
+        if plan_id is not None and number == len(messages) and not for_completion:
+            content.insert(0, plan_id)
         if message.role is Role.ASSISTANT:
             content.append(EOS_ID)
         token_ids += [_ROLE_IDS[message.role], *content]
@@ -54,7 +55,7 @@ def render(
     if for_completion:
         token_ids.append(ASSISTANT_ID)
         speakers.append(None)
-        if plan in tokenizer.plans:
-            token_ids.append(tokenizer.plans[plan])
+        if plan_id is not None:
+            token_ids.append(plan_id)
             speakers.append(Role.ASSISTANT)
     return RenderedConversation(tuple(token_ids), tuple(speakers))

@@ -17,7 +17,6 @@ from training.data.subwords import name_plans
 from training.export.onnx_graph import build_graph
 from training.export.quantize import FLOAT32
 
-
 PLANS = ("answer", "answer/ask_order_id", "goodbye")
 
 

@@ -101,8 +101,8 @@ def _message_tokens(
     rendered = render([message], tokenizer, for_completion=is_open, plan=plan)
     kind = SPEAKER if message.role is Role.ASSISTANT else LISTENER
     kinds = [STRUCTURE if speaker is None else kind for speaker in rendered.speakers]
-    if plan in tokenizer.plans:
-        kinds[rendered.token_ids.index(tokenizer.plans[plan])] = PLAN
+    if (plan_id := tokenizer.plans.get(plan or "")) is not None:
+        kinds[rendered.token_ids.index(plan_id)] = PLAN
     return list(rendered.token_ids[1 : max_tokens + 1]), kinds[1 : max_tokens + 1]
 
 

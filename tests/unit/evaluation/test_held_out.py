@@ -67,7 +67,10 @@ def test_prompts_are_spread_over_intents_and_languages() -> None:
 
 def test_the_log_likelihood_is_that_of_a_plain_forward_pass(policy: ReformerPolicy) -> None:
     """Two texts of different length in one batch, one of them with banned tokens."""
-    texts = [ScoredText((1, 4, 300, 5), (301, 302, 2)), ScoredText((1, 4, 5), (400,), frozenset({401, 402}))]
+    texts = [
+        ScoredText((1, 4, 300, 5), (301, 302, 2), frozenset()),
+        ScoredText((1, 4, 5), (400,), frozenset(), frozenset({401, 402})),
+    ]
     expected = []
     for text in texts:
         with torch.no_grad():

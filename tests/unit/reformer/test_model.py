@@ -25,7 +25,7 @@ ARCHITECTURE = Architecture(
 @pytest.fixture
 def policy() -> ReformerPolicy:
     """A policy whose weights are large enough that logits are not flat."""
-    policy = new_policy(ARCHITECTURE, seed=1).eval()
+    policy: ReformerPolicy = new_policy(ARCHITECTURE, seed=1).eval()
     with torch.no_grad():
         for parameter in policy.parameters():
             if parameter.ndim > 1:

@@ -43,7 +43,7 @@ def test_settings_cannot_be_changed_and_hide_their_secrets() -> None:
     """Frozen; a secret shows neither in repr nor in str."""
     settings = Settings(api_key="0123456789abcdef")  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
-        settings.port = 1
+        settings.port = 1  # type: ignore[misc]
     assert "0123456789abcdef" not in f"{settings!r} {settings}"
 
 
