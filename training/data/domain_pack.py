@@ -23,6 +23,7 @@ PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
 _SLOT = re.compile(r"\{([a-z_0-9]+)\}")
+_NO_WORD = re.compile(r"[\W_]+")
 _PLACEHOLDER_SHAPE = re.compile(r"<\w+>")
 
 
@@ -144,6 +145,7 @@ def entities_in(text: str) -> frozenset[str]:
 
 def check_pack(pack: DomainPack, path: Path) -> None:
     """Raises InvalidDomainPackError for the first broken rule, naming where it is."""
+    _check_held_out(path, pack.intents)
     for intent in pack.intents:
         where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
         _check_asks(path, where, intent, pack.slots[intent.language])
@@ -161,10 +163,22 @@ def check_pack(pack: DomainPack, path: Path) -> None:
                 _check_reply(path, where, wording)
 
 
+def _check_held_out(path: Path, intents: Sequence[Intent]) -> None:
+    """No held-out ask may be asked in training, under any intent, not even in other case or punctuation."""
+    known = {_bare(ask) for intent in intents for ask in intent.asks}
+    for intent in intents:
+        shared = [ask for ask in intent.held_out_asks if _bare(ask) in known]
+        where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
+        _require(not shared, path, f"{where}: held-out asks also occur in asks: {shared[:2]}")
+
+
+def _bare(ask: str) -> str:
+    """An ask without case, spaces and punctuation; itself where nothing else is left of it."""
+    return _NO_WORD.sub("", ask.lower()) or ask
+
+
 def _check_asks(path: Path, where: str, intent: Intent, slots: Mapping[str, Sequence[str]]) -> None:
     _require(bool(intent.asks and intent.replies), path, f"{where}: needs asks and replies")
-    shared = set(intent.asks) & set(intent.held_out_asks)
-    _require(not shared, path, f"{where}: held-out asks also occur in asks: {sorted(shared)[:2]}")
     for ask in (*intent.asks, *intent.held_out_asks):
         unknown = [slot for slot in _SLOT.findall(ask) if slot not in slots]
         _require(not unknown, path, f"{where}: unknown slots {unknown} in {ask!r}")

@@ -100,3 +100,16 @@ def test_further_asks_come_from_the_file_of_the_same_name(tmp_path: Path, monkey
     assert load_pack("good").intents[0].asks == ("hi", "hey", "good evening")
     with pytest.raises(InvalidDomainPackError, match=r"asks/t.yaml names unknown intents .*bye"):
         load_pack("bad")
+
+
+def test_an_ask_that_is_held_out_is_refused_in_any_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other case and punctuation, and another intent's asks, count as the same ask."""
+    monkeypatch.setattr(domain_pack, "PACKS_DIRECTORY", tmp_path)
+    (tmp_path / "own" / "en").mkdir(parents=True)
+    (tmp_path / "own" / "slots.yaml").write_text("en: {}\n")
+    (tmp_path / "own" / "en" / "a.yaml").write_text(
+        "- {intent: x, asks: [hello], held_out_asks: ['Good day to you!'], replies: {warm: [Hello.]}}\n"
+        "- {intent: y, asks: [good day to you], replies: {warm: [Hello.]}}\n"
+    )
+    with pytest.raises(InvalidDomainPackError, match="a.yaml x: held-out asks also occur"):
+        load_pack("own")
