@@ -13,7 +13,7 @@ make_venv = $(PYTHON) -m venv $(1)
 install = $(1)/bin/python -m pip install -q
 endif
 
-.PHONY: help run test check bench demo train-base learn chart clean
+.PHONY: help run test check bench demo eval train-base learn chart clean
 
 help: ## the words and what they do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -46,6 +46,9 @@ bench: .venv-dev/.installed ## tokens/s and time to first token of the shipped m
 
 demo: .venv-dev/.installed ## the whole loop, unattended: customers talk and rate, one training run, the version moves
 	$(DEV) -m training.evaluation.demo
+
+eval: .venv-dev/.installed ## how well the shipped model answers asks that it has never seen, by language
+	$(DEV) -m training eval
 
 train-base: .venv-dev/.installed ## make the base model (DATA=folder of uniform JSON lines)
 	$(DEV) -m training base --workspace runs/base $(if $(DATA),--data-dir $(DATA))

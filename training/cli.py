@@ -1,4 +1,4 @@
-"""`python -m training base · run · import · check-domain`: results on stdout, logs and progress on stderr.
+"""`python -m training base · run · eval · import · check-domain`: results on stdout, logs and progress on stderr.
 
 Exit codes: 0 done (also when there is too little feedback yet), 1 a named error, 3 the gate refused, 4 another
 version came first.
@@ -16,12 +16,17 @@ from pathlib import Path
 
 import torch
 
+from model_store.bundle import open_bundle
+from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import StoreError
 from training.config import TrainingConfig, load_config
 from training.data.domain_pack import load_pack
 from training.data.importers.registry import IMPORTERS, import_file
 from training.errors import TrainingError
+from training.evaluation.ability import ability_by_language, ability_table, answer_everything
+from training.evaluation.judge import pack_judge
 from training.pipeline import BASE_STAGES, RUN_STAGES, Outcome, run_pipeline
+from training.reformer.model import load_policy
 from training.workspace import Workspace
 
 _DEFAULT_CONFIG = Path("training/configs/small.yaml")
@@ -56,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--feedback-file", type=Path, help="JSON lines from `python -m service export-feedback`")
     run.add_argument("--model-store", type=Path, default=Path(os.environ.get("MODEL_STORE") or data_dir / "models"))
     run.set_defaults(run=_run_learning)
+    evaluation = commands.add_parser("eval", help="measure a bundle on every held-out ask")
+    evaluation.add_argument("--bundle", type=Path, default=Path("model_store/default"))
+    evaluation.add_argument("--config", type=Path, default=_DEFAULT_CONFIG)
+    evaluation.set_defaults(run=_evaluate)
     check = commands.add_parser("check-domain", help="lint an authored domain pack and print its size")
     check.add_argument("pack", nargs="?", default="shop")
     check.set_defaults(run=_check_domain)
@@ -121,6 +130,23 @@ def _report(outcome: Outcome, workspace: Workspace, *, as_json: bool) -> int:
         print(outcome.message)
         print(f"Details: {workspace.root}")
     return int(outcome.exit_code)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    """A table for people, and one JSON object with the same figures as the last line."""
+    config = load_config(options.config)
+    torch.set_num_threads(config.num_threads)
+    bundle = open_bundle(options.bundle)
+    tokenizer = Tokenizer.load(bundle.path("tokenizer.json"))
+    judge = pack_judge(config.corpus.domain_pack)
+    replies = answer_everything(load_policy(bundle.directory), tokenizer, load_pack(config.corpus.domain_pack))
+    abilities = ability_by_language(replies, tokenizer, judge)
+    ceiling = judge.ceiling()
+    print(ability_table(abilities))
+    print(f"The judge behind intent fit is right about {ceiling:.1%} of the good replies that it has not seen.")
+    figures = {language: ability.model_dump() for language, ability in abilities.items()}
+    print(json.dumps({"digest": bundle.manifest.digest, "judge_ceiling": ceiling, **figures}))
+    return 0
 
 
 def _check_domain(options: argparse.Namespace) -> int:

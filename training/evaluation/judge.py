@@ -19,6 +19,8 @@ from training.data.domain_pack import DomainPack, load_pack
 
 _NGRAMS = (1, 4)
 _NUM_FOLDS = 5
+_MAX_ASKS = 40
+"""Of each intent and language: replies are what is judged, and hundreds of asks would drown them."""
 
 
 class IntentJudge:
@@ -27,7 +29,7 @@ class IntentJudge:
     def __init__(self, pack: DomainPack) -> None:
         """Learns a pack's good replies, and its asks because their words tell intents apart. Takes seconds."""
         replies = sorted({(reply, intent.name) for intent in pack.intents for reply in intent.replies})
-        asks = [(ask, intent.name) for intent in pack.intents for ask in intent.asks]
+        asks = [(ask, intent.name) for intent in pack.intents for ask in intent.asks[:_MAX_ASKS]]
         self._vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=_NGRAMS, min_df=2, sublinear_tf=True)
         self._replies = self._vectorizer.fit_transform([_prepared(reply) for reply, _ in replies])
         self._asks = self._vectorizer.transform([_prepared(ask) for ask, _ in asks])

@@ -10,15 +10,14 @@ from model_store.contract.manifest import DataLicence, Lineage
 from model_store.contract.tokenizer import Tokenizer
 from training.config import TrainingConfig
 from training.data.domain_pack import load_pack
-from training.evaluation.held_out import Sampling, gate_prompts, outside_prompts, sample_replies
+from training.evaluation.ability import ability_by_language, answer_everything
 from training.evaluation.judge import pack_judge
-from training.evaluation.scorecard import authored_perplexity, policy_figures
+from training.evaluation.scorecard import authored_perplexity
 from training.reformer.model import ReformerPolicy, load_policy
 from training.stages.export import ReleaseNotes, export_bundle, text_sample
 from training.workspace import StageResult, Workspace
 
 BASE_BUNDLE_NAME = "bundle"
-_ALL = 10_000
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -46,23 +45,13 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
 
 
 def _measure(policy: ReformerPolicy, tokenizer: Tokenizer, config: TrainingConfig) -> dict[str, float]:
-    """Figures of greedy replies to every held-out ask, by language where that matters."""
+    """Figures of greedy replies to every held-out ask; those that languages differ in, by language."""
     pack = load_pack(config.corpus.domain_pack)
     judge = pack_judge(config.corpus.domain_pack)
-    prompts = [*gate_prompts(pack, _ALL), *outside_prompts(pack, _ALL)]
-    sampling = Sampling(temperature=0.0, max_new_tokens=config.policy.max_completion_tokens)
-    replies = sample_replies(policy, tokenizer, prompts, sampling)
-    figures = policy_figures(replies, judge, perplexity=authored_perplexity(policy, tokenizer, prompts))
-    metrics = {
-        "intent_fit": figures.intent_fit.value,
-        "intent_fit_ceiling": judge.ceiling(),
-        "language_match": figures.language_match.value,
-        "proper_endings": figures.proper_endings.value,
-        "invented_digits": figures.invented_digits.value,
-        "perplexity": figures.perplexity,
-    }
-    for language in sorted({prompt.language for prompt in prompts}):
-        own = [reply for reply in replies if reply.prompt.language == language]
-        fits = judge.fits([reply.prompt.intent for reply in own], [reply.text for reply in own])
-        metrics[f"intent_fit_{language}"] = sum(fits) / len(fits)
+    replies = answer_everything(policy, tokenizer, pack, config.policy.max_completion_tokens)
+    perplexity = authored_perplexity(policy, tokenizer, [reply.prompt for reply in replies])
+    metrics = {"intent_fit_ceiling": judge.ceiling(), "perplexity": perplexity}
+    for language, ability in ability_by_language(replies, tokenizer, judge).items():
+        figures = ability.model_dump(exclude={"num_prompts"})
+        metrics.update({f"{name}_{language}": figure["value"] for name, figure in figures.items()})
     return metrics
