@@ -256,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluation.demo", description="Chat, thumb, learn, serve."
     )
-    parser.add_argument("--ratings", type=int, default=700, help="replies that the customers rate")
+    parser.add_argument("--ratings", type=int, default=2000, help="replies that the customers rate")
     parser.add_argument("--prompts", type=int, default=300, help="other prompts to measure on, before and after")
     parser.add_argument("--config", type=Path, default=Path("training/configs/small.yaml"))
     parser.add_argument("--facts", type=Path, default=_FACTS_FILE, help="the facts file that the service uses")

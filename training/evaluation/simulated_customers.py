@@ -6,7 +6,7 @@ in for people in `demo` and in tests, and prove nothing about real ones: their t
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from model_store.contract.facts import FactSheet
-from model_store.contract.placeholders import entity_type_of, split_masked
+from model_store.contract.placeholders import FACT_PLACEHOLDERS, entity_type_of, split_masked
 from training.data.domain_pack import DomainPack, fill_slots
 from training.evaluation.held_out import outside_prompts
 from training.evaluation.judge import IntentJudge, language_of
@@ -47,7 +47,7 @@ class Customers:
             if number % len(intents) == 0:
                 self._random.shuffle(intents)
             intent = intents[number % len(intents)]
-            masked = fill_slots(self._random.choice(intent.asks), self._pack.slots[intent.language], self._random)
+            masked = fill_slots(self._random.choice(_sayable(intent.asks)), self._pack.slots[intent.language], self._random)
             asks.append(Ask(intent.name, intent.language, fill_entities(masked, intent.language, self._random)))
         return asks
 
@@ -61,6 +61,11 @@ class Customers:
             )
             for prompt in outside_prompts(self._pack, num_asks)
         ]
+
+
+def _sayable(asks: Sequence[str]) -> list[str]:
+    """Asks without the shop's own facts: these customers do not know which shop it is."""
+    return [ask for ask in asks if not any(name in ask for name in FACT_PLACEHOLDERS)]
 
 
 class Taste:
