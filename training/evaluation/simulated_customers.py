@@ -47,7 +47,8 @@ class Customers:
             if number % len(intents) == 0:
                 self._random.shuffle(intents)
             intent = intents[number % len(intents)]
-            masked = fill_slots(self._random.choice(_sayable(intent.asks)), self._pack.slots[intent.language], self._random)
+            ask = self._random.choice(_sayable(intent.asks))
+            masked = fill_slots(ask, self._pack.slots[intent.language], self._random)
             asks.append(Ask(intent.name, intent.language, fill_entities(masked, intent.language, self._random)))
         return asks
 
