@@ -142,6 +142,8 @@ class GateConfig(_Section):
     min_proper_endings: float = Field(0.95, ge=0, le=1)
     max_kl: float = Field(3.0, gt=0)
     max_intent_fit_loss: float = Field(0.03, ge=0)
+    max_extra_violations: float = Field(0.01, ge=0, le=1)
+    """Share of replies that may break a safety rule or make up a number beyond the base's: replies are sampled."""
     alias: Literal["stable", "candidate"] = "stable"
     """Which alias an accepted version gets."""
 

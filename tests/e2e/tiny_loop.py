@@ -61,6 +61,7 @@ class Loop:
             "model": "rejoinder",
             "messages": [{"role": "user", "content": text}],
             "max_completion_tokens": 24,
+            "seed": len(text),  # what is learned from, and so what the gate sees, is the same each time
             "metadata": {"conversation_id": conversation_id or uuid4().hex},
         }
         response = httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=30).raise_for_status()
