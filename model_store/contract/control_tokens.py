@@ -4,6 +4,8 @@ Control ids are spliced in as integers. Their spellings below exist because a vo
 searched for them, so typing `<|eos|>` gives ordinary characters. Ids are forever: append into the reserved ranges only.
 """
 
+from collections.abc import Collection
+
 from model_store.contract.placeholders import ENTITY_PLACEHOLDERS, FACT_PLACEHOLDERS, REDACTED
 
 PAD_ID, BOS_ID, EOS_ID, SYSTEM_ID, USER_ID, ASSISTANT_ID, REDACTED_ID = range(7)
@@ -36,6 +38,11 @@ NEVER_GENERATED_IDS = frozenset(range(NUM_CONTROL_TOKENS)) - frozenset(PLACEHOLD
     REDACTED_ID
 }
 """Control ids that no sampler may choose, but for a plan as a completion's first token (`Tokenizer.plans`)."""
+
+
+def banned_unless_named(named: Collection[str]) -> frozenset[int]:
+    """What a completion must not hold: structure, and entity placeholders that its conversation has not named."""
+    return NEVER_GENERATED_IDS | {PLACEHOLDER_IDS[name] for name in ENTITY_PLACEHOLDERS if name not in named}
 
 
 def plan_spelling(name: str) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from model_store.contract.control_tokens import NEVER_GENERATED_IDS, PLACEHOLDER_IDS
+from model_store.contract.control_tokens import banned_unless_named
 from model_store.contract.conversation import Message, Role, detect_language
 from model_store.contract.entities import EntityMasker, EntityPattern, EntityVault, compile_operator_pattern
 from model_store.contract.facts import FactSheet
-from model_store.contract.placeholders import ENTITY_PLACEHOLDERS, escape_lookalikes
+from model_store.contract.placeholders import escape_lookalikes
 from model_store.contract.unmasking import Resolver
 from service.errors import InvalidDataFileError
 
@@ -33,8 +33,7 @@ class MaskedConversation:
     @property
     def banned_token_ids(self) -> frozenset[int]:
         """Tokens that a completion must not hold: structure, and entities that this conversation has not named."""
-        unknown = (PLACEHOLDER_IDS[name] for name in ENTITY_PLACEHOLDERS if name not in self.vault.placeholders)
-        return NEVER_GENERATED_IDS | frozenset(unknown)
+        return banned_unless_named(self.vault.placeholders)
 
 
 class ConversationMasker:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.contract.chat_template import render
-from model_store.contract.control_tokens import EOS_ID, NEVER_GENERATED_IDS, PLACEHOLDER_IDS
+from model_store.contract.control_tokens import EOS_ID, banned_unless_named
 from model_store.contract.conversation import Message
-from model_store.contract.placeholders import ENTITY_PLACEHOLDERS, split_masked
+from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
 
@@ -28,8 +28,7 @@ def banned_ids(messages: Sequence[Message]) -> frozenset[int]:
     named = {
         segment.text for message in messages for segment in split_masked(message.content) if segment.is_placeholder
     }
-    unknown = (PLACEHOLDER_IDS[name] for name in ENTITY_PLACEHOLDERS if name not in named)
-    return NEVER_GENERATED_IDS | frozenset(unknown)
+    return banned_unless_named(named)
 
 
 @dataclass(frozen=True, slots=True)
