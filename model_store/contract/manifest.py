@@ -7,9 +7,16 @@ manifest, which holds every file's sha256: one name stands for every byte. Readi
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from model_store.errors import InvalidManifestError
 
@@ -39,6 +46,14 @@ class Architecture(_Frozen):
     vocab_size: int = Field(ge=256)
     max_positions: int = Field(ge=64)
     local_chunk_length: int = Field(ge=1)
+    ngram_rows: int = Field(0, ge=0)
+    """Rows of each n-gram table; 0: a network without them, whose graph does not ask for previous tokens."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_tables(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Bundles made before there were such tables keep their digest.
+        fields: dict[str, Any] = serialize(self)
+        return fields if self.ngram_rows else {name: value for name, value in fields.items() if name != "ngram_rows"}
 
 
 class Quantization(_Frozen):

@@ -29,6 +29,10 @@ _LOAD_ERRORS = (
     ort_errors.RuntimeException,
 )
 
+CONTEXT_LENGTH = 2
+"""Tokens before the current one that an n-gram can hold."""
+NOTHING_BEFORE = (0,) * CONTEXT_LENGTH
+
 
 @dataclass(frozen=True, slots=True)
 class PromptPiece:
@@ -37,6 +41,8 @@ class PromptPiece:
     slot: int
     first_position: int
     token_ids: tuple[int, ...]
+    previous_ids: tuple[int, ...] = NOTHING_BEFORE
+    """The tokens before them that n-grams reach back to, oldest first; 0 where the text has not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class ModelInputs:
     token_ids: tuple[int, ...]
     positions: tuple[int, ...]
     prompt_piece: PromptPiece | None = None
+    previous_ids: tuple[tuple[int, ...], ...] = ()
+    """For each token, like a prompt piece's; only networks with n-gram tables ask for them."""
 
 
 class OrtSession:
@@ -59,6 +67,7 @@ class OrtSession:
         self.cache = KVCache(architecture, options.num_slots, self.cache_dtype)
         num_tokens = max(options.num_slots, PIECE_LENGTH)
         self._token_ids = np.zeros(num_tokens, np.int64)
+        self._previous_ids = np.zeros((options.num_slots, CONTEXT_LENGTH), np.int64)
         self._last_positions = np.zeros(options.num_slots, np.int32)
         self._output_index = np.zeros(1, np.int64)
         self._logits = np.zeros((options.num_slots, architecture.vocab_size), np.float32)
@@ -74,6 +83,8 @@ class OrtSession:
             for slot, position in enumerate(inputs.positions):
                 self.cache.begin_position(slot, position)
             self._token_ids[:num_rows] = inputs.token_ids
+            if self._architecture.ngram_rows:
+                self._previous_ids[:num_rows] = inputs.previous_ids
             self._last_positions[:num_rows] = inputs.positions
             self._output_index[0] = 0
             self._session.run_with_iobinding(self._binding(0, num_rows, 1))
@@ -86,6 +97,7 @@ class OrtSession:
         length = len(piece.token_ids)
         self.cache.begin_position(piece.slot, piece.first_position)
         self._token_ids[:length] = piece.token_ids
+        self._previous_ids[piece.slot] = piece.previous_ids
         self._last_positions[piece.slot] = piece.first_position + length - 1
         self._output_index[0] = length - 1
         self._session.run_with_iobinding(self._binding(piece.slot, 1, length))
@@ -103,6 +115,8 @@ class OrtSession:
         _bind_array(binding, "token_ids", self._token_ids[: num_slots * length].reshape(num_slots, length))
         _bind_array(binding, "last_positions", self._last_positions[slots])
         _bind_array(binding, "output_index", self._output_index)
+        if self._architecture.ngram_rows:
+            _bind_array(binding, "previous_ids", self._previous_ids[slots])
         _bind_array(binding, "logits", self._logits[slots, None], is_output=True)
         for layer in range(len(self._architecture.attn_layers)):
             for part, caches in (("key", self.cache.keys), ("value", self.cache.values)):
@@ -122,7 +136,8 @@ class OrtSession:
         presents = {name.replace("past", "present"): sizes for name, sizes in expected.items()}
         inputs = {entry.name: entry for entry in self._session.get_inputs()}
         outputs = {entry.name: entry for entry in self._session.get_outputs()}
-        if set(inputs) != {"token_ids", "last_positions", "output_index", *expected}:
+        context = {"previous_ids"} if shape.ngram_rows else set()
+        if set(inputs) != {"token_ids", "last_positions", "output_index", *context, *expected}:
             raise ModelUnusableError(
                 path=path, problem=f"its inputs are not those of a network with {num_layers} layers"
             )

@@ -37,6 +37,12 @@ class SamplingState:
             self._seen = np.zeros(vocab_size, np.bool_)
             self._seen[np.asarray(prompt_ids, np.int64)] = True
 
+    @property
+    def num_top_logprobs(self) -> int:
+        """How many of the most probable tokens the next delta tells."""
+        rivals = self.params.num_opening_logprobs if len(self._openings) else 0
+        return max(self.params.num_top_logprobs, rivals)
+
     def processed(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Logits [V] after openings or bans, and repetition penalty; a copy."""
         scores = logits.astype(np.float64)
@@ -82,13 +88,14 @@ class Sampler:
 
     def _sample_row(self, logits: NDArray[np.float32], log_normaliser: float, state: SamplingState) -> SampledToken:
         scores = state.processed(logits)
+        num_top = state.num_top_logprobs
         if state.params.temperature == 0:
             token_id, sampling_logprob = int(scores.argmax()), 0.0
         else:
             token_id, sampling_logprob = _draw(scores, state)
         state.append(token_id)
         logprob = float(logits[token_id]) - log_normaliser
-        top = _top_logprobs(logits, log_normaliser, state.params.num_top_logprobs)
+        top = _top_logprobs(logits, log_normaliser, num_top)
         return SampledToken(token_id, logprob, sampling_logprob, top)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from model_store.contract.control_tokens import EOS_ID
 from service.engine.kv_cache import KVCache
-from service.engine.ort_session import ModelInputs, PromptPiece
+from service.engine.ort_session import CONTEXT_LENGTH, ModelInputs, PromptPiece
 from service.engine.sampler import SampledToken, SamplingState
 from service.engine.types import CompletionRequest, Delta, FinishReason
 
@@ -24,7 +24,8 @@ class LiveCompletion:
         self.num_cached = 0
         """Positions that the caches hold."""
         self.num_generated = 0
-        self.last_token_id = request.prompt_ids[-1]
+        self.recent_ids = tuple([0] * CONTEXT_LENGTH + list(request.prompt_ids))[-CONTEXT_LENGTH - 1 :]
+        """The last token, which is not in the caches yet, after those before it that n-grams reach back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +106,18 @@ class Scheduler:
         """One token for everything that decodes and, when there is a free slot, the next piece of one prompt."""
         if self._reading is None and self._waiting and len(self._decoding) < self._num_slots:
             self._reading = self._waiting.popleft()
-        token_ids = tuple(completion.last_token_id for completion in self._decoding)
+        token_ids = tuple(completion.recent_ids[-1] for completion in self._decoding)
+        previous_ids = tuple(completion.recent_ids[:-1] for completion in self._decoding)
         positions = tuple(completion.num_cached for completion in self._decoding)
         if self._reading is None:
-            return Batch(ModelInputs(token_ids, positions), tuple(self._decoding), False)
+            return Batch(ModelInputs(token_ids, positions, None, previous_ids), tuple(self._decoding), False)
         first, prompt_ids = self._reading.num_cached, self._reading.request.prompt_ids
         end = self._cache.piece_end(first, len(prompt_ids))
-        piece = PromptPiece(len(self._decoding), first, prompt_ids[first:end])
+        before = (*[0] * CONTEXT_LENGTH, *prompt_ids[max(0, first - CONTEXT_LENGTH) : first])[-CONTEXT_LENGTH:]
+        piece = PromptPiece(len(self._decoding), first, prompt_ids[first:end], before)
         completions = (*self._decoding, self._reading)
-        return Batch(ModelInputs(token_ids, positions, piece), completions, end == len(prompt_ids))
+        inputs = ModelInputs(token_ids, positions, piece, previous_ids)
+        return Batch(inputs, completions, end == len(prompt_ids))
 
     def postprocess(self, batch: Batch, sampled: Sequence[SampledToken]) -> list[Delta]:
         """Notes what the step computed, frees the slots of completions that ended, and tells the deltas."""
@@ -133,7 +137,7 @@ class Scheduler:
         return deltas
 
     def _take_token(self, completion: LiveCompletion, token: SampledToken) -> Delta:
-        completion.last_token_id = token.token_id
+        completion.recent_ids = (*completion.recent_ids[1:], token.token_id)
         completion.num_generated += 1
         return Delta(
             request_id=completion.request.request_id,
@@ -145,7 +149,7 @@ class Scheduler:
         )
 
     def _finish_reason(self, completion: LiveCompletion) -> FinishReason | None:
-        if completion.last_token_id == EOS_ID:
+        if completion.recent_ids[-1] == EOS_ID:
             return "stop"
         is_full = len(completion.request.prompt_ids) + completion.num_generated >= self._max_context
         if is_full or completion.num_generated >= completion.request.sampling.max_tokens:

@@ -33,6 +33,8 @@ class SamplingParams:
     """Ids that are never chosen."""
     opening_token_ids: frozenset[int] = frozenset()
     """The first token is one of these, banned or not; empty for any that is not banned."""
+    num_opening_logprobs: int = 0
+    """Most probable tokens to report with the first delta, where openings are given."""
 
     def __post_init__(self) -> None:
         _require(
@@ -46,6 +48,8 @@ class SamplingParams:
         _require("max_tokens", self.max_tokens, self.max_tokens >= 1, "1 or more")
         is_number = 0 <= self.num_top_logprobs <= MAX_TOP_LOGPROBS
         _require("num_top_logprobs", self.num_top_logprobs, is_number, f"0 to {MAX_TOP_LOGPROBS}")
+        is_number = 0 <= self.num_opening_logprobs <= MAX_TOP_LOGPROBS
+        _require("num_opening_logprobs", self.num_opening_logprobs, is_number, f"0 to {MAX_TOP_LOGPROBS}")
 
 
 def _require(parameter: str, value: object, is_valid: bool, expected: str) -> None:

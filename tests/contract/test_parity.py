@@ -9,10 +9,20 @@ import pytest
 from numpy.typing import NDArray
 
 from model_store.contract.manifest import Quantization
+from service.engine.engine import Engine
 from service.engine.kv_cache import PIECE_LENGTH
 from service.engine.ort_session import ModelInputs, OrtSession, PromptPiece
-from service.engine.types import EngineOptions
-from tests.unit.engine.tiny_reformer import architecture, graph, random_ids, stock_model, torch_logits
+from service.engine.types import CompletionRequest, EngineOptions, SamplingParams
+from tests.unit.engine.tiny_reformer import (
+    NGRAM_ROWS,
+    architecture,
+    graph,
+    ngram_graph,
+    ngram_model,
+    random_ids,
+    stock_model,
+    torch_logits,
+)
 from training.export.graph_session import GraphSession
 from training.export.parity import MAX_FLOAT32_DIFFERENCE, bounds_broken, max_difference_from_torch
 
@@ -150,3 +160,73 @@ def test_figures_outside_the_bounds_are_told_in_words() -> None:
     assert bounds_broken(within) == []
     outside = within.model_copy(update={"top1_agreement": 0.979, "perplexity_ratio": 1.021})
     assert [problem.split()[0] for problem in bounds_broken(outside)] == ["the", "quantisation"]
+
+
+@pytest.fixture
+def open_ngram_session(tmp_path: Path) -> OpenSession:
+    """Opens the service's own session on a network with n-gram tables."""
+
+    def open_one(profile_name: str, num_slots: int) -> OrtSession:
+        path = tmp_path / f"{profile_name}.onnx"
+        onnx.save(ngram_graph(profile_name), str(path))
+        return OrtSession(path, architecture(ngram_rows=NGRAM_ROWS), EngineOptions(num_slots=num_slots))
+
+    return open_one
+
+
+def before(token_ids: Sequence[int], position: int) -> tuple[int, ...]:
+    """The two tokens before a position, 0 where there is none."""
+    return (0, 0, *token_ids[:position])[-2:]
+
+
+def test_ngrams_reach_over_the_borders_of_pieces_and_steps(open_ngram_session: OpenSession) -> None:
+    """fp32: a prompt in pieces, then steps of one token, equal torch's single pass, and the tables matter."""
+    token_ids = random_ids(200, seed=6)
+    expected = torch_logits(ngram_model(), token_ids)
+    session = open_ngram_session("float32", 1)
+    position = 0
+    while position < 130:
+        end = session.cache.piece_end(position, 130)
+        piece = PromptPiece(0, position, token_ids[position:end], before(token_ids, position))
+        found = session.run(ModelInputs((), (), piece))
+        assert np.abs(found[0] - expected[end - 1]).max() <= MAX_FLOAT32_DIFFERENCE, position
+        position = end
+    for position in range(130, 200):
+        context = (before(token_ids, position),)
+        found = session.run(ModelInputs((token_ids[position],), (position,), None, context))
+        assert np.abs(found[0] - expected[position]).max() <= MAX_FLOAT32_DIFFERENCE, position
+    blind = session.run(ModelInputs((token_ids[199],), (199,), None, ((0, 0),)))
+    assert np.abs(blind[0] - expected[199]).max() > 100 * MAX_FLOAT32_DIFFERENCE
+
+
+def test_ngram_tables_of_bytes_lose_next_to_nothing(open_ngram_session: OpenSession) -> None:
+    """int8: rounding the tables as well as the matrices keeps the graph within the bounds of an export."""
+    shape = architecture(ngram_rows=NGRAM_ROWS)
+    sequences = [random_ids(length, seed=length) for length in (63, 129, 512)]
+    reference = GraphSession(ngram_graph("float32"), shape)
+    assert max_difference_from_torch(ngram_model(), reference, sequences) <= MAX_FLOAT32_DIFFERENCE
+    rounded = [GraphSession(ngram_graph("int8"), shape).run(ids).logits for ids in sequences]
+    exact = [reference.run(ids).logits for ids in sequences]
+    correlation = np.corrcoef(np.concatenate(rounded).ravel(), np.concatenate(exact).ravel())[0, 1]
+    assert correlation > 0.999
+
+
+def test_an_engine_completes_with_ngrams_as_torch_does(tmp_path: Path) -> None:
+    """Scheduler and session together: greedy completions of two prompts at once equal argmax over full passes."""
+    shape = architecture(ngram_rows=NGRAM_ROWS)
+    path = tmp_path / "model.onnx"
+    onnx.save(ngram_graph("float32"), str(path))
+    options = EngineOptions(num_slots=2)
+    engine = Engine(OrtSession(path, shape, options), shape.max_positions, shape.vocab_size, options)
+    prompts = {"long": random_ids(100, seed=1), "short": random_ids(1, seed=2)}
+    sampling = SamplingParams(temperature=0, max_tokens=40, banned_token_ids=frozenset(range(256)))
+    for name, prompt in prompts.items():
+        engine.submit(CompletionRequest(name, prompt, sampling))
+    found: dict[str, list[int]] = {name: [] for name in prompts}
+    while engine.has_work:
+        for delta in engine.step():
+            found[delta.request_id].append(delta.token_id)
+    for name, prompt in prompts.items():
+        logits = torch_logits(ngram_model(), (*prompt, *found[name]))[len(prompt) - 1 : -1]
+        logits[:, :256] = -np.inf
+        assert found[name] == logits.argmax(axis=1).tolist()

@@ -13,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model_store.contract.manifest import Architecture
+from training.reformer.ngrams import CONTEXT
 
 PIECE_LENGTH = 64
 """Tokens a call; a piece never crosses the border of a local chunk."""
@@ -54,7 +55,7 @@ class GraphSession:
         while position < num_tokens:
             chunk = self._architecture.local_chunk_length
             end = min(num_tokens, position + PIECE_LENGTH, position - position % chunk + chunk)
-            piece_logits, caches = self._run_piece(token_ids[position:end], position, caches)
+            piece_logits, caches = self._run_piece(token_ids, (position, end), caches)
             logits.append(piece_logits)
             rows.append(self._written_rows(caches, position, end))
             position = end
@@ -72,18 +73,22 @@ class GraphSession:
         ]
 
     def _run_piece(
-        self, token_ids: Sequence[int], position: int, caches: list[NDArray[np.generic]]
+        self, token_ids: Sequence[int], piece: tuple[int, int], caches: list[NDArray[np.generic]]
     ) -> tuple[NDArray[np.float32], list[NDArray[np.generic]]]:
         chunk = self._architecture.local_chunk_length
+        position, end = piece
         if position % chunk == 0 and position >= 2 * chunk:
             for cache, kind in zip(caches, np.repeat(self._architecture.attn_layers, 2), strict=True):
                 if kind == "local":
                     cache[:, :, :chunk] = cache[:, :, chunk:]
         feed: dict[str, NDArray[np.generic]] = {
-            "token_ids": np.asarray([token_ids], np.int64),
-            "last_positions": np.asarray([position + len(token_ids) - 1], np.int32),
-            "output_index": np.arange(len(token_ids), dtype=np.int64),
+            "token_ids": np.asarray([token_ids[position:end]], np.int64),
+            "last_positions": np.asarray([end - 1], np.int32),
+            "output_index": np.arange(end - position, dtype=np.int64),
         }
+        if self._architecture.ngram_rows:
+            text = [*[0] * CONTEXT, *token_ids]
+            feed["previous_ids"] = np.asarray([text[position : position + CONTEXT]], np.int64)
         for layer in range(len(self._architecture.attn_layers)):
             feed[f"past_key_{layer}"], feed[f"past_value_{layer}"] = caches[2 * layer : 2 * layer + 2]
         logits, *presents = self._session.run(None, feed)

@@ -1,7 +1,8 @@
 """The network as one hand-built ONNX graph for decoding (S = 1, any batch) and for prompt pieces (S ≤ 64).
 
 Inputs: `token_ids` [B, S] int64; `last_positions` [B] int32, the position of each row's last token; `output_index` [O]
-int64, the columns whose logits are wanted; `past_key_i`, `past_value_i` [B, heads, T, D], which may be the very buffers
+int64, the columns whose logits are wanted; of a network with n-gram tables `previous_ids` [B, 2] int64, the two tokens
+before, 0 where there is none; `past_key_i`, `past_value_i` [B, heads, T, D], which may be the very buffers
 of the outputs `present_key_i`, `present_value_i`. T is `max_positions` for LSH layers and two chunks (previous and
 current) for local ones; whoever runs the graph moves the second half over the first before position 2C, 3C, … and lets
 no call cross a chunk's border. Output: `logits` [B, O, V].
@@ -18,12 +19,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_store.contract.manifest import Architecture
 from training.export.quantize import BLOCK_SIZE, FLOAT32, QuantizationProfile, quantize_blocks
+from training.reformer.ngrams import CONTEXT, MULTIPLIERS, NUM_TABLES, TABLE_WIDTH, moduli
 
 GRAPH_NAME = "reformer"
 _CONTRIB = "com.microsoft"
 _SELF_SCORE = -1e5
 _LSH_NORM_EPS = 1e-6
 _OPSET, _CONTRIB_OPSET, _IR_VERSION = 18, 1, 9
+_LARGEST_BYTE = 127
+_TO_THE_END = 2**62
 
 
 class _GraphWriter:
@@ -80,6 +84,14 @@ class _GraphWriter:
         sizes = {"K": num_inputs, "N": num_outputs, "bits": 8, "block_size": BLOCK_SIZE, "accuracy_level": 4}
         return self.node("MatMulNBits", inputs, domain=_CONTRIB, **sizes)
 
+    def byte_rows(self, name: str, table: NDArray[np.float32], indices: str) -> tuple[str, NDArray[np.float32]]:
+        """Rows of a large table, a byte a number beside 8-bit weights, and what its columns are to be multiplied by."""
+        if self._profile.weights == "float32":
+            return self.table_rows(name, table, indices), np.ones(table.shape[1], np.float32)
+        scales = np.maximum(np.abs(table).max(axis=0), 1e-12) / _LARGEST_BYTE
+        rows = self.node("Gather", [self.constant(name, np.rint(table / scales), np.int8), indices])
+        return self.node("Cast", [rows], to=TensorProto.FLOAT), scales.astype(np.float32)
+
     def table_rows(self, name: str, table: NDArray[np.float32], indices: str) -> str:
         """Rows of an embedding table. Beside 8-bit weights, 16-bit tables cost nothing that can be measured."""
         if self._profile.weights == "float32":
@@ -130,7 +142,34 @@ class _ReformerGraph:
         write.node("Add", [column, offsets], name="positions")
         words = write.weight("reformer.embeddings.word_embeddings.weight")
         tokens = write.table_rows("word_embeddings", words, "token_ids")
-        return write.node("Add", [tokens, write.table_rows("position_embeddings", self._position_table(), "positions")])
+        embedded = write.node(
+            "Add", [tokens, write.table_rows("position_embeddings", self._position_table(), "positions")]
+        )
+        return write.node("Add", [embedded, self._ngrams()]) if self._shape.ngram_rows else embedded
+
+    def _ngrams(self) -> str:
+        """What `training.reformer.ngrams` looks up: [B, S, hidden]."""
+        write, num_rows = self._write, self._shape.ngram_rows
+        text = write.node("Concat", ["previous_ids", "token_ids"], axis=1)
+        write.constant("text_axis", [1], np.int64)
+        hashes = ""
+        for back, multipliers in enumerate(MULTIPLIERS):
+            starts = write.constant(f"ngram_start_{back}", [CONTEXT - back], np.int64)
+            ends = write.constant(f"ngram_end_{back}", [-back if back else _TO_THE_END], np.int64)
+            token = write.node("Slice", [text, starts, ends, "text_axis"])
+            column = write.node("Unsqueeze", [token, write.constant(f"ngram_axis_{back}", [2], np.int64)])
+            factors = write.constant(f"ngram_factors_{back}", list(multipliers), np.int64)
+            product = write.node("Mul", [column, factors])
+            hashes = write.node("Add", [hashes, product]) if hashes else product
+        found = write.node("Mod", [hashes, write.constant("ngram_moduli", list(moduli(num_rows)), np.int64)])
+        firsts = write.constant("ngram_firsts", [table * num_rows for table in range(NUM_TABLES)], np.int64)
+        tables, projection = write.weight("ngrams.tables.weight"), write.weight("ngrams.projection.weight")
+        rows, scales = write.byte_rows("ngram_tables", tables, write.node("Add", [found, firsts]))
+        shape = write.constant("ngram_joined", [0, 0, NUM_TABLES * TABLE_WIDTH], np.int64)
+        # A column's scale is a factor of the projection's input, so undoing the rounding costs nothing.
+        return write.linear(
+            write.node("Reshape", [rows, shape]), "ngram_projection", projection * np.tile(scales, NUM_TABLES)
+        )
 
     def _position_table(self) -> NDArray[np.float32]:
         """[max_positions, hidden]; axial factors w0 [A, 1, d0], w1 [1, B, d1]: row p = cat(w0[p // B], w1[p % B])."""
@@ -237,6 +276,8 @@ class _ReformerGraph:
             info("last_positions", TensorProto.INT32, ["batch"]),
             info("output_index", TensorProto.INT64, ["num_outputs"]),
         ]
+        if self._shape.ngram_rows:
+            inputs.append(info("previous_ids", TensorProto.INT64, ["batch", CONTEXT]))
         outputs = [info("logits", TensorProto.FLOAT, ["batch", "num_outputs", self._shape.vocab_size])]
         cache_type = TensorProto.FLOAT if self._profile.kv_scales is None else TensorProto.INT8
         heads, size = self._shape.num_attention_heads, self._shape.attention_head_size

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from model_store.contract.control_tokens import EOS_ID
 from training.reformer.attention import ExactLocalSelfAttention, lsh_keys
 from training.reformer.model import ReformerPolicy
+from training.reformer.ngrams import last_tokens
 
 BANNED_LOGIT = -1e9
 """In place of the logit of a banned token; finite, so that differences of log-probabilities stay numbers."""
@@ -116,6 +117,7 @@ class _Batch:
         caches = _Caches(self._policy, len(self._rows), width)
         prefix = torch.arange(self._prompt_ids.shape[1])[None]
         hidden = caches.run(self._prompt_ids, prefix)[self._rows, self._lengths - 1]
+        previous = last_tokens(self._prompt_ids, self._lengths)
         for number in range(options["max_new_tokens"]):
             is_opening = number == 0 and options.get("opening_ids")
             banned = not_opening if is_opening else self._banned[self._rows]
@@ -125,11 +127,12 @@ class _Batch:
             if not is_open.any():
                 break
             if int(is_open.sum()) * 2 <= len(is_open):
-                self._rows, chosen = self._rows[is_open], chosen[is_open]
+                self._rows, chosen, previous = self._rows[is_open], chosen[is_open], previous[is_open]
                 caches.keep(is_open)
             # Rows that are over but not yet dropped may lie beyond the caches; what they compute is never read.
             positions = (self._lengths[self._rows] + number).clamp(max=width - 1)
-            hidden = caches.run(chosen[:, None], positions[:, None])[:, 0]
+            hidden = caches.run(chosen[:, None], positions[:, None], previous)[:, 0]
+            previous = torch.cat([previous[:, 1:], chosen[:, None]], dim=1)
         return [
             Sample(tuple(token_ids), tuple(logprobs), bool(token_ids) and token_ids[-1] == EOS_ID)
             for token_ids, logprobs in zip(self._token_ids, self._logprobs, strict=True)
@@ -153,6 +156,7 @@ class _Caches:
     def __init__(self, policy: ReformerPolicy, num_rows: int, width: int) -> None:
         config = policy.config
         shape = (num_rows, config.num_attention_heads, width, config.attention_head_size)
+        self._policy = policy
         self._reformer = policy.reformer
         self._chunk = int(config.local_attn_chunk_length)
         self._heads, self._head_size = config.num_attention_heads, config.attention_head_size
@@ -164,11 +168,13 @@ class _Caches:
         self._keys = [keys[is_kept] for keys in self._keys]
         self._values = [values[is_kept] for values in self._values]
 
-    def run(self, token_ids: Tensor, positions: Tensor) -> Tensor:
-        """Hidden states [B, n, 2H] of token_ids [B, n] at positions [B, n] or [1, n]; earlier positions are cached."""
+    def run(self, token_ids: Tensor, positions: Tensor, previous_ids: Tensor | None = None) -> Tensor:
+        """Hidden states [B, n, 2H] of token_ids [B, n] at positions [B, n] or [1, n]; earlier positions are cached.
+
+        `previous_ids` [B, 2] are the two tokens before; none where a text begins.
+        """
         local_mask, lsh_mask, start = self._masks(positions)
-        embeddings = self._reformer.embeddings
-        x1 = x2 = embeddings(input_ids=token_ids, position_ids=positions.expand(token_ids.shape))
+        x1 = x2 = self._policy.embed(token_ids, positions.expand(token_ids.shape), previous_ids)
         for index, layer in enumerate(self._reformer.encoder.layers):
             block = layer.attention
             query, key, value = self._project(block.self_attention, block.layer_norm(x2))

@@ -1,7 +1,8 @@
 """The policy network: a Reformer language model with Hugging Face's weights and a plain-autograd encoder.
 
-`ReformerModelWithLMHead` loads our checkpoints and we load its. The reversible encoder stays as a switch for deep or
-long models, where it saves memory; at our size it only costs a second forward pass and reproducible randomness.
+`ReformerModelWithLMHead` loads our checkpoints and we load its; n-gram tables, where there are any, are ours alone. The
+reversible encoder stays as a switch for deep or long models, where it saves memory; at our size it only costs a second
+forward pass and reproducible randomness.
 Sampling lives in `decoder`, the reward head in `heads`.
 """
 
@@ -18,6 +19,7 @@ from transformers.models.reformer import modeling_reformer as stock
 from model_store.contract.manifest import Architecture
 from training.reformer.attention import ExactLocalSelfAttention, ExactLSHSelfAttention
 from training.reformer.config import reformer_config
+from training.reformer.ngrams import NgramEmbedding
 
 EncoderKind = Literal["plain", "reversible"]
 
@@ -44,6 +46,8 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
 
     def __init__(self, config: ReformerConfig) -> None:
         super().__init__(config)
+        num_rows = int(getattr(config, "ngram_rows", 0))
+        self.ngrams = NgramEmbedding(num_rows, config.hidden_size, config.hidden_dropout_prob) if num_rows else None
         self.reformer.encoder = PlainEncoder(config)
         for index, layer in enumerate(self.reformer.encoder.layers):
             is_local = config.attn_layers[index] == "local"
@@ -67,9 +71,14 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
             if isinstance(layer.attention.self_attention, ExactLSHSelfAttention):
                 layer.attention.self_attention.hash_beyond_chunk = allowed
 
+    def embed(self, token_ids: Tensor, positions: Tensor | None = None, previous_ids: Tensor | None = None) -> Tensor:
+        """[B, S, H] of token ids [B, S] at `positions` [B, S], from 0 on by default, after `previous_ids` [B, 2]."""
+        embedded: Tensor = self.reformer.embeddings(input_ids=token_ids, position_ids=positions)
+        return embedded if self.ngrams is None else embedded + self.ngrams(token_ids, previous_ids)
+
     def encode(self, token_ids: Tensor) -> Tensor:
         """Hidden states [B, S, 2H] of token ids [B, S]."""
-        embedded = self.reformer.embeddings(input_ids=token_ids)
+        embedded = self.embed(token_ids)
         hidden: Tensor = self.reformer.encoder(hidden_states=embedded).hidden_states
         return hidden
 
@@ -94,6 +103,8 @@ def new_policy(architecture: Architecture, *, seed: int, dropout: float = 0.0) -
     for name, parameter in policy.named_parameters():
         if parameter.ndim == 2 and "encoder.layers" in name:
             nn.init.normal_(parameter, std=std)
+    if policy.ngrams is not None:
+        policy.ngrams.reset_parameters()
     return policy
 
 

@@ -14,13 +14,15 @@ from tests.bundles import manifest_fields
 from training.export.graph_session import GraphSession
 from training.export.onnx_graph import build_graph
 from training.export.quantize import FLOAT32, QuantizationProfile, calibrate_kv_scales
+from training.reformer.model import ReformerPolicy, new_policy
 
 VOCAB_SIZE = 300
 MAX_POSITIONS = 512
+NGRAM_ROWS = 64
 
 
 @cache
-def architecture(local_chunk_length: int = 64) -> Architecture:
+def architecture(local_chunk_length: int = 64, ngram_rows: int = 0) -> Architecture:
     """Two local and two LSH layers in turn."""
     return Architecture(
         hidden_size=64,
@@ -31,7 +33,31 @@ def architecture(local_chunk_length: int = 64) -> Architecture:
         vocab_size=VOCAB_SIZE,
         max_positions=MAX_POSITIONS,
         local_chunk_length=local_chunk_length,
+        ngram_rows=ngram_rows,
     )
+
+
+@cache
+def ngram_model() -> ReformerPolicy:
+    """Our own class with n-gram tables, matrices scaled up like the stock one's."""
+    policy = new_policy(architecture(ngram_rows=NGRAM_ROWS), seed=7)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if parameter.ndim == 2 and "embeddings" not in name:
+                parameter.mul_(3)
+    return policy.eval()
+
+
+@cache
+def ngram_graph(profile_name: str) -> onnx.ModelProto:
+    """Its exported graph, like `graph`."""
+    weights = {name: tensor.numpy() for name, tensor in ngram_model().state_dict().items()}
+    shape = architecture(ngram_rows=NGRAM_ROWS)
+    reference = build_graph(weights, shape, FLOAT32)
+    if profile_name == "float32":
+        return reference
+    scales = calibrate_kv_scales(GraphSession(reference, shape), [random_ids(300, seed) for seed in (101, 102, 103)])
+    return build_graph(weights, shape, QuantizationProfile("int8_block64", scales))
 
 
 @cache

@@ -13,9 +13,10 @@ from training.rlhf.logprobs import completion_logprobs, pack_completions
 NO_CONTROL_IDS = frozenset(range(256))
 
 
-def test_greedy_decoding_equals_the_argmax_of_a_full_forward_pass() -> None:
-    """Prompts of 5 to 130 tokens, completed over the chunk borders at 64 and 128."""
-    policy = tiny_policy()
+@pytest.mark.parametrize("ngram_rows", [0, 64])
+def test_greedy_decoding_equals_the_argmax_of_a_full_forward_pass(ngram_rows: int) -> None:
+    """Prompts of 5 to 130 tokens, completed over the chunk borders at 64 and 128, with n-gram tables and without."""
+    policy = tiny_policy(ngram_rows=ngram_rows)
     prompts = [random_prompt(length, seed=length) for length in (60, 5, 130, 64, 100)]
     samples = sample_completions(
         policy, prompts, banned_ids=[NO_CONTROL_IDS] * 5, temperature=0.0, max_new_tokens=40, seed=1

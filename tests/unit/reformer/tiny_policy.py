@@ -8,8 +8,10 @@ from training.reformer.model import ReformerPolicy, new_policy
 VOCAB_SIZE = 320
 
 
-def tiny_policy(seed: int = 3, *, max_positions: int = 192, vocab_size: int = VOCAB_SIZE) -> ReformerPolicy:
-    """One local and one LSH layer, twice; chunks of 64."""
+def tiny_policy(
+    seed: int = 3, *, max_positions: int = 192, vocab_size: int = VOCAB_SIZE, ngram_rows: int = 0
+) -> ReformerPolicy:
+    """One local and one LSH layer, twice; chunks of 64; n-gram tables if they have rows."""
     shape = Architecture(
         hidden_size=64,
         attn_layers=("local", "lsh", "local", "lsh"),
@@ -19,6 +21,7 @@ def tiny_policy(seed: int = 3, *, max_positions: int = 192, vocab_size: int = VO
         vocab_size=vocab_size,
         max_positions=max_positions,
         local_chunk_length=64,
+        ngram_rows=ngram_rows,
     )
     policy = new_policy(shape, seed=seed)
     with torch.no_grad():
