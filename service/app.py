@@ -27,6 +27,7 @@ from service.api.middleware import ApiKeyMiddleware, ReceiveLimitMiddleware, Req
 from service.chat.chatbot import Chatbot, ChatLimits
 from service.chat.masking import ConversationMasker, load_entity_patterns
 from service.chat.model_router import EngineOpener, ModelRouter
+from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanRules
 from service.chat.recording import Recorder
 from service.chat.safety import SafetyRules
 from service.engine.engine import Engine, golden_run
@@ -106,6 +107,7 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         masker = load_masker(settings)
         rules = SafetyRules.load()
+        plan_rules = PlanRules.load(settings.plan_rules_file or DEFAULT_PLAN_RULES_FILE)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         secret = load_feedback_secret(settings)
         store = await asyncio.to_thread(_open_store, settings)
@@ -118,7 +120,7 @@ def _lifespan(
             max_wait_seconds=settings.max_wait_seconds,
             rater_secret=secret,
         )
-        chatbot = Chatbot(model_router, masker, rules, recorder, limits)
+        chatbot = Chatbot(model_router, masker, rules, plan_rules, recorder, limits)
         await model_router.poll()
         follower = asyncio.create_task(model_router.follow(settings.poll_seconds))
         try:

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
     entity_patterns_file: Path | None = Field(
         default=None, description="YAML list of {type, regex}: the shop's own kinds of order numbers and the like."
     )
+    plan_rules_file: Path | None = Field(
+        default=None,
+        description="YAML: plans to forbid, pin or reword, and when to ask back; default: the sample that ships.",
+    )
 
     max_body_bytes: int = Field(default=65_536, ge=1024, le=16_777_216, description="Largest request body.")
     receive_timeout_seconds: float = Field(

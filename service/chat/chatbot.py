@@ -15,6 +15,7 @@ from model_store.contract.conversation import Message, check_prompt
 from service.chat.context_window import Prompt, fit_prompt
 from service.chat.masking import ConversationMasker, MaskedConversation
 from service.chat.model_router import LoadedModel, ModelRouter
+from service.chat.plan_rules import NUM_RIVAL_PLANS, PlanRules
 from service.chat.recording import Recorder, derive_conversation_id, opaque_rater
 from service.chat.reply import (
     MAX_SEED,
@@ -50,12 +51,14 @@ class Chatbot:
         router: ModelRouter,
         masker: ConversationMasker,
         rules: SafetyRules,
+        plan_rules: PlanRules,
         recorder: Recorder,
         limits: ChatLimits,
     ) -> None:
         self._router = router
         self._masker = masker
         self._rules = rules
+        self._plan_rules = plan_rules
         self._recorder = recorder
         self._limits = limits
         self._replies: weakref.WeakSet[Reply] = weakref.WeakSet()
@@ -116,6 +119,8 @@ class Chatbot:
         except BaseException:
             model.worker.release(request.num_choices)
             raise
+        plans = model.tokenizer.plans
+        pinned = self._plan_rules.pinned_plan(plans, prompt.messages[-1].content)
         params = SamplingParams(
             temperature=request.temperature,
             top_p=request.top_p,
@@ -125,10 +130,11 @@ class Chatbot:
             max_tokens=max_tokens,
             num_top_logprobs=request.num_top_logprobs or 0,
             banned_token_ids=conversation.banned_token_ids,
-            opening_token_ids=model.tokenizer.opening_ids,
+            opening_token_ids=self._plan_rules.opening_ids(plans, pinned),
+            num_opening_logprobs=NUM_RIVAL_PLANS,
         )
         context = self._context(request, model, conversation, prompt, started_at)
-        return ModelReply(context, self._recorder, request, params)
+        return ModelReply(context, self._recorder, request, params, self._plan_rules)
 
     def _prepare(
         self, messages: tuple[Message, ...], model: LoadedModel, max_tokens: int

@@ -5,6 +5,7 @@ starts replies, and with which prompt: `chatbot`.
 """
 
 import asyncio
+import math
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from model_store.contract.conversation import Message
 from model_store.contract.unmasking import Resolver, unmask
 from service.chat.decoding import CompletionDecoder, TokenLogprob
 from service.chat.model_router import LoadedModel
+from service.chat.plan_rules import FixedReply, PlanChoice, PlanRules
 from service.chat.recording import Recorder
 from service.chat.safety import SafetyRule
 from service.engine.types import CompletionRequest, Delta, SamplingParams
@@ -175,9 +177,18 @@ class RuleReply(Reply):
 class ModelReply(Reply):
     """Completions of one prompt, one for each choice, made by the engine."""
 
-    def __init__(self, context: ReplyContext, recorder: Recorder, request: ChatRequest, params: SamplingParams) -> None:
+    def __init__(
+        self,
+        context: ReplyContext,
+        recorder: Recorder,
+        request: ChatRequest,
+        params: SamplingParams,
+        plan_rules: PlanRules,
+    ) -> None:
         """Takes over one reserved place of the model's worker for each choice. `params.seed` is choice 0's."""
         super().__init__(context, recorder)
+        self._plan_rules = plan_rules
+        self._plans: dict[int, PlanChoice] = {}
         self._has_logprobs = request.num_top_logprobs is not None
         self._params = [replace(params, seed=(params.seed + index) & MAX_SEED) for index in range(request.num_choices)]
         self._decoders = [
@@ -192,25 +203,62 @@ class ModelReply(Reply):
     async def events(self) -> AsyncIterator[ReplyDelta | ReplyFinish]:
         """See `Reply.events`."""
         open_choices = set(range(len(self._decoders)))
+        is_first_text = True
         try:
             index, delta = await self._first_item()
-            is_first_text = True
             while True:
                 if index in open_choices:
-                    piece = self._decode(index, delta)
+                    piece, outcome = self._advance(index, delta)
                     if piece.text or piece.logprob:
                         if is_first_text:
                             self._recorder.note_first_token(time.monotonic() - self.context.started_at)
                             is_first_text = False
                         yield piece
-                    if self._decoders[index].has_stopped or delta.finish_reason is not None:
+                    if outcome is not None:
                         open_choices.remove(index)
-                        yield await self._finish(self._outcome(index, delta))
+                        yield await self._finish(outcome)
                 if not open_choices:
                     return
                 index, delta = await self._next_item()
         finally:
             self.cancel()
+
+    def _advance(self, index: int, delta: Delta) -> tuple[ReplyDelta, _Outcome | None]:
+        """What a delta shows, and how the choice ends if it does."""
+        fixed = self._choose_plan(index, delta) if not self._decoders[index].token_ids else None
+        if fixed is not None:
+            self.context.model.worker.cancel(delta.request_id)
+            return ReplyDelta(index, unmask(fixed.text, self.context.resolve)), self._fixed_outcome(index, fixed)
+        piece = self._decode(index, delta)
+        has_ended = self._decoders[index].has_stopped or delta.finish_reason is not None
+        return piece, self._outcome(index, delta) if has_ended else None
+
+    def _choose_plan(self, index: int, first: Delta) -> FixedReply | None:
+        """Notes what the model sets out to do, and asks the operator's rules whether it may."""
+        tokenizer, context = self.context.model.tokenizer, self.context
+        plan = tokenizer.plan_of((first.token_id,))
+        if plan is None:
+            return None
+        rivals = [(tokenizer.plan_of((token_id,)), math.exp(logprob)) for token_id, logprob in first.top_logprobs]
+        choice = PlanChoice(
+            plan,
+            tuple((rival, probability) for rival, probability in rivals if rival is not None),
+            is_pinned=len(self._params[index].opening_token_ids) == 1,
+        )
+        self._plans[index] = choice
+        return self._plan_rules.fixed_reply(choice, context.prompt_messages, context.language)
+
+    def _fixed_outcome(self, index: int, fixed: FixedReply) -> _Outcome:
+        choice = self._plans[index]
+        return _Outcome(
+            choice_index=index,
+            text=fixed.text,
+            token_ids=(),
+            logprobs=(),
+            num_tokens=len(self.context.model.tokenizer.encode(fixed.text)),
+            finish_reason=fixed.finish_reason,
+            sampling={"rule": fixed.rule, "plan": choice.plan, "plan_confidence": round(choice.confidence, 4)},
+        )
 
     def cancel(self) -> None:
         """See `Reply.cancel`."""
@@ -247,7 +295,7 @@ class ModelReply(Reply):
         return ReplyDelta(index, text, decoder.logprob(delta) if self._has_logprobs else None)
 
     def _outcome(self, index: int, last: Delta) -> _Outcome:
-        decoder, params = self._decoders[index], self._params[index]
+        decoder, params, choice = self._decoders[index], self._params[index], self._plans.get(index)
         is_cut = last.finish_reason == "length" and not decoder.has_stopped
         return _Outcome(
             choice_index=index,
@@ -257,7 +305,8 @@ class ModelReply(Reply):
             num_tokens=len(decoder.token_ids),
             finish_reason="length" if is_cut else "stop",
             sampling={
-                "plan": self.context.model.tokenizer.plan_of(decoder.token_ids),
+                "plan": choice.plan if choice else None,
+                "plan_confidence": round(choice.confidence, 4) if choice else None,
                 "temperature": params.temperature,
                 "top_p": params.top_p,
                 "top_k": params.top_k,

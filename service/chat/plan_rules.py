@@ -1,0 +1,175 @@
+"""Plan rules: the operator's say in what the bot sets out to do, and what it says when it is not sure.
+
+The rules are data, in `plan_rules.yaml` beside this file or in the operator's own. A plan is the control token that
+opens every reply of a model that plans; models that do not plan are left alone.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from model_store.contract.conversation import Message, Role
+from model_store.contract.placeholders import FACT_PLACEHOLDERS
+from service.errors import InvalidDataFileError
+
+DEFAULT_PLAN_RULES_FILE = Path(__file__).with_name("plan_rules.yaml")
+NUM_RIVAL_PLANS = 8
+"""Most probable plans that the rules look at."""
+
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+_NUM_TOPICS = 2
+_PLACEHOLDER_SHAPE = re.compile(r"<[A-Z][A-Z_0-9]*>")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Wording(_Section):
+    en: _Text
+    zh: _Text
+
+    def in_language(self, language: str) -> str:
+        return self.zh if language == "zh" else self.en
+
+
+class _Pin(_Section):
+    pattern: str = Field(max_length=2000)
+    plan: str
+
+
+class _Unsure(_Section):
+    two_topics: _Wording
+    one_topic: _Wording
+    no_topic: _Wording
+    again: _Wording
+
+
+class _PlanRulesFile(_Section):
+    min_confidence: float = Field(ge=0, le=1)
+    forbid: tuple[str, ...] = ()
+    pin: tuple[_Pin, ...] = ()
+    wordings: dict[str, _Wording] = {}
+    unsure: _Unsure
+    topics: dict[str, _Wording] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class FixedReply:
+    """A masked text that is said instead of the model's, and which rule says so."""
+
+    text: str
+    rule: Literal["wording", "unsure", "hand_over"]
+
+    @property
+    def finish_reason(self) -> Literal["stop", "handover"]:
+        """How the completion ends."""
+        return "handover" if self.rule == "hand_over" else "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChoice:
+    """What the model would do: its plan, and the most probable plans with their probabilities, best first."""
+
+    plan: str
+    rivals: tuple[tuple[str, float], ...]
+    is_pinned: bool = False
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the chosen plan's topic: answering it and asking for a detail of it count together."""
+        return min(1.0, sum(probability for plan, probability in self.rivals if topic_of(plan) == topic_of(self.plan)))
+
+
+class PlanRules:
+    """One shop's rules. Immutable and safe to share between threads."""
+
+    def __init__(self, file: _PlanRulesFile) -> None:
+        self._file = file
+        self._pins = [(re.compile(pin.pattern, re.IGNORECASE), pin.plan) for pin in file.pin]
+        unsure = file.unsure
+        questions = [
+            getattr(wording, language)
+            for wording in (unsure.two_topics, unsure.one_topic, unsure.no_topic)
+            for language in ("en", "zh")
+        ]
+        self._has_asked = re.compile("|".join(_as_pattern(question) for question in questions))
+
+    @classmethod
+    def load(cls, path: Path = DEFAULT_PLAN_RULES_FILE) -> "PlanRules":
+        """Reads rules from YAML. Raises InvalidDataFileError naming the field."""
+        try:
+            file = _PlanRulesFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            _check_texts(file)
+            return cls(file)
+        except ValidationError as error:
+            problem = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+            raise InvalidDataFileError(path=path, problem=problem) from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, re.error, ValueError) as error:
+            raise InvalidDataFileError(path=path, problem=f"{type(error).__name__}: {error}") from error
+
+    def unknown_plans(self, plans: Mapping[str, int]) -> tuple[str, ...]:
+        """Plans that the rules name and a model with these plans does not have."""
+        named = {*self._file.forbid, *(plan for _, plan in self._pins), *self._file.wordings}
+        return tuple(sorted(named - plans.keys()))
+
+    def pinned_plan(self, plans: Mapping[str, int], message: str) -> str | None:
+        """The plan that is settled for this message, if the model has it."""
+        return next((plan for pattern, plan in self._pins if plan in plans and pattern.search(message)), None)
+
+    def opening_ids(self, plans: Mapping[str, int], pinned: str | None) -> frozenset[int]:
+        """Tokens that a reply may open with: the pinned plan, or all that are not forbidden."""
+        if pinned is not None:
+            return frozenset({plans[pinned]})
+        allowed = frozenset(token_id for plan, token_id in plans.items() if plan not in self._file.forbid)
+        return allowed or frozenset(plans.values())
+
+    def fixed_reply(self, choice: PlanChoice, earlier: Sequence[Message], language: str) -> FixedReply | None:
+        """What to say instead of the model's own words: the shop's for this plan, or a question where it is not sure.
+
+        `earlier` are the conversation's masked messages: who was asked once and is still not understood is handed over.
+        """
+        if not choice.is_pinned and choice.confidence < self._file.min_confidence:
+            return self._ask_back(choice, earlier, language)
+        wording = self._file.wordings.get(choice.plan)
+        return FixedReply(wording.in_language(language), "wording") if wording else None
+
+    def _ask_back(self, choice: PlanChoice, earlier: Sequence[Message], language: str) -> FixedReply:
+        unsure = self._file.unsure
+        if any(message.role is Role.ASSISTANT and self._has_asked.fullmatch(message.content) for message in earlier):
+            return FixedReply(unsure.again.in_language(language), "hand_over")
+        topics = dict.fromkeys(topic_of(plan) for plan, _ in choice.rivals if plan not in self._file.forbid)
+        names = [self._file.topics[topic].in_language(language) for topic in topics if topic in self._file.topics]
+        wording = (unsure.no_topic, unsure.one_topic, unsure.two_topics)[min(_NUM_TOPICS, len(names))]
+        first, second = (*names, "", "")[:_NUM_TOPICS]
+        return FixedReply(wording.in_language(language).format(first=first, second=second), "unsure")
+
+
+def topic_of(plan: str) -> str:
+    """What a plan is about: `track_package` for `track_package/ask_order_id`."""
+    return plan.partition("/")[0]
+
+
+def _as_pattern(question: str) -> str:
+    return re.escape(question).replace(r"\{first\}", ".+").replace(r"\{second\}", ".+")
+
+
+def _check_texts(file: _PlanRulesFile) -> None:
+    """Raises ValueError for a question that cannot be filled in, or a placeholder that stands for nothing."""
+    wordings = [*file.wordings.values(), file.unsure.again]
+    for wording in wordings:
+        for text in (wording.en, wording.zh):
+            unknown = [shape for shape in _PLACEHOLDER_SHAPE.findall(text) if shape not in FACT_PLACEHOLDERS]
+            if unknown:
+                raise ValueError(f"{unknown[0]} in {text!r} is not one of the facts")
+    for wording in (file.unsure.two_topics, file.unsure.one_topic, file.unsure.no_topic):
+        for text in (wording.en, wording.zh):
+            try:
+                text.format(first="", second="")
+            except (KeyError, IndexError) as error:
+                raise ValueError(f"only {{first}} and {{second}} are filled in: {text!r}") from error
