@@ -27,6 +27,8 @@ class ModelConfig(_Section):
     vocab_size: int = Field(4096, ge=600)
     max_positions: int = Field(512, ge=64)
     local_chunk_length: int = Field(64, ge=16)
+    ngram_rows: int = Field(0, ge=0)
+    """Rows of each of the eight n-gram tables; 0: none."""
 
     def architecture(self) -> Architecture:
         """The same as the manifest says it; layers alternate local and LSH."""
@@ -39,6 +41,7 @@ class ModelConfig(_Section):
             vocab_size=self.vocab_size,
             max_positions=self.max_positions,
             local_chunk_length=self.local_chunk_length,
+            ngram_rows=self.ngram_rows,
         )
 
 
@@ -55,7 +58,9 @@ class CorpusConfig(_Section):
     num_generated_conversations: int = Field(40_000, ge=10)
     """Conversations drawn from the authored pack for supervised tuning, both languages together."""
     num_generated_asks: int = Field(0, ge=0)
-    """First messages drawn with their plans alone: the source `domain_asks`."""
+    """Messages drawn with their plans alone: the source `domain_asks`."""
+    num_mixtures: int = Field(0, ge=0)
+    """Messages mixed of pieces of asks, with a linear teacher's opinion of their plan: the source `domain_mixtures`."""
 
 
 class LanguageModelConfig(_Section):

@@ -38,6 +38,8 @@ _GIVEN_ALONG = {
     "zh": ("，订单号<{0}>", "，单号是<{0}>", " <{0}>", "。订单<{0}>", "（<{0}>）"),
 }
 _ONE_EXCHANGE = 2
+_SECOND_CONCERN_SHARE = 0.15
+_SWITCH_SHARE = 0.2
 _CLOSING_INTENTS = ("thanks", "goodbye", "acknowledge")
 
 
@@ -85,21 +87,29 @@ class ConversationGenerator:
         return conversation
 
     def draw_ask(self) -> LabelledConversation:
-        """A customer's first message alone, and the plan that fits it."""
+        """A customer's message without its reply, and the plan that fits it; sometimes after another concern."""
         language = self._random.choice(list(self._by_language))
+        before: list[Message] = []
+        if self._random.random() < _SECOND_CONCERN_SHARE:
+            before, _ = self._exchange(self._draw_intent(self._maybe_other(language), is_last=False), ())
         intent = self._draw_intent(language, is_last=False)
-        exchange, plan = self._exchange(intent, ())
+        exchange, plan = self._exchange(intent, before)
         plan = plan if len(exchange) == _ONE_EXCHANGE else plan_of(intent.name)
-        return LabelledConversation(tuple(exchange[:1]), intent.name, plan, language)
+        return LabelledConversation((*before, *exchange[:1]), intent.name, plan, language)
 
     def _chain(self, language: str, num_intents: int) -> LabelledConversation:
         """One customer with `num_intents` concerns after another, perhaps closing with thanks."""
         messages: list[Message] = []
         for position in range(num_intents):
+            language = self._maybe_other(language) if position else language
             intent = self._draw_intent(language, is_last=0 < position == num_intents - 1)
             exchange, plan = self._exchange(intent, messages)
             messages += exchange
         return LabelledConversation(tuple(messages), intent.name, plan, language)
+
+    def _maybe_other(self, language: str) -> str:
+        """A customer's language, or another one: people switch, and are answered in the language they use now."""
+        return self._random.choice(list(self._by_language)) if self._random.random() < _SWITCH_SHARE else language
 
     def _draw_intent(self, language: str, *, is_last: bool) -> Intent:
         if is_last and self._random.random() < 0.4:

@@ -34,15 +34,31 @@ class PlannedConversation(NamedTuple):
 
     messages: Sequence[Message]
     plan: str | None = None
+    plan_probabilities: np.ndarray | None = None
+    """[num plans]: a teacher's opinion of the plan, for a customer's message that is nobody's."""
+
+
+class Window(NamedTuple):
+    """`token_ids` and `kinds` [S], and a teacher's opinion of the plan that comes next [num plans] or None."""
+
+    token_ids: np.ndarray
+    kinds: np.ndarray
+    plan_probabilities: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class WindowSet:
-    """Windows of one source, end to end: `token_ids` [N], `kinds` [N], and where each window starts [W + 1]."""
+    """Windows of one source, end to end: `token_ids` [N], `kinds` [N], and where each window starts [W + 1].
+
+    `plan_probabilities` [K, num plans] float16 are a teacher's; `teacher_rows` [W] int32 says which row is a
+    window's, -1 none.
+    """
 
     token_ids: np.ndarray
     kinds: np.ndarray
     offsets: np.ndarray
+    plan_probabilities: np.ndarray
+    teacher_rows: np.ndarray
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -51,67 +67,116 @@ class WindowSet:
         """Tokens of one window."""
         return int(self.offsets[index + 1] - self.offsets[index])
 
-    def window(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids and kinds of one window."""
+    def window(self, index: int) -> Window:
+        """One window."""
         part = slice(self.offsets[index], self.offsets[index + 1])
-        return self.token_ids[part], self.kinds[part]
+        row = int(self.teacher_rows[index])
+        return Window(self.token_ids[part], self.kinds[part], self.plan_probabilities[row] if row >= 0 else None)
 
     def save(self, path: Path) -> None:
         """Writes an .npz file."""
-        np.savez(path, token_ids=self.token_ids, kinds=self.kinds, offsets=self.offsets)
+        np.savez(path, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> "WindowSet":
         """Reads an .npz file."""
         with np.load(path) as data:
-            return cls(data["token_ids"], data["kinds"], data["offsets"])
+            return cls(**data)
 
 
 def cut_windows(conversations: Iterable[PlannedConversation], tokenizer: Tokenizer, max_tokens: int) -> WindowSet:
     """Windows of whole messages, each at most `max_tokens` long; a longer message is cut at its end."""
-    token_ids: list[int] = []
-    kinds: list[int] = []
-    offsets = [0]
+    cutter = _WindowCutter(tokenizer, max_tokens)
+    for conversation in conversations:
+        cutter.add(conversation)
+    taught = cutter.plan_probabilities
+    return WindowSet(
+        np.array(cutter.token_ids, np.uint16),
+        np.array(cutter.kinds, np.uint8),
+        np.array(cutter.offsets, np.int64),
+        np.stack(taught).astype(np.float16) if taught else np.zeros((0, 0), np.float16),
+        np.array(cutter.teacher_rows, np.int32),
+    )
 
-    def close() -> None:
-        if max(kinds[offsets[-1] :], default=STRUCTURE) >= SPEAKER:
-            offsets.append(len(token_ids))
+
+class _WindowCutter:
+    """The windows so far, and the one that is open."""
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self.token_ids: list[int] = []
+        self.kinds: list[int] = []
+        self.offsets = [0]
+        self.plan_probabilities: list[np.ndarray] = []
+        self.teacher_rows: list[int] = []
+
+    def add(self, conversation: PlannedConversation) -> None:
+        """Cuts one conversation; a plan and a teacher's opinion belong to its last window."""
+        *earlier, last = conversation.messages
+        for message in earlier:
+            self._append(_message_tokens(message, None, self._tokenizer))
+        if conversation.plan_probabilities is None:
+            self._append(_message_tokens(last, conversation.plan, self._tokenizer))
         else:
-            del token_ids[offsets[-1] :], kinds[offsets[-1] :]
+            self._append(_opening_tokens(last, self._tokenizer, self._max_tokens - 1))
+        self._close(conversation.plan_probabilities)
 
-    for messages, plan in conversations:
-        plans = [*[None] * (len(messages) - 1), plan]
-        for message, message_plan in zip(messages, plans, strict=True):
-            ids, message_kinds = _message_tokens(message, message_plan, tokenizer, max_tokens - 1)
-            if len(token_ids) > offsets[-1] and len(token_ids) - offsets[-1] + len(ids) > max_tokens:
-                close()
-            if len(token_ids) == offsets[-1]:
-                token_ids.append(BOS_ID)
-                kinds.append(STRUCTURE)
-            token_ids += ids
-            kinds += message_kinds
-        close()
-    return WindowSet(np.array(token_ids, np.uint16), np.array(kinds, np.uint8), np.array(offsets, np.int64))
+    def _append(self, tokens: tuple[list[int], list[int]]) -> None:
+        ids, kinds = (part[: self._max_tokens - 1] for part in tokens)
+        start = self.offsets[-1]
+        if len(self.token_ids) > start and len(self.token_ids) - start + len(ids) > self._max_tokens:
+            self._close()
+        if len(self.token_ids) == self.offsets[-1]:
+            self.token_ids.append(BOS_ID)
+            self.kinds.append(STRUCTURE)
+        self.token_ids += ids
+        self.kinds += kinds
+
+    def _close(self, plan_probabilities: np.ndarray | None = None) -> None:
+        """Keeps the open window if there is something to learn from it."""
+        start = self.offsets[-1]
+        if plan_probabilities is None and max(self.kinds[start:], default=STRUCTURE) < SPEAKER:
+            del self.token_ids[start:], self.kinds[start:]
+            return
+        self.offsets.append(len(self.token_ids))
+        self.teacher_rows.append(-1 if plan_probabilities is None else len(self.plan_probabilities))
+        if plan_probabilities is not None:
+            self.plan_probabilities.append(plan_probabilities)
 
 
-def _message_tokens(
-    message: Message, plan: str | None, tokenizer: Tokenizer, max_tokens: int
-) -> tuple[list[int], list[int]]:
+def _message_tokens(message: Message, plan: str | None, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Ids and kinds of a message; a customer's with a plan ends with the plan."""
     is_open = message.role is Role.USER and plan is not None
     rendered = render([message], tokenizer, for_completion=is_open, plan=plan)
     kind = SPEAKER if message.role is Role.ASSISTANT else LISTENER
     kinds = [STRUCTURE if speaker is None else kind for speaker in rendered.speakers]
     if (plan_id := tokenizer.plans.get(plan or "")) is not None:
         kinds[rendered.token_ids.index(plan_id)] = PLAN
-    return list(rendered.token_ids[1 : max_tokens + 1]), kinds[1 : max_tokens + 1]
+    return list(rendered.token_ids[1:]), kinds[1:]
+
+
+def _opening_tokens(message: Message, tokenizer: Tokenizer, max_tokens: int) -> tuple[list[int], list[int]]:
+    """A message whose words nobody said, up to where the reply opens: nothing to predict but the plan."""
+    rendered = render([message], tokenizer, for_completion=True).token_ids[1:]
+    closing = len(render([Message(Role.USER, "")], tokenizer, for_completion=True).token_ids) - 1
+    ids = [*rendered[: max_tokens - closing], *rendered[max(max_tokens, len(rendered)) - closing :]]
+    return ids, [STRUCTURE] * len(ids)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded windows: `token_ids` [B, S] int64 and `kinds` [B, S] uint8."""
+    """Right-padded windows: `token_ids` [B, S] int64 and `kinds` [B, S] uint8.
+
+    `plan_probabilities` [M, num plans] float32 are a teacher's for the reply that opens after position `openings` [M]
+    of rows `teacher_rows` [M].
+    """
 
     token_ids: Tensor
     kinds: Tensor
+    plan_probabilities: Tensor
+    teacher_rows: Tensor
+    openings: Tensor
 
 
 def padded_length(length: int) -> int:
@@ -120,15 +185,22 @@ def padded_length(length: int) -> int:
     return (length + step - 1) // step * step
 
 
-def pad_batch(windows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
+def pad_batch(windows: Sequence[Window]) -> Batch:
     """Windows as one right-padded batch."""
-    width = padded_length(max(len(ids) for ids, _ in windows))
+    width = padded_length(max(len(window.token_ids) for window in windows))
     token_ids = torch.full((len(windows), width), PAD_ID, dtype=torch.long)
     kinds = torch.zeros((len(windows), width), dtype=torch.uint8)
-    for row, (ids, row_kinds) in enumerate(windows):
-        token_ids[row, : len(ids)] = torch.from_numpy(ids.astype(np.int64))
-        kinds[row, : len(ids)] = torch.from_numpy(row_kinds)
-    return Batch(token_ids, kinds)
+    for row, window in enumerate(windows):
+        token_ids[row, : len(window.token_ids)] = torch.from_numpy(window.token_ids.astype(np.int64))
+        kinds[row, : len(window.kinds)] = torch.from_numpy(window.kinds)
+    taught = [
+        (row, len(window.kinds) - 1, torch.from_numpy(window.plan_probabilities.astype(np.float32)))
+        for row, window in enumerate(windows)
+        if window.plan_probabilities is not None
+    ]
+    rows, openings = ([entry[part] for entry in taught] for part in (0, 1))
+    probabilities = torch.stack([entry[2] for entry in taught]) if taught else torch.zeros(0, 0)
+    return Batch(token_ids, kinds, probabilities, torch.tensor(rows), torch.tensor(openings))
 
 
 class BatchStream:

@@ -25,6 +25,7 @@ from training.data.windows import (
     PlannedConversation,
     WindowSet,
     cut_windows,
+    pad_batch,
 )
 from training.errors import DataNotFoundError, ImportFormatError
 
@@ -63,7 +64,7 @@ def test_windows_hold_whole_messages_and_know_who_speaks() -> None:
     windows = cut_windows([PlannedConversation(messages)], TOKENIZER, 32)
     assert len(windows) > 1
     for index in range(len(windows)):
-        ids, kinds = windows.window(index)
+        ids, kinds, _ = windows.window(index)
         assert ids[0] == BOS_ID and kinds[0] == STRUCTURE and len(ids) <= 32
         assert kinds[ids == EOS_ID].tolist() == [SPEAKER] * int((ids == EOS_ID).sum())
         assert {LISTENER, SPEAKER} <= set(kinds.tolist())
@@ -73,7 +74,7 @@ def test_only_the_last_reply_of_a_window_has_a_plan() -> None:
     """History comes back from clients without plans, so training shows it without them."""
     planned = Tokenizer(name_plans(TOKENIZER.backend, ["late"]))
     messages = [Message(Role.USER, "hello"), Message(Role.ASSISTANT, "hello there")] * 2
-    ids, kinds = cut_windows([PlannedConversation(messages, "late")], planned, 64).window(0)
+    ids, kinds = cut_windows([PlannedConversation(messages, "late")], planned, 64).window(0)[:2]
     (position,) = np.flatnonzero(kinds == PLAN)
     assert ids[position] == planned.plans["late"] and ids[position - 1] == ASSISTANT_ID
     assert position > int(np.flatnonzero(kinds == SPEAKER)[0])
@@ -83,17 +84,44 @@ def test_an_ask_alone_ends_with_the_plan_as_a_prompt_would() -> None:
     """The window is the prompt that serving renders and the plan behind it, nothing else."""
     planned = Tokenizer(name_plans(TOKENIZER.backend, ["late"]))
     messages = [Message(Role.USER, "your order is late")]
-    ids, kinds = cut_windows([PlannedConversation(messages, "late")], planned, 64).window(0)
+    ids, kinds = cut_windows([PlannedConversation(messages, "late")], planned, 64).window(0)[:2]
     assert tuple(ids[:-1]) == render(messages, planned, for_completion=True).token_ids
     assert ids[-1] == planned.plans["late"] and kinds[-1] == PLAN and SPEAKER not in kinds
 
 
+def test_a_message_that_nobody_wrote_teaches_nothing_but_the_plan() -> None:
+    """The window is the prompt that serving renders, whole at its end however long; only an opinion counts."""
+    opinion = np.array([0.25, 0.75], np.float16)
+    for text in ("hello there", "hello there " * 40):
+        window = cut_windows([PlannedConversation([Message(Role.USER, text)], None, opinion)], TOKENIZER, 32).window(0)
+        prompt = render([Message(Role.USER, text)], TOKENIZER, for_completion=True).token_ids
+        assert window.kinds.tolist() == [STRUCTURE] * len(window.token_ids) and len(window.token_ids) <= 32
+        assert tuple(window.token_ids[:4]) == prompt[:4] and window.token_ids[-1] == ASSISTANT_ID == prompt[-1]
+        assert window.plan_probabilities is not None and window.plan_probabilities.tolist() == [0.25, 0.75]
+
+
+def test_a_batch_knows_where_its_taught_replies_open() -> None:
+    """Rows without a teacher's opinion are left out; padding does not move the opening."""
+    conversations = [
+        PlannedConversation([Message(Role.USER, "hello"), Message(Role.ASSISTANT, "hello there there there")]),
+        PlannedConversation([Message(Role.USER, "there")], None, np.array([1.0], np.float16)),
+    ]
+    windows = cut_windows(conversations, TOKENIZER, 64)
+    batch = pad_batch([windows.window(index) for index in range(2)])
+    assert batch.teacher_rows.tolist() == [1] and batch.plan_probabilities.tolist() == [[1.0]]
+    assert batch.openings.tolist() == [windows.length(1) - 1]
+
+
 def test_windows_survive_the_disk(tmp_path: Path) -> None:
-    """Saved windows are read back the same."""
-    windows = cut_windows([PlannedConversation([Message(Role.USER, "a"), Message(Role.ASSISTANT, "b")])], TOKENIZER, 64)
+    """Saved windows are read back the same, teachers' opinions included."""
+    messages = [Message(Role.USER, "a"), Message(Role.ASSISTANT, "b")]
+    opinion = np.array([0.5, 0.5], np.float16)
+    conversations = [PlannedConversation(messages), PlannedConversation(messages[:1], None, opinion)]
+    windows = cut_windows(conversations, TOKENIZER, 64)
     windows.save(tmp_path / "w.npz")
     again = WindowSet.load(tmp_path / "w.npz")
-    assert np.array_equal(again.token_ids, windows.token_ids) and len(again) == len(windows)
+    for index in range(2):
+        assert all(map(np.array_equal, again.window(index), windows.window(index)))
 
 
 def test_a_resumed_stream_goes_on_where_it_was() -> None:

@@ -14,14 +14,16 @@ from model_store.contract.manifest import DataLicence
 from model_store.contract.tokenizer import Tokenizer
 from training.config import TrainingConfig
 from training.data.corpora import LICENCES, Corpus, load_corpus, load_extra_asks
-from training.data.domain_pack import load_pack
+from training.data.domain_pack import load_pack, user_message
 from training.data.generator import ConversationGenerator
+from training.data.plan_teacher import draw_mixtures
 from training.data.subwords import name_plans, train_subwords
 from training.data.windows import PlannedConversation, cut_windows
 from training.workspace import StageResult, Workspace
 
 PACK_SOURCE = "domain_pack"
 ASKS_SOURCE = "domain_asks"
+MIXTURES_SOURCE = "domain_mixtures"
 VALIDATION_SOURCE = "domain_pack_validation"
 _NUM_VALIDATION = 400
 _TOKENIZER_CHARS_PER_SOURCE = 3_000_000
@@ -32,6 +34,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     corpora = _load_corpora(config)
     conversations = _collect_conversations(config, corpora)
     tokenizer = _train_tokenizer(config, workspace, conversations)
+    conversations[MIXTURES_SOURCE] = _draw_mixtures(config, tokenizer)
     (workspace.path("windows")).mkdir(exist_ok=True)
     num_tokens = {}
     for source, items in tqdm(conversations.items(), desc="tokenising", file=sys.stderr):
@@ -59,11 +62,23 @@ def _collect_conversations(config: TrainingConfig, corpora: Sequence[Corpus]) ->
     return conversations
 
 
+def _draw_mixtures(config: TrainingConfig, tokenizer: Tokenizer) -> list[PlannedConversation]:
+    if config.corpus.num_mixtures == 0:
+        return []
+    pack = load_pack(config.corpus.domain_pack)
+    mixtures = draw_mixtures(pack, tokenizer, config.corpus.num_mixtures, config.seed)
+    return [
+        PlannedConversation((user_message(text),), plan_probabilities=probabilities) for text, probabilities in mixtures
+    ]
+
+
 def _load_corpora(config: TrainingConfig) -> list[Corpus]:
     folder = config.corpus.uniform_data_dir
     if folder is None:
         return []
-    wanted = sorted({*config.pretrain.source_shares, *config.finetune.source_shares} - {PACK_SOURCE, ASKS_SOURCE})
+    wanted = sorted(
+        {*config.pretrain.source_shares, *config.finetune.source_shares} - {PACK_SOURCE, ASKS_SOURCE, MIXTURES_SOURCE}
+    )
     progress = tqdm(wanted, desc="reading corpora", file=sys.stderr)
     return [load_corpus(folder, source, config.corpus.max_rows_per_source) for source in progress]
 

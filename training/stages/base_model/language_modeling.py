@@ -1,9 +1,8 @@
 """Language modelling: pretraining on all dialogues, then supervised fine-tuning on the shop's.
 
 Both are next-token training over weighted windows (assistant 1, customer less, structure 0) and differ only in
-data, weights and
-schedule. Deterministic: weights, batches and dropout follow from the seed; resumable at any kill from the last
-checkpoint.
+data, weights and schedule. Where a window brings a teacher's opinion of the plan, the model learns to share it.
+Deterministic: weights, batches and dropout follow from the seed; resumable at any kill from the last checkpoint.
 """
 
 import sys
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from model_store.contract.control_tokens import FIRST_PLAN_ID
 from training.config import LanguageModelConfig, TrainingConfig
 from training.data.windows import Batch, BatchStream, WindowSet
 from training.optimization import StepGuard, build_muon, flat_then_linear, warm_up
@@ -86,24 +86,39 @@ def _backward(policy: ReformerPolicy, batch: Batch, config: LanguageModelConfig)
     """Loss of a batch, with gradients; backward runs inside the autocast region, else it would use fp32."""
     weights = torch.tensor([0.0, config.user_token_weight, 1.0, config.plan_token_weight])  # by kind
     with torch.autocast("cpu", torch.bfloat16):
-        losses, token_weights = token_losses(policy, batch, weights, label_smoothing=config.label_smoothing)
-        loss = (losses * token_weights).sum() / token_weights.sum()
+        hidden = policy.encode(batch.token_ids)
+        losses, token_weights = token_losses(policy, hidden, batch, weights, label_smoothing=config.label_smoothing)
+        taught = teacher_losses(policy, hidden, batch)
+        total_weight = token_weights.sum() + config.plan_token_weight * len(taught)
+        loss = ((losses * token_weights).sum() + config.plan_token_weight * taught.sum()) / total_weight
         loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 
 
 def token_losses(
-    policy: ReformerPolicy, batch: Batch, weights: Tensor, *, label_smoothing: float = 0.0
+    policy: ReformerPolicy, hidden: Tensor, batch: Batch, weights: Tensor, *, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy [N] in nats and weight [N] of every token that weighs something; the head runs on those only."""
+    """Cross-entropy [N] in nats and weight [N] of every token that weighs something; the head runs on those only.
+
+    `hidden` [B, S, 2H] are the batch's encoded windows.
+    """
     target_weights = weights[batch.kinds[:, 1:].long()]
     is_target = target_weights > 0
-    hidden = policy.encode(batch.token_ids)[:, :-1][is_target]
-    logits = policy.token_logits(hidden).float()
+    logits = policy.token_logits(hidden[:, :-1][is_target]).float()
     losses = F.cross_entropy(
         logits, batch.token_ids[:, 1:][is_target], reduction="none", label_smoothing=label_smoothing
     )
     return losses, target_weights[is_target]
+
+
+def teacher_losses(policy: ReformerPolicy, hidden: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy [M] in nats of the plan against a teacher's opinion, in the windows that bring one."""
+    if not len(batch.teacher_rows):
+        return hidden.new_zeros(0, dtype=torch.float32)
+    log_probabilities = policy.token_logits(hidden[batch.teacher_rows, batch.openings]).float().log_softmax(-1)
+    num_plans = batch.plan_probabilities.shape[1]
+    plans = log_probabilities[:, FIRST_PLAN_ID : FIRST_PLAN_ID + num_plans]
+    return -(batch.plan_probabilities * plans).sum(-1)
 
 
 @torch.no_grad()
@@ -114,7 +129,7 @@ def evaluate_loss(policy: ReformerPolicy, windows: WindowSet, *, batch_tokens: i
     total, count = 0.0, 0
     stream = BatchStream({"all": windows}, {"all": 1.0}, batch_tokens=batch_tokens, seed=0)
     for number, batch in enumerate(stream.batches()):
-        losses, _ = token_losses(policy, batch, weights)
+        losses, _ = token_losses(policy, policy.encode(batch.token_ids), batch, weights)
         total += float(losses.sum())
         count += len(losses)
         if number * batch_tokens > len(windows.token_ids):
