@@ -1,6 +1,7 @@
 """What operators see: JSON log lines on stderr and Prometheus metrics. Neither ever holds a message's text.
 
-Label values are bounded: route templates, status codes, error codes, and digests of loaded versions only.
+Label values are bounded: route templates, status codes, error codes, names of plans and rules, and digests of loaded
+versions only.
 """
 
 import logging
@@ -53,6 +54,8 @@ class Telemetry:
         self.first_token_seconds = self._histogram("time_to_first_token_seconds", "From request to first token.")
         self.completion_seconds = self._histogram("completion_seconds", "From request to the completion's end.")
         self.feedback = self._counter("feedback", "Thumbs recorded.", "rating")
+        self.replies = self._counter("replies", "Replies by what they set out to say.", "plan", "rule")
+        self.plan_feedback = self._counter("plan_feedback", "Thumbs recorded, by the reply's plan.", "plan", "rating")
         self.model_load_failures = self._counter("model_load_failures", "Model versions refused.", "code")
         self._running = self._gauge("requests_running", "Completions in a slot.")
         self._waiting = self._gauge("requests_waiting", "Completions waiting for a slot.")

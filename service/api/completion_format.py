@@ -1,7 +1,8 @@
 """Replies in OpenAI's words: the whole completion object, and the pieces of a stream.
 
-Beyond OpenAI's fields: every choice carries its `completion_id` and `feedback_token`; at top level stands choice 0's
-`feedback_token`, in a stream in the piece that ends the last choice and in the one with the usage.
+Beyond OpenAI's fields: every choice carries its `completion_id` and `feedback_token`, its `plan` with the bot's
+`plan_confidence`, and the `rule` that spoke instead of the model (`hand_over`: a person should take over). At top level
+stands choice 0's `feedback_token`, in a stream in the piece that ends the last choice and in the one with the usage.
 """
 
 from collections.abc import AsyncIterator
@@ -92,9 +93,13 @@ def _piece(index: int, delta: Json, logprobs: Json | None = None) -> Json:
 
 def _ending(finish: ReplyFinish) -> Json:
     return {
-        "finish_reason": finish.finish_reason,
+        # OpenAI's clients know no hand-over; `rule` says it.
+        "finish_reason": "stop" if finish.finish_reason == "handover" else finish.finish_reason,
         "completion_id": finish.completion_id,
         "feedback_token": finish.feedback_token,
+        "plan": finish.plan,
+        "plan_confidence": finish.plan_confidence,
+        "rule": finish.rule,
     }
 
 

@@ -32,6 +32,8 @@ from service.errors import DrainingError
 
 _DRAIN_CHECK_SECONDS = 0.05
 _ABORT_SECONDS = 2.0
+_PLAN_MIN_P = 0.5
+"""A wording may be drawn at random, what it says should not be: plans half as likely as the best still get a chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,7 @@ class Chatbot:
             num_top_logprobs=request.num_top_logprobs or 0,
             banned_token_ids=conversation.banned_token_ids,
             opening_token_ids=self._plan_rules.opening_ids(plans, pinned),
+            opening_min_p=_PLAN_MIN_P,
             num_opening_logprobs=NUM_RIVAL_PLANS,
         )
         context = self._context(request, model, conversation, prompt, started_at)

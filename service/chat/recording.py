@@ -51,6 +51,7 @@ class Recorder:
         self._telemetry.tokens.labels("prompt").inc(completion.num_prompt_tokens)
         self._telemetry.tokens.labels("completion").inc(completion.num_completion_tokens)
         self._telemetry.completion_seconds.observe(completion.latency_ms / 1000)
+        self._telemetry.replies.labels(_label(completion, "plan"), _label(completion, "rule")).inc()
         return self._signer.issue(completion.id, completion.rater)
 
     def note_first_token(self, seconds: float) -> None:
@@ -63,13 +64,15 @@ class Recorder:
         Raises FeedbackTokenError, CompletionNotFoundError or RecordStoreUnavailableError.
         """
         rater = self._signer.verify(feedback.feedback_token, feedback.completion_id)
-        stored = await asyncio.to_thread(self._mask_and_record, feedback, rater)
-        self._telemetry.feedback.labels(stored.rating or "withdrawn").inc()
+        stored, completion = await asyncio.to_thread(self._mask_and_record, feedback, rater)
+        rating = stored.rating or "withdrawn"
+        self._telemetry.feedback.labels(rating).inc()
+        self._telemetry.plan_feedback.labels(_label(completion, "plan"), rating).inc()
         return stored
 
-    def _mask_and_record(self, feedback: Feedback, rater: str) -> StoredFeedback:
+    def _mask_and_record(self, feedback: Feedback, rater: str) -> tuple[StoredFeedback, CompletionRecord]:
         correction, comment = self._masker.mask_remarks(feedback.correction, feedback.comment)
-        return self._records.record_feedback(
+        stored = self._records.record_feedback(
             FeedbackRecord(
                 completion_id=feedback.completion_id,
                 rater=rater,
@@ -79,6 +82,12 @@ class Recorder:
                 correction=correction,
             )
         )
+        return stored, self._records.get_completion(feedback.completion_id)
+
+
+def _label(completion: CompletionRecord, key: str) -> str:
+    """A reply's plan or rule as a metric shows it."""
+    return str(completion.sampling.get(key) or "none")
 
 
 def opaque_rater(user: str | None, secret: str) -> str:

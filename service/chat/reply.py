@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from model_store.contract.conversation import Message
 from model_store.contract.unmasking import Resolver, unmask
@@ -65,6 +66,11 @@ class ReplyFinish:
     completion_id: str
     finish_reason: FinishReason
     feedback_token: str
+    plan: str | None = None
+    """What the model set out to say; None for a rule that ran before it, and for a model that does not plan."""
+    plan_confidence: float | None = None
+    rule: str | None = None
+    """The rule whose fixed text was said instead of the model's words, if one was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +98,7 @@ class _Outcome:
     logprobs: tuple[float, ...]
     num_tokens: int
     finish_reason: FinishReason
-    sampling: dict[str, object]
+    sampling: dict[str, Any]
 
 
 class Reply(ABC):
@@ -145,7 +151,8 @@ class Reply(ABC):
         )
         token = await self._recorder.record_completion(record)
         self.num_completion_tokens += outcome.num_tokens
-        return ReplyFinish(outcome.choice_index, record.id, outcome.finish_reason, token)
+        about = {key: outcome.sampling.get(key) for key in ("plan", "plan_confidence", "rule")}
+        return ReplyFinish(outcome.choice_index, record.id, outcome.finish_reason, token, **about)
 
 
 class RuleReply(Reply):

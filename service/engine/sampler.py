@@ -51,9 +51,16 @@ class SamplingState:
             seen_scores = scores[self._seen]
             scores[self._seen] = np.where(seen_scores > 0, seen_scores / penalty, seen_scores * penalty)
         if len(self._openings):
-            return _only(self._openings, scores)
+            return _only(self._likely_openings(scores), scores)
         scores[self._banned] = -np.inf
         return scores
+
+    def _likely_openings(self, scores: NDArray[np.float64]) -> NDArray[np.int64]:
+        if self.params.opening_min_p == 0:
+            return self._openings
+        opening_scores = scores[self._openings]
+        is_likely: NDArray[np.bool_] = opening_scores >= opening_scores.max() + np.log(self.params.opening_min_p)
+        return self._openings[is_likely]
 
     def append(self, token_id: int) -> None:
         """Notes a token of the completion; openings are for the first one only."""

@@ -33,6 +33,8 @@ class SamplingParams:
     """Ids that are never chosen."""
     opening_token_ids: frozenset[int] = frozenset()
     """The first token is one of these, banned or not; empty for any that is not banned."""
+    opening_min_p: float = 0.0
+    """Openings less probable than this share of the most probable one are never drawn (min-p, Nguyen et al. 2024)."""
     num_opening_logprobs: int = 0
     """Most probable tokens to report with the first delta, where openings are given."""
 
@@ -48,6 +50,7 @@ class SamplingParams:
         _require("max_tokens", self.max_tokens, self.max_tokens >= 1, "1 or more")
         is_number = 0 <= self.num_top_logprobs <= MAX_TOP_LOGPROBS
         _require("num_top_logprobs", self.num_top_logprobs, is_number, f"0 to {MAX_TOP_LOGPROBS}")
+        _require("opening_min_p", self.opening_min_p, 0 <= self.opening_min_p <= 1, "0 to 1")
         is_number = 0 <= self.num_opening_logprobs <= MAX_TOP_LOGPROBS
         _require("num_opening_logprobs", self.num_opening_logprobs, is_number, f"0 to {MAX_TOP_LOGPROBS}")
 

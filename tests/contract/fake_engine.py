@@ -17,6 +17,7 @@ from model_store.contract.tokenizer import Tokenizer
 from service.engine.errors import EngineClosedError, EngineOverloadedError, InvalidPromptError, ModelUnusableError
 from service.engine.types import CompletionRequest, Delta, EngineOptions, FinishReason
 from tests.bundles import manifest_fields
+from training.data.subwords import name_plans
 
 Script = Callable[[CompletionRequest], Sequence[int]]
 """The token ids of a completion, end-of-sequence included where the model shall stop by itself."""
@@ -115,7 +116,10 @@ class FakeEngine:
             finish_reason = "length"
         if finish_reason:
             self.cancel(request_id)
-        rivals = tuple((token_id + shift, -0.5 - shift) for shift in range(request.sampling.num_top_logprobs))
+        sampling = request.sampling
+        num_rivals = sampling.num_opening_logprobs if token_id in sampling.opening_token_ids else 0
+        num_rivals = max(sampling.num_top_logprobs, num_rivals)
+        rivals = tuple((token_id + shift, -0.5 - shift) for shift in range(num_rivals))
         return Delta(request_id, token_id, -0.5, -0.25, rivals, finish_reason)
 
 
@@ -135,10 +139,12 @@ def train_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.load(path)
 
 
-def make_chat_bundle(directory: Path, name: str = "tiny", **changes: object) -> str:
+def make_chat_bundle(directory: Path, name: str = "tiny", plans: Sequence[str] = (), **changes: object) -> str:
     """Writes a bundle whose tokenizer is real and whose graph only a fake engine opens; gives its digest."""
     directory.mkdir(parents=True)
     tokenizer = train_tokenizer(directory / "tokenizer.json")
+    if plans:
+        name_plans(tokenizer.backend, plans).save(str(directory / "tokenizer.json"))
     (directory / "model.onnx").write_bytes(b"weights of no network " * 100)
     fields = manifest_fields(name, **changes)
     fields["architecture"] = {**dict(fields["architecture"]), "vocab_size": tokenizer.vocab_size}  # type: ignore[call-overload]
@@ -149,7 +155,7 @@ class FakeEngines:
     """Opens fake engines and remembers them. A bundle named `refused-…` does not pass its trial."""
 
     def __init__(self, say: Callable[[Bundle, CompletionRequest], str], num_slots: int = 4) -> None:
-        """`say` gives the masked text of a completion; it ends with the end of sequence."""
+        """`say` gives the masked text of a completion; it opens with the first plan allowed, if there are any."""
         self._say = say
         self._options = EngineOptions(num_slots=num_slots)
         self.opened: list[FakeEngine] = []
@@ -162,7 +168,8 @@ class FakeEngines:
         tokenizer = Tokenizer.load(bundle.path("tokenizer.json"))
 
         def script(request: CompletionRequest) -> list[int]:
-            return [*tokenizer.encode(self._say(bundle, request)), EOS_ID]
+            openings = sorted(request.sampling.opening_token_ids)[:1]
+            return [*openings, *tokenizer.encode(self._say(bundle, request)), EOS_ID]
 
         self.opened.append(FakeEngine(script, self._options, step_seconds=self.step_seconds))
         return self.opened[-1]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,10 +121,12 @@ def run_service(data_dir: Path, open_engine: EngineOpener, bundle: Path, **chang
 
 
 @contextmanager
-def run_fake_service(data_dir: Path, engines: FakeEngines, **changes: object) -> Iterator[RunningService]:
-    """`run_service` with fake engines and a bundle for them."""
+def run_fake_service(
+    data_dir: Path, engines: FakeEngines, *, plans: Sequence[str] = (), **changes: object
+) -> Iterator[RunningService]:
+    """`run_service` with fake engines and a bundle for them, whose model has `plans`."""
     bundle = data_dir / "bundle"
-    make_chat_bundle(bundle)
+    make_chat_bundle(bundle, plans=plans)
     with run_service(data_dir / "data", engines, bundle, **changes) as service:
         yield service
 

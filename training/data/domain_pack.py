@@ -22,6 +22,7 @@ from training.errors import DataNotFoundError, InvalidDomainPackError
 PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # eighty thousand asks: the C one is ten times faster
 _SLOT = re.compile(r"\{([a-z_0-9]+)\}")
 _NO_WORD = re.compile(r"[\W_]+")
 _PLACEHOLDER_SHAPE = re.compile(r"<\w+>")
@@ -204,7 +205,7 @@ def _require(holds: bool, path: Path, problem: str) -> None:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML_LOADER)
     except (OSError, yaml.YAMLError) as error:
         raise InvalidDomainPackError(path=path, problem=error) from error
 

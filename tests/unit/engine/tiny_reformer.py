@@ -40,12 +40,12 @@ def architecture(local_chunk_length: int = 64, ngram_rows: int = 0) -> Architect
 @cache
 def ngram_model() -> ReformerPolicy:
     """Our own class with n-gram tables, matrices scaled up like the stock one's."""
-    policy = new_policy(architecture(ngram_rows=NGRAM_ROWS), seed=7)
+    policy: ReformerPolicy = new_policy(architecture(ngram_rows=NGRAM_ROWS), seed=7).eval()
     with torch.no_grad():
         for name, parameter in policy.named_parameters():
             if parameter.ndim == 2 and "embeddings" not in name:
                 parameter.mul_(3)
-    return policy.eval()
+    return policy
 
 
 @cache

@@ -1,0 +1,109 @@
+"""Plan rules: what the operator forbids, settles and rewords, and how the bot asks back."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from model_store.contract.conversation import Message, Role
+from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanChoice, PlanRules
+from service.errors import InvalidDataFileError
+
+PLANS = {"delivery_late": 128, "gift_card": 129, "thanks": 130, "track_package": 131, "track_package/ask_order_id": 132}
+SURE = PlanChoice("track_package", (("track_package", 0.9), ("delivery_late", 0.05)))
+TORN = PlanChoice("track_package", (("track_package", 0.2), ("delivery_late", 0.15), ("thanks", 0.1)))
+
+
+def rules(tmp_path: Path, **changes: object) -> PlanRules:
+    """The rules that ship, with changes."""
+    entries = yaml.safe_load(DEFAULT_PLAN_RULES_FILE.read_text(encoding="utf-8"))
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump({**entries, **changes}, allow_unicode=True), encoding="utf-8")
+    return PlanRules.load(path)
+
+
+def test_who_is_sure_speaks_for_itself() -> None:
+    """Above the threshold and without a wording of the shop's the model's own words are said."""
+    assert PlanRules.load().fixed_reply(SURE, (), "en") is None
+
+
+def test_an_answer_and_a_question_about_the_same_topic_count_together() -> None:
+    """Whether to ask for the order number first is no doubt about what the customer wants."""
+    choice = PlanChoice("track_package", (("track_package", 0.25), ("track_package/ask_order_id", 0.25)))
+    assert choice.confidence == pytest.approx(0.5)
+    assert PlanRules.load().fixed_reply(choice, (), "en") is None
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", ("where your parcel is", "a late delivery")), ("zh", ("包裹到哪儿了", "送货晚了"))]
+)
+def test_who_is_torn_asks_which_of_two_topics_is_meant(language: str, words: tuple[str, str]) -> None:
+    """In the customer's language, with the names of the two most probable topics."""
+    reply = PlanRules.load().fixed_reply(TORN, (), language)
+    assert reply is not None and reply.rule == "unsure" and reply.finish_reason == "stop"
+    assert all(word in reply.text for word in words)
+
+
+def test_small_talk_is_never_offered_as_a_topic() -> None:
+    """A plan without a name leaves one topic, or none."""
+    one = PlanRules.load().fixed_reply(PlanChoice("thanks", (("thanks", 0.2), ("gift_card", 0.1))), (), "en")
+    none = PlanRules.load().fixed_reply(PlanChoice("thanks", (("thanks", 0.2),)), (), "en")
+    assert one is not None and "a gift card?" in one.text and "or about" not in one.text
+    assert none is not None and "in other words" in none.text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_who_asked_before_and_is_still_not_sure_hands_over(language: str) -> None:
+    """The bot knows its own question when the client sends it back, and does not ask twice."""
+    first = PlanRules.load().fixed_reply(TORN, (), language)
+    assert first is not None
+    earlier = (Message(Role.USER, "hm"), Message(Role.ASSISTANT, first.text), Message(Role.USER, "no"))
+    second = PlanRules.load().fixed_reply(TORN, earlier, language)
+    assert second is not None and second.rule == "hand_over" and second.finish_reason == "handover"
+    assert "<SUPPORT_PHONE>" in second.text
+
+
+def test_forbidden_plans_cannot_open_a_reply(tmp_path: Path) -> None:
+    """They are neither drawn nor offered; forbidding everything forbids nothing, since something must be said."""
+    shop = rules(tmp_path, forbid=["gift_card"])
+    assert shop.opening_ids(PLANS, None) == {128, 130, 131, 132}
+    torn = PlanChoice("gift_card", (("gift_card", 0.2), ("delivery_late", 0.1)))
+    reply = shop.fixed_reply(torn, (), "en")
+    assert reply is not None and "gift card" not in reply.text
+    assert rules(tmp_path, forbid=sorted(PLANS)).opening_ids(PLANS, None) == set(PLANS.values())
+
+
+def test_a_pinned_message_has_its_plan_whatever_the_model_thinks(tmp_path: Path) -> None:
+    """Case does not matter; a plan that the model does not have settles nothing."""
+    shop = rules(
+        tmp_path, pin=[{"pattern": "black ?friday|双十一", "plan": "gift_card"}, {"pattern": "x", "plan": "none"}]
+    )
+    pinned = shop.pinned_plan(PLANS, "Any BlackFriday deals?")
+    assert pinned == "gift_card" and shop.opening_ids(PLANS, pinned) == {129}
+    assert shop.pinned_plan(PLANS, "x") is None
+    assert shop.fixed_reply(PlanChoice("gift_card", (("thanks", 0.9),), is_pinned=True), (), "en") is None
+    assert shop.unknown_plans(PLANS) == ("none",)
+
+
+def test_the_shops_own_words_replace_the_models(tmp_path: Path) -> None:
+    """In both languages, facts as placeholders."""
+    wording = {"en": "Look at <TRACKING_PAGE>.", "zh": "请看<TRACKING_PAGE>。"}
+    reply = rules(tmp_path, wordings={"track_package": wording}).fixed_reply(SURE, (), "zh")
+    assert reply is not None and (reply.text, reply.rule) == ("请看<TRACKING_PAGE>。", "wording")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"min_confidence": 2}, "min_confidence"),
+        ({"pin": [{"pattern": "(", "plan": "thanks"}]}, "unterminated"),
+        ({"wordings": {"thanks": {"en": "See <NOWHERE>.", "zh": "好"}}}, "<NOWHERE>"),
+        ({"wordings": {"thanks": {"en": "Only English."}}}, "wordings.thanks.zh"),
+        ({"forbidden": []}, "forbidden"),
+    ],
+)
+def test_a_broken_file_is_refused_by_name(tmp_path: Path, changes: dict[str, object], problem: str) -> None:
+    """The error says which entry of which file."""
+    with pytest.raises(InvalidDataFileError, match=problem.replace("(", r"\(")) as caught:
+        rules(tmp_path, **changes)
+    assert "rules.yaml" in str(caught.value)

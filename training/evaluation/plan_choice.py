@@ -1,0 +1,120 @@
+"""Choosing the plan: how often the network is right, what asking back is worth when it is not sure, and whether a bag
+of n-grams that learned the same asks would have done as well.
+
+One forward pass a prompt and no reply: the plan is the first token. How whole replies are: `ability`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from model_store.contract.tokenizer import Tokenizer
+from training.data.domain_pack import DomainPack
+from training.data.plan_teacher import PlanTeacher
+from training.data.prompts import render_prompt
+from training.evaluation.figures import Figure, share
+from training.evaluation.held_out import HeldOutPrompt
+from training.reformer.model import ReformerPolicy
+
+THRESHOLDS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.9)
+_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPlan:
+    """The intent of the most probable plan, and the probability of all plans of that intent together."""
+
+    intent: str
+    confidence: float
+
+
+class ThresholdFigures(BaseModel):
+    """What happens when the bot answers only where it is at least this sure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    threshold: float
+    answered: Figure
+    right_of_answered: Figure
+
+
+class PlanChoiceFigures(BaseModel):
+    """Shares in one language, with 95 % intervals."""
+
+    model_config = ConfigDict(frozen=True)
+
+    network: Figure
+    bag_of_ngrams: Figure
+    thresholds: tuple[ThresholdFigures, ...]
+
+
+@torch.no_grad()
+def choose_plans(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]) -> list[ChosenPlan]:
+    """The policy's plan for each prompt, in order, out of the plans that may open a reply."""
+    policy.eval()
+    names = sorted(tokenizer.plans, key=lambda name: tokenizer.plans[name])
+    intents = sorted({name.partition("/")[0] for name in names})
+    of_intent = torch.zeros(len(names), len(intents))
+    for row, name in enumerate(names):
+        of_intent[row, intents.index(name.partition("/")[0])] = 1
+    openings = torch.tensor([tokenizer.plans[name] for name in names])
+    chosen: list[ChosenPlan] = []
+    for start in range(0, len(prompts), _BATCH_SIZE):
+        rendered = [render_prompt(prompt.messages, tokenizer) for prompt in prompts[start : start + _BATCH_SIZE]]
+        lengths = torch.tensor([len(ids) for ids in rendered])
+        token_ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in rendered], batch_first=True)
+        hidden = policy.encode(token_ids)[torch.arange(len(rendered)), lengths - 1]
+        probabilities = policy.token_logits(hidden).float()[:, openings].softmax(-1) @ of_intent
+        best = probabilities.max(dim=-1)
+        chosen += [
+            ChosenPlan(intents[index], value)
+            for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+    return chosen
+
+
+def plan_choice_by_language(
+    chosen: Sequence[ChosenPlan], prompts: Sequence[HeldOutPrompt], pack: DomainPack, tokenizer: Tokenizer
+) -> dict[str, PlanChoiceFigures]:
+    """Figures of chosen plans, beside those of a linear classifier that is trained here on the pack's asks."""
+    figures = {}
+    for language in sorted({prompt.language for prompt in prompts}):
+        rows = [(plan, prompt) for plan, prompt in zip(chosen, prompts, strict=True) if prompt.language == language]
+        figures[language] = PlanChoiceFigures(
+            network=share([plan.intent == prompt.intent for plan, prompt in rows]),
+            bag_of_ngrams=_bag_of_ngrams([prompt for _, prompt in rows], language, pack, tokenizer),
+            thresholds=tuple(_at_threshold(rows, threshold) for threshold in THRESHOLDS),
+        )
+    return figures
+
+
+def plan_choice_table(figures: Mapping[str, PlanChoiceFigures]) -> str:
+    """The figures for people."""
+    lines = []
+    for language, choice in figures.items():
+        lines.append(
+            f"{language}: right plan {choice.network}, a bag of n-grams on the same asks {choice.bag_of_ngrams}"
+        )
+        lines.append(f"{'':4}{'sure from':>10}{'answered':>24}{'right of those':>24}")
+        lines += [
+            f"{'':4}{row.threshold:>10}{row.answered!s:>24}{row.right_of_answered!s:>24}" for row in choice.thresholds
+        ]
+    return "\n".join(lines)
+
+
+def _at_threshold(rows: Sequence[tuple[ChosenPlan, HeldOutPrompt]], threshold: float) -> ThresholdFigures:
+    answered = [(plan, prompt) for plan, prompt in rows if plan.confidence >= threshold]
+    return ThresholdFigures(
+        threshold=threshold,
+        answered=share([plan.confidence >= threshold for plan, _ in rows]),
+        right_of_answered=share([plan.intent == prompt.intent for plan, prompt in answered]),
+    )
+
+
+def _bag_of_ngrams(prompts: Sequence[HeldOutPrompt], language: str, pack: DomainPack, tokenizer: Tokenizer) -> Figure:
+    teacher = PlanTeacher(pack, language, tokenizer, seed=0)
+    opinions = teacher.probabilities([prompt.messages[-1].content for prompt in prompts])
+    found = [pack.plans[int(row.argmax())] for row in opinions]
+    return share([plan == prompt.intent for plan, prompt in zip(found, prompts, strict=True)])
