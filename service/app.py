@@ -107,7 +107,9 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         masker = load_masker(settings)
         rules = SafetyRules.load()
-        plan_rules = PlanRules.load(settings.plan_rules_file or DEFAULT_PLAN_RULES_FILE)
+        plan_rules = PlanRules.load(
+            settings.plan_rules_file or DEFAULT_PLAN_RULES_FILE, min_confidence=settings.min_plan_confidence
+        )
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         secret = load_feedback_secret(settings)
         store = await asyncio.to_thread(_open_store, settings)

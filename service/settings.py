@@ -69,7 +69,13 @@ class Settings(BaseSettings):
     )
     plan_rules_file: Path | None = Field(
         default=None,
-        description="YAML: plans to forbid, pin or reword, and when to ask back; default: the sample that ships.",
+        description="YAML: plans to forbid, pin or reword, and how to ask back; default: the sample that ships.",
+    )
+    min_plan_confidence: float = Field(
+        default=0.35,
+        ge=0,
+        le=1,
+        description="Less sure than this of what is meant, the bot asks back, then hands over; 0: it always answers.",
     )
 
     max_body_bytes: int = Field(default=65_536, ge=1024, le=16_777_216, description="Largest request body.")

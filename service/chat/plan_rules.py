@@ -51,7 +51,6 @@ class _Unsure(_Section):
 
 
 class _PlanRulesFile(_Section):
-    min_confidence: float = Field(ge=0, le=1)
     forbid: tuple[str, ...] = ()
     pin: tuple[_Pin, ...] = ()
     wordings: dict[str, _Wording] = {}
@@ -89,8 +88,9 @@ class PlanChoice:
 class PlanRules:
     """One shop's rules. Immutable and safe to share between threads."""
 
-    def __init__(self, file: _PlanRulesFile) -> None:
+    def __init__(self, file: _PlanRulesFile, min_confidence: float) -> None:
         self._file = file
+        self._min_confidence = min_confidence
         self._pins = [(re.compile(pin.pattern, re.IGNORECASE), pin.plan) for pin in file.pin]
         unsure = file.unsure
         questions = [
@@ -101,12 +101,12 @@ class PlanRules:
         self._has_asked = re.compile("|".join(_as_pattern(question) for question in questions))
 
     @classmethod
-    def load(cls, path: Path = DEFAULT_PLAN_RULES_FILE) -> "PlanRules":
-        """Reads rules from YAML. Raises InvalidDataFileError naming the field."""
+    def load(cls, path: Path = DEFAULT_PLAN_RULES_FILE, *, min_confidence: float = 0.0) -> "PlanRules":
+        """Reads rules from YAML. Below `min_confidence` the bot asks back. Raises InvalidDataFileError."""
         try:
             file = _PlanRulesFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
             _check_texts(file)
-            return cls(file)
+            return cls(file, min_confidence)
         except ValidationError as error:
             problem = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
             raise InvalidDataFileError(path=path, problem=problem) from error
@@ -134,7 +134,7 @@ class PlanRules:
 
         `earlier` are the conversation's masked messages: who was asked once and is still not understood is handed over.
         """
-        if not choice.is_pinned and choice.confidence < self._file.min_confidence:
+        if not choice.is_pinned and choice.confidence < self._min_confidence:
             return self._ask_back(choice, earlier, language)
         wording = self._file.wordings.get(choice.plan)
         return FixedReply(wording.in_language(language), "wording") if wording else None

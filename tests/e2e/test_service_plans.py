@@ -18,12 +18,13 @@ MESSAGES: list[Any] = [{"role": "user", "content": "hm, the thing"}]
 
 
 @contextmanager
-def serve(directory: Path, **rules: object) -> Iterator[RunningService]:
+def serve(directory: Path, *, min_confidence: float = 0.35, **rules: object) -> Iterator[RunningService]:
     """A service whose model plans, under changed rules."""
     entries = yaml.safe_load(DEFAULT_PLAN_RULES_FILE.read_text(encoding="utf-8"))
     path = directory / "rules.yaml"
     path.write_text(yaml.safe_dump({**entries, **rules}, allow_unicode=True), encoding="utf-8")
-    with run_fake_service(directory, FakeEngines(say_hello), plans=PLANS, plan_rules_file=path) as service:
+    settings = {"plan_rules_file": path, "min_plan_confidence": min_confidence}
+    with run_fake_service(directory, FakeEngines(say_hello), plans=PLANS, **settings) as service:
         yield service
 
 

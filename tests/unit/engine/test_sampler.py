@@ -186,7 +186,7 @@ def test_an_opening_comes_first_banned_or_not_and_then_bans_count_again() -> Non
 
 
 def test_unlikely_openings_are_never_drawn() -> None:
-    """Of openings at 1/2, 1/4 and 1/8 only those with two fifths of the best one.s chance stay; later tokens are free."""
+    """Of openings at 1/2, 1/4 and 1/8 only those with two fifths of the best's chance stay; later ones are free."""
     params = SamplingParams(opening_token_ids=frozenset({0, 1, 2}), opening_min_p=0.4)
     assert distribution(HALVES[0].tolist(), params) == pytest.approx({0: 2 / 3, 1: 1 / 3}, abs=1e-6)
     state = SamplingState(params, (), 4)

@@ -10,6 +10,8 @@ from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanChoice, PlanRul
 from service.errors import InvalidDataFileError
 
 PLANS = {"delivery_late": 128, "gift_card": 129, "thanks": 130, "track_package": 131, "track_package/ask_order_id": 132}
+MIN_CONFIDENCE = 0.35
+SHIPPED = PlanRules.load(min_confidence=MIN_CONFIDENCE)
 SURE = PlanChoice("track_package", (("track_package", 0.9), ("delivery_late", 0.05)))
 TORN = PlanChoice("track_package", (("track_package", 0.2), ("delivery_late", 0.15), ("thanks", 0.1)))
 
@@ -19,19 +21,19 @@ def rules(tmp_path: Path, **changes: object) -> PlanRules:
     entries = yaml.safe_load(DEFAULT_PLAN_RULES_FILE.read_text(encoding="utf-8"))
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump({**entries, **changes}, allow_unicode=True), encoding="utf-8")
-    return PlanRules.load(path)
+    return PlanRules.load(path, min_confidence=MIN_CONFIDENCE)
 
 
 def test_who_is_sure_speaks_for_itself() -> None:
     """Above the threshold and without a wording of the shop's the model's own words are said."""
-    assert PlanRules.load().fixed_reply(SURE, (), "en") is None
+    assert SHIPPED.fixed_reply(SURE, (), "en") is None
 
 
 def test_an_answer_and_a_question_about_the_same_topic_count_together() -> None:
     """Whether to ask for the order number first is no doubt about what the customer wants."""
     choice = PlanChoice("track_package", (("track_package", 0.25), ("track_package/ask_order_id", 0.25)))
     assert choice.confidence == pytest.approx(0.5)
-    assert PlanRules.load().fixed_reply(choice, (), "en") is None
+    assert SHIPPED.fixed_reply(choice, (), "en") is None
 
 
 @pytest.mark.parametrize(
@@ -39,15 +41,15 @@ def test_an_answer_and_a_question_about_the_same_topic_count_together() -> None:
 )
 def test_who_is_torn_asks_which_of_two_topics_is_meant(language: str, words: tuple[str, str]) -> None:
     """In the customer's language, with the names of the two most probable topics."""
-    reply = PlanRules.load().fixed_reply(TORN, (), language)
+    reply = SHIPPED.fixed_reply(TORN, (), language)
     assert reply is not None and reply.rule == "unsure" and reply.finish_reason == "stop"
     assert all(word in reply.text for word in words)
 
 
 def test_small_talk_is_never_offered_as_a_topic() -> None:
     """A plan without a name leaves one topic, or none."""
-    one = PlanRules.load().fixed_reply(PlanChoice("thanks", (("thanks", 0.2), ("gift_card", 0.1))), (), "en")
-    none = PlanRules.load().fixed_reply(PlanChoice("thanks", (("thanks", 0.2),)), (), "en")
+    one = SHIPPED.fixed_reply(PlanChoice("thanks", (("thanks", 0.2), ("gift_card", 0.1))), (), "en")
+    none = SHIPPED.fixed_reply(PlanChoice("thanks", (("thanks", 0.2),)), (), "en")
     assert one is not None and "a gift card?" in one.text and "or about" not in one.text
     assert none is not None and "in other words" in none.text
 
@@ -55,10 +57,10 @@ def test_small_talk_is_never_offered_as_a_topic() -> None:
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_who_asked_before_and_is_still_not_sure_hands_over(language: str) -> None:
     """The bot knows its own question when the client sends it back, and does not ask twice."""
-    first = PlanRules.load().fixed_reply(TORN, (), language)
+    first = SHIPPED.fixed_reply(TORN, (), language)
     assert first is not None
     earlier = (Message(Role.USER, "hm"), Message(Role.ASSISTANT, first.text), Message(Role.USER, "no"))
-    second = PlanRules.load().fixed_reply(TORN, earlier, language)
+    second = SHIPPED.fixed_reply(TORN, earlier, language)
     assert second is not None and second.rule == "hand_over" and second.finish_reason == "handover"
     assert "<SUPPORT_PHONE>" in second.text
 
@@ -95,7 +97,7 @@ def test_the_shops_own_words_replace_the_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"min_confidence": 2}, "min_confidence"),
+        ({"unsure": {}}, "unsure.two_topics"),
         ({"pin": [{"pattern": "(", "plan": "thanks"}]}, "unterminated"),
         ({"wordings": {"thanks": {"en": "See <NOWHERE>.", "zh": "好"}}}, "<NOWHERE>"),
         ({"wordings": {"thanks": {"en": "Only English."}}}, "wordings.thanks.zh"),
