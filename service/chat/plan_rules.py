@@ -102,9 +102,12 @@ class PlanRules:
 
     @classmethod
     def load(cls, path: Path = DEFAULT_PLAN_RULES_FILE, *, min_confidence: float = 0.0) -> "PlanRules":
-        """Reads rules from YAML. Below `min_confidence` the bot asks back. Raises InvalidDataFileError."""
+        """Reads rules from YAML; what a file does not say is as shipped. Below `min_confidence` the bot asks back.
+
+        Raises InvalidDataFileError naming the field.
+        """
         try:
-            file = _PlanRulesFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            file = _PlanRulesFile.model_validate({**_entries(DEFAULT_PLAN_RULES_FILE), **_entries(path)})
             _check_texts(file)
             return cls(file, min_confidence)
         except ValidationError as error:
@@ -148,6 +151,13 @@ class PlanRules:
         wording = (unsure.no_topic, unsure.one_topic, unsure.two_topics)[min(_NUM_TOPICS, len(names))]
         first, second = (*names, "", "")[:_NUM_TOPICS]
         return FixedReply(wording.in_language(language).format(first=first, second=second), "unsure")
+
+
+def _entries(path: Path) -> dict[str, object]:
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, dict | None):
+        raise ValueError("the file is not a mapping of rules")
+    return entries or {}
 
 
 def topic_of(plan: str) -> str:

@@ -18,6 +18,7 @@ from model_store.contract.entities import compile_operator_pattern
 from model_store.contract.facts import FactSheet
 from model_store.contract.placeholders import ENTITY_TYPES, FACT_NAMES
 from service.chat.masking import load_entity_patterns
+from service.chat.plan_rules import PlanRules
 from service.settings import Settings, check_bind
 from tests.chart.conftest import CHART, Helm, Render
 from tests.chart.value_sets import HIGHLY_AVAILABLE, OWN_OBJECTS, PLACED, SHOP, VALUE_SETS
@@ -171,7 +172,7 @@ def test_the_service_takes_the_environment_of_its_pod(
     assert {name for name in env if name.startswith("SERVICE_")} <= fields
 
 
-def test_the_service_reads_the_facts_and_patterns_of_the_config_map(render: Render, tmp_path: Path) -> None:
+def test_the_service_reads_the_facts_patterns_and_plan_rules_of_the_config_map(render: Render, tmp_path: Path) -> None:
     """What the operator wrote comes out of the service's own loaders unchanged."""
     data = _one(render(SHOP), "ConfigMap")["data"]
     for name, text in data.items():
@@ -181,6 +182,8 @@ def test_the_service_reads_the_facts_and_patterns_of_the_config_map(render: Rend
     assert facts.value("SUPPORT_HOURS", "zh") == "周一至周五 9:00–18:00"
     (pattern,) = load_entity_patterns(tmp_path / "entity_patterns.yaml")
     assert pattern.regex == compile_operator_pattern("ORDER_ID", r"LL-\d{6}").regex
+    rules = PlanRules.load(tmp_path / "plan_rules.yaml")
+    assert rules.opening_ids({"gift_card": 128, "thanks": 129}, None) == {129}
 
 
 def test_without_facts_the_bot_gets_an_empty_sheet(render: Render, tmp_path: Path) -> None:

@@ -109,3 +109,18 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, changes: dict[str, obj
     with pytest.raises(InvalidDataFileError, match=problem.replace("(", r"\(")) as caught:
         rules(tmp_path, **changes)
     assert "rules.yaml" in str(caught.value)
+
+
+def test_what_a_file_does_not_say_is_as_shipped(tmp_path: Path) -> None:
+    """An operator writes only what differs; an empty file changes nothing, and a list is no file of rules."""
+    path = tmp_path / "own.yaml"
+    path.write_text("forbid: [gift_card]\n", encoding="utf-8")
+    own = PlanRules.load(path, min_confidence=MIN_CONFIDENCE)
+    assert 129 not in own.opening_ids(PLANS, None) and own.fixed_reply(TORN, (), "en") == SHIPPED.fixed_reply(
+        TORN, (), "en"
+    )
+    path.write_text("", encoding="utf-8")
+    assert PlanRules.load(path).opening_ids(PLANS, None) == set(PLANS.values())
+    path.write_text("[gift_card]", encoding="utf-8")
+    with pytest.raises(InvalidDataFileError, match="mapping"):
+        PlanRules.load(path)
