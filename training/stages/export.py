@@ -6,7 +6,6 @@ held to that.
 """
 
 import copy
-import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from training.errors import ExportRefusedError
 from training.evaluation.held_out import authored_texts, gate_prompts
 from training.evaluation.scorecard import Scorecard
 from training.export.graph_session import GraphSession
+from training.export.model_card import model_card
 from training.export.onnx_graph import build_graph
 from training.export.parity import (
     MAX_FLOAT32_DIFFERENCE,
@@ -138,7 +138,8 @@ def export_bundle(
         "metrics": {**notes.metrics, "float32_difference": reference},
         "golden_run": golden_run.model_dump(),
     }
-    (destination / "model_card.md").write_text(model_card(notes, quantization, rounded), encoding="utf-8")
+    card = model_card(Manifest.model_validate({**fields, "files": {}}), rounded.num_parameters())
+    (destination / "model_card.md").write_text(card, encoding="utf-8")
     return write_bundle(destination, fields)
 
 
@@ -225,28 +226,6 @@ def scorecard_metrics(scorecard: Scorecard) -> dict[str, float]:
         "distinct2": candidate.distinct2,
         "perplexity": candidate.perplexity,
     }
-
-
-def model_card(notes: ReleaseNotes, quantization: Quantization, policy: ReformerPolicy) -> str:
-    """What a person should know before using the model, in Markdown."""
-    num_parameters = sum(parameter.numel() for parameter in policy.parameters())
-    rows = [f"| {name} | {value:.4g} |" for name, value in sorted(notes.metrics.items())]
-    sources = [f"- {licence.source}: {licence.licence}, {licence.num_rows} rows" for licence in notes.licences]
-    lineage = json.dumps(notes.lineage.model_dump(), indent=1)
-    parts = [
-        f"# {notes.name}",
-        f"A customer-service Reformer with {num_parameters / 1e6:.1f} M parameters, for {', '.join(notes.languages)}. "
-        f"Made on {notes.created_at}.",
-        "It answers the questions of one domain. It knows no world, copies no numbers and promises nothing: names, "
-        "numbers and policies travel as placeholders that the service fills.",
-        "## Measured\n\n| figure | value |\n|---|--:|\n" + "\n".join(rows),
-        f"## Quantisation\n\nWeights {quantization.weights}, cache {quantization.kv_cache}: the same most probable "
-        f"token at {quantization.top1_agreement:.2%} of held-out positions, "
-        f"perplexity × {quantization.perplexity_ratio:.4f}.",
-        "## Data\n\n" + ("\n".join(sources) or "None."),
-        f"## Lineage\n\n```json\n{lineage}\n```",
-    ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _conversation(ask: str, reply: str, tokenizer: Tokenizer) -> tuple[int, ...]:
