@@ -32,8 +32,9 @@ def model_card(manifest: Manifest, num_parameters: int) -> str:
         f"A customer-service Reformer for {languages}: {num_parameters / 1e6:.1f} M parameters, "
         f"{len(shape.attn_layers)} layers of {shape.hidden_size}{tables}, {shape.vocab_size} subwords. Made on "
         f"{manifest.created_at}.",
-        "## What it is for\n\nAnswering what customers of one shop ask, beside people who can take over. Each reply opens "
-        "with a plan (the intent it answers or the detail it asks for), so that it can be explained, counted and steered.",
+        "## What it is for\n\nAnswering what customers of one shop ask, beside people who can take over. Each reply "
+        "opens with a plan (the intent it answers or the detail it asks for), so that it can be explained, counted and "
+        "steered.",
         "## What it cannot do\n\n" + "\n".join(f"- {line}" for line in _CANNOT),
         "## Measured\n\nOn held-out wordings that share no sentence with training; greedy.\n\n"
         + _figures(manifest.metrics),
