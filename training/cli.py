@@ -17,16 +17,13 @@ from pathlib import Path
 import torch
 
 from model_store.bundle import open_bundle
-from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import StoreError
 from training.config import TrainingConfig, load_config
 from training.data.domain_pack import load_pack
 from training.data.importers.registry import IMPORTERS, import_file
 from training.errors import TrainingError
-from training.evaluation.ability import ability_by_language, ability_table, answer_everything
-from training.evaluation.judge import pack_judge
+from training.evaluation.report import evaluate_bundle, report_text
 from training.pipeline import BASE_STAGES, RUN_STAGES, Outcome, run_pipeline
-from training.reformer.model import load_policy
 from training.workspace import Workspace
 
 _DEFAULT_CONFIG = Path("training/configs/small.yaml")
@@ -64,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluation = commands.add_parser("eval", help="measure a bundle on every held-out ask")
     evaluation.add_argument("--bundle", type=Path, default=Path("model_store/default"))
     evaluation.add_argument("--config", type=Path, default=_DEFAULT_CONFIG)
+    evaluation.add_argument("--data-dir", type=Path, help="folder of uniform JSON lines, for public out-of-scope asks")
+    evaluation.add_argument("--page", type=Path, help="write 200 conversations for people to read, as HTML")
     evaluation.set_defaults(run=_evaluate)
     check = commands.add_parser("check-domain", help="lint an authored domain pack and print its size")
     check.add_argument("pack", nargs="?", default="shop")
@@ -133,19 +132,13 @@ def _report(outcome: Outcome, workspace: Workspace, *, as_json: bool) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    """A table for people, and one JSON object with the same figures as the last line."""
+    """Tables for people, and one JSON object with the same figures as the last line."""
     config = load_config(options.config)
     torch.set_num_threads(config.num_threads)
     bundle = open_bundle(options.bundle)
-    tokenizer = Tokenizer.load(bundle.path("tokenizer.json"))
-    judge = pack_judge(config.corpus.domain_pack)
-    replies = answer_everything(load_policy(bundle.directory), tokenizer, load_pack(config.corpus.domain_pack))
-    abilities = ability_by_language(replies, tokenizer, judge)
-    ceiling = judge.ceiling()
-    print(ability_table(abilities))
-    print(f"The judge behind intent fit is right about {ceiling:.1%} of the good replies that it has not seen.")
-    figures = {language: ability.model_dump() for language, ability in abilities.items()}
-    print(json.dumps({"digest": bundle.manifest.digest, "judge_ceiling": ceiling, **figures}))
+    report = evaluate_bundle(bundle, config.corpus.domain_pack, data_dir=options.data_dir, page=options.page)
+    print(report_text(report))
+    print(report.model_dump_json())
     return 0
 
 

@@ -16,6 +16,8 @@ from stdnum import luhn
 from service.errors import InvalidDataFileError
 
 DEFAULT_RULES_FILE = Path(__file__).with_name("safety_rules.yaml")
+_MAX_CHARS = 4000
+"""Of a message; of a longer one the first and the last half of this are read, for the rules run on the event loop."""
 _CLAUSE_END = re.compile(r"[,;!?。、\n]|\.(?=\s|$)")
 _WORD_NAME = re.compile(r"(?<!P)<(\w+)>")
 _APOSTROPHES = str.maketrans("’‘", "''")
@@ -23,7 +25,7 @@ _APOSTROPHES = str.maketrans("’‘", "''")
 
 @dataclass(frozen=True, slots=True)
 class SafetyRule:
-    """A name, the patterns that set the rule off, what excuses a match in its clause, and a masked reply by language."""
+    """A name, the patterns that set it off, what excuses a match in its clause, and a masked reply by language."""
 
     name: str
     patterns: tuple[re.Pattern[str], ...]
@@ -58,7 +60,8 @@ class SafetyRules:
 
     def match(self, text: str) -> SafetyRule | None:
         """The rule that this text sets off, if any; full-width letters, digits and signs count as plain ones."""
-        plain = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
+        ends = text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS // 2]}\n{text[-_MAX_CHARS // 2 :]}"
+        plain = unicodedata.normalize("NFKC", ends).translate(_APOSTROPHES)
         return next((rule for rule in self._rules if rule.is_set_off_by(plain)), None)
 
 

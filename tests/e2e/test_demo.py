@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.stages.feedback_workspace import local_store, publish_tiny_version
-from training.evaluation import demo
+from training.evaluation.demo import circle
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +20,7 @@ def test_with_too_few_ratings_the_demo_says_so_and_nothing_moves(
     monkeypatch.chdir(_ROOT)
     config = _ROOT / "training/configs/small.yaml"
     arguments = ["--ratings", "9", "--prompts", "4", "--config", str(config), "--directory", str(tmp_path / "demo")]
-    assert demo.main(arguments) == 1
+    assert circle.main(arguments) == 1
     figures = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert "more ratings" in figures["message"] and figures["exit_code"] == 0
     assert figures["failed_requests"] == 0

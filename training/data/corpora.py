@@ -55,13 +55,24 @@ def read_rows(folder: Path, source: str) -> Iterator[dict[str, Any]]:
 
     Raises DataNotFoundError or ImportFormatError.
     """
+    rows = _all_rows(folder, source)
+    training = [row for row in rows if row.get("split") in (None, "train")]
+    yield from training or rows
+
+
+def load_out_of_scope(folder: Path) -> list[str]:
+    """clinc150's questions beyond any assistant's scope that training does not see (its development split), masked."""
+    masker = EntityMasker()
+    rows = (row for row in _all_rows(folder, "intents") if row["source"] == "clinc150" and row["intent"] == "oos")
+    return [masker.mask(row["text"], EntityVault()) for row in rows if row.get("split") == "dev"]
+
+
+def _all_rows(folder: Path, source: str) -> list[dict[str, Any]]:
     path = folder / f"{source}.jsonl.gz"
     if not path.exists():
         remedy = "Import it, or take it out of source_shares."
         raise DataNotFoundError(what=f"The source {source!r}", path=path, remedy=remedy)
-    rows = list(_parse_lines(path))
-    training = [row for row in rows if row.get("split") in (None, "train")]
-    yield from training or rows
+    return list(_parse_lines(path))
 
 
 def _parse_lines(path: Path) -> Iterator[dict[str, Any]]:

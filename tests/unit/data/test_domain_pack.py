@@ -82,8 +82,8 @@ def test_every_reply_has_a_plan_that_says_what_it_does() -> None:
     assert {"reset_password", "track_package/ask_order_id", "unsubscribe_newsletter/ask_email"} <= set(PACK.plans)
     assert all(turn.plan in PACK.plans for flow in PACK.flows for turn in flow.turns if turn.role is Role.ASSISTANT)
     generator = ConversationGenerator(PACK, 5)
-    assert {generator.draw().plan for _ in range(4000)} == set(PACK.plans)
-    asks = [generator.draw_ask() for _ in range(4000)]
+    assert {generator.draw().plan for _ in range(12_000)} == set(PACK.plans)
+    asks = [generator.draw_ask() for _ in range(12_000)]
     assert {ask.plan for ask in asks} == set(PACK.plans)
     assert all(len(ask.messages) == 1 and ask.plan.partition("/")[0] == ask.intent for ask in asks if ask.plan)
 

@@ -9,8 +9,8 @@ from model_store.contract.entities import EntityMasker, EntityVault
 from model_store.contract.facts import FactSheet
 from model_store.contract.placeholders import fact_placeholder, split_masked
 from training.data.domain_pack import load_pack
+from training.evaluation.demo.simulated_customers import Ask, Customers, Taste, fill_entities, is_warm, with_noise
 from training.evaluation.judge import pack_judge
-from training.evaluation.simulated_customers import Ask, Customers, Taste, fill_entities, is_warm, with_noise
 
 FACTS = Path(__file__).resolve().parents[3] / "service" / "facts.yaml"
 ASK = Ask("reset_password", "en", "I forgot my password")

@@ -26,10 +26,10 @@ from model_store.contract.facts import FactSheet
 from model_store.digest import short
 from training.config import load_config
 from training.data.domain_pack import load_pack
-from training.evaluation.demo_service import ServedReply, ServiceClient, running_service
+from training.evaluation.demo.served_bot import ServedReply, ServiceClient, running_service
+from training.evaluation.demo.simulated_customers import Ask, Customers, Taste, with_noise
 from training.evaluation.figures import Figure, paired_difference, share
 from training.evaluation.judge import pack_judge
-from training.evaluation.simulated_customers import Ask, Customers, Taste, with_noise
 
 _NOISE = 0.1
 _NUM_RATERS = 120
@@ -264,7 +264,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The loop's demonstration: simulated customers rate a running service, and it learns. Run it with `make demo`."""
