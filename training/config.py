@@ -29,6 +29,8 @@ class ModelConfig(_Section):
     local_chunk_length: int = Field(64, ge=16)
     ngram_rows: int = Field(0, ge=0)
     """Rows of each of the eight n-gram tables; 0: none."""
+    message_summary: bool = False
+    """Whether a reply's opening gets the sum of the message's n-grams; needs n-gram tables."""
 
     def architecture(self) -> Architecture:
         """The same as the manifest says it; layers alternate local and LSH."""
@@ -42,6 +44,7 @@ class ModelConfig(_Section):
             max_positions=self.max_positions,
             local_chunk_length=self.local_chunk_length,
             ngram_rows=self.ngram_rows,
+            message_summary=self.message_summary,
         )
 
 

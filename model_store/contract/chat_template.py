@@ -18,6 +18,11 @@ from model_store.contract.tokenizer import Tokenizer
 _ROLE_IDS = {Role.SYSTEM: SYSTEM_ID, Role.USER: USER_ID, Role.ASSISTANT: ASSISTANT_ID}
 
 
+def message_start(token_ids: Sequence[int]) -> int:
+    """Where the customer's last turn begins in a rendered conversation; 0 when there is none."""
+    return next((index for index in range(len(token_ids) - 1, -1, -1) if token_ids[index] == USER_ID), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class RenderedConversation:
     """Token ids, and for each the role whose words it belongs to (None: structure that no one says).

@@ -16,6 +16,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from model_store.errors import InvalidManifestError
@@ -48,12 +49,21 @@ class Architecture(_Frozen):
     local_chunk_length: int = Field(ge=1)
     ngram_rows: int = Field(0, ge=0)
     """Rows of each n-gram table; 0: a network without them, whose graph does not ask for previous tokens."""
+    message_summary: bool = False
+    """Whether a reply's opening reads the whole message's n-grams, so that previous tokens are all of them."""
+
+    @model_validator(mode="after")
+    def _check_summary(self) -> "Architecture":
+        if self.message_summary and not self.ngram_rows:
+            raise ValueError("message_summary needs n-gram tables: set ngram_rows")
+        return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_tables(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Bundles made before there were such tables keep their digest.
+    def _without_absent_parts(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Bundles made before there were such parts keep their digest.
         fields: dict[str, Any] = serialize(self)
-        return fields if self.ngram_rows else {name: value for name, value in fields.items() if name != "ngram_rows"}
+        absent = {name for name in ("ngram_rows", "message_summary") if not fields[name]}
+        return {name: value for name, value in fields.items() if name not in absent}
 
 
 class Quantization(_Frozen):

@@ -42,7 +42,10 @@ class PromptPiece:
     first_position: int
     token_ids: tuple[int, ...]
     previous_ids: tuple[int, ...] = NOTHING_BEFORE
-    """The tokens before them that n-grams reach back to, oldest first; 0 where the text has not begun."""
+    """The tokens before them, oldest first: two before the message that they go on with, and all of that message.
+
+    0 where the text has not begun.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class ModelInputs:
     positions: tuple[int, ...]
     prompt_piece: PromptPiece | None = None
     previous_ids: tuple[tuple[int, ...], ...] = ()
-    """For each token, like a prompt piece's; only networks with n-gram tables ask for them."""
+    """For each token the two before it; only networks with n-gram tables ask for them."""
 
 
 class OrtSession:
@@ -68,6 +71,7 @@ class OrtSession:
         num_tokens = max(options.num_slots, PIECE_LENGTH)
         self._token_ids = np.zeros(num_tokens, np.int64)
         self._previous_ids = np.zeros((options.num_slots, CONTEXT_LENGTH), np.int64)
+        self._message_ids = np.zeros(architecture.max_positions + CONTEXT_LENGTH, np.int64)
         self._last_positions = np.zeros(options.num_slots, np.int32)
         self._output_index = np.zeros(1, np.int64)
         self._logits = np.zeros((options.num_slots, architecture.vocab_size), np.float32)
@@ -97,10 +101,16 @@ class OrtSession:
         length = len(piece.token_ids)
         self.cache.begin_position(piece.slot, piece.first_position)
         self._token_ids[:length] = piece.token_ids
-        self._previous_ids[piece.slot] = piece.previous_ids
         self._last_positions[piece.slot] = piece.first_position + length - 1
         self._output_index[0] = length - 1
-        self._session.run_with_iobinding(self._binding(piece.slot, 1, length))
+        binding = self._binding(piece.slot, 1, length)
+        if self._architecture.ngram_rows:
+            # As long as the message so far, so it is bound afresh.
+            is_summed = self._architecture.message_summary
+            previous = piece.previous_ids if is_summed else piece.previous_ids[-CONTEXT_LENGTH:]
+            self._message_ids[: len(previous)] = previous
+            _bind_array(binding, "previous_ids", self._message_ids[None, : len(previous)])
+        self._session.run_with_iobinding(binding)
 
     def _binding(self, first_slot: int, num_slots: int, length: int) -> ort.IOBinding:
         """The binding of `num_slots` rows from `first_slot` on and `length` tokens each, made once."""

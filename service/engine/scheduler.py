@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model_store.contract.chat_template import message_start
 from model_store.contract.control_tokens import EOS_ID
 from service.engine.kv_cache import KVCache
-from service.engine.ort_session import CONTEXT_LENGTH, ModelInputs, PromptPiece
+from service.engine.ort_session import CONTEXT_LENGTH, NOTHING_BEFORE, ModelInputs, PromptPiece
 from service.engine.sampler import SampledToken, SamplingState
 from service.engine.types import CompletionRequest, Delta, FinishReason
 
@@ -113,7 +114,7 @@ class Scheduler:
             return Batch(ModelInputs(token_ids, positions, None, previous_ids), tuple(self._decoding), False)
         first, prompt_ids = self._reading.num_cached, self._reading.request.prompt_ids
         end = self._cache.piece_end(first, len(prompt_ids))
-        before = (*[0] * CONTEXT_LENGTH, *prompt_ids[max(0, first - CONTEXT_LENGTH) : first])[-CONTEXT_LENGTH:]
+        before = (*NOTHING_BEFORE, *prompt_ids[:first])[message_start(prompt_ids[:first]) :]
         piece = PromptPiece(len(self._decoding), first, prompt_ids[first:end], before)
         completions = (*self._decoding, self._reading)
         inputs = ModelInputs(token_ids, positions, piece, previous_ids)

@@ -8,6 +8,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from model_store.contract.chat_template import message_start
+from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.manifest import Quantization
 from service.engine.engine import Engine
 from service.engine.kv_cache import PIECE_LENGTH
@@ -162,63 +164,62 @@ def test_figures_outside_the_bounds_are_told_in_words() -> None:
     assert [problem.split()[0] for problem in bounds_broken(outside)] == ["the", "quantisation"]
 
 
-@pytest.fixture
-def open_ngram_session(tmp_path: Path) -> OpenSession:
-    """Opens the service's own session on a network with n-gram tables."""
-
-    def open_one(profile_name: str, num_slots: int) -> OrtSession:
-        path = tmp_path / f"{profile_name}.onnx"
-        onnx.save(ngram_graph(profile_name), str(path))
-        return OrtSession(path, architecture(ngram_rows=NGRAM_ROWS), EngineOptions(num_slots=num_slots))
-
-    return open_one
+def two_turns() -> tuple[int, ...]:
+    """200 tokens: a customer's long turn and its reply's opening, then another customer's turn with two openings."""
+    token_ids = list(random_ids(200, seed=6))
+    for marker, places in ((USER_ID, (1, 110)), (ASSISTANT_ID, (100, 129, 199))):
+        for place in places:
+            token_ids[place] = marker
+    return tuple(token_ids)
 
 
-def before(token_ids: Sequence[int], position: int) -> tuple[int, ...]:
-    """The two tokens before a position, 0 where there is none."""
-    return (0, 0, *token_ids[:position])[-2:]
-
-
-def test_ngrams_reach_over_the_borders_of_pieces_and_steps(open_ngram_session: OpenSession) -> None:
+@pytest.mark.parametrize("message_summary", [False, True])
+def test_ngrams_reach_over_the_borders_of_pieces_and_steps(tmp_path: Path, message_summary: bool) -> None:
     """fp32: a prompt in pieces, then steps of one token, equal torch's single pass, and the tables matter."""
-    token_ids = random_ids(200, seed=6)
-    expected = torch_logits(ngram_model(), token_ids)
-    session = open_ngram_session("float32", 1)
+    token_ids = two_turns()
+    expected = torch_logits(ngram_model(message_summary=message_summary), token_ids)
+    onnx.save(ngram_graph("float32", message_summary=message_summary), str(tmp_path / "model.onnx"))
+    shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=message_summary)
+    session = OrtSession(tmp_path / "model.onnx", shape, EngineOptions(num_slots=1))
     position = 0
-    while position < 130:
-        end = session.cache.piece_end(position, 130)
-        piece = PromptPiece(0, position, token_ids[position:end], before(token_ids, position))
-        found = session.run(ModelInputs((), (), piece))
+    for end in (64, 101, 128, 130):
+        before = (0, 0, *token_ids[:position])[message_start(token_ids[:position]) :]
+        found = session.run(ModelInputs((), (), PromptPiece(0, position, token_ids[position:end], before)))
         assert np.abs(found[0] - expected[end - 1]).max() <= MAX_FLOAT32_DIFFERENCE, position
         position = end
-    for position in range(130, 200):
-        context = (before(token_ids, position),)
+    for position in range(130, 199):
+        context = (token_ids[position - 2 : position],)
         found = session.run(ModelInputs((token_ids[position],), (position,), None, context))
         assert np.abs(found[0] - expected[position]).max() <= MAX_FLOAT32_DIFFERENCE, position
-    blind = session.run(ModelInputs((token_ids[199],), (199,), None, ((0, 0),)))
-    assert np.abs(blind[0] - expected[199]).max() > 100 * MAX_FLOAT32_DIFFERENCE
+    blind = session.run(ModelInputs((token_ids[198],), (198,), None, ((0, 0),)))
+    assert np.abs(blind[0] - expected[198]).max() > 100 * MAX_FLOAT32_DIFFERENCE
 
 
-def test_ngram_tables_of_bytes_lose_next_to_nothing(open_ngram_session: OpenSession) -> None:
+@pytest.mark.parametrize("message_summary", [False, True])
+def test_ngram_tables_of_bytes_lose_next_to_nothing(message_summary: bool) -> None:
     """int8: rounding the tables as well as the matrices keeps the graph within the bounds of an export."""
-    shape = architecture(ngram_rows=NGRAM_ROWS)
-    sequences = [random_ids(length, seed=length) for length in (63, 129, 512)]
-    reference = GraphSession(ngram_graph("float32"), shape)
-    assert max_difference_from_torch(ngram_model(), reference, sequences) <= MAX_FLOAT32_DIFFERENCE
-    rounded = [GraphSession(ngram_graph("int8"), shape).run(ids).logits for ids in sequences]
+    shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=message_summary)
+    sequences = [two_turns(), *(random_ids(length, seed=length) for length in (63, 129, 512))]
+    reference = GraphSession(ngram_graph("float32", message_summary=message_summary), shape)
+    policy = ngram_model(message_summary=message_summary)
+    assert max_difference_from_torch(policy, reference, sequences) <= MAX_FLOAT32_DIFFERENCE
+    rounded = [
+        GraphSession(ngram_graph("int8", message_summary=message_summary), shape).run(ids).logits for ids in sequences
+    ]
     exact = [reference.run(ids).logits for ids in sequences]
     correlation = np.corrcoef(np.concatenate(rounded).ravel(), np.concatenate(exact).ravel())[0, 1]
     assert correlation > 0.999
 
 
-def test_an_engine_completes_with_ngrams_as_torch_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("message_summary", [False, True])
+def test_an_engine_completes_with_ngrams_as_torch_does(tmp_path: Path, message_summary: bool) -> None:
     """Scheduler and session together: greedy completions of two prompts at once equal argmax over full passes."""
-    shape = architecture(ngram_rows=NGRAM_ROWS)
+    shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=message_summary)
     path = tmp_path / "model.onnx"
-    onnx.save(ngram_graph("float32"), str(path))
+    onnx.save(ngram_graph("float32", message_summary=message_summary), str(path))
     options = EngineOptions(num_slots=2)
     engine = Engine(OrtSession(path, shape, options), shape.max_positions, shape.vocab_size, options)
-    prompts = {"long": random_ids(100, seed=1), "short": random_ids(1, seed=2)}
+    prompts = {"long": two_turns()[:130], "short": random_ids(1, seed=2)}
     sampling = SamplingParams(temperature=0, max_tokens=40, banned_token_ids=frozenset(range(256)))
     for name, prompt in prompts.items():
         engine.submit(CompletionRequest(name, prompt, sampling))
@@ -227,6 +228,8 @@ def test_an_engine_completes_with_ngrams_as_torch_does(tmp_path: Path) -> None:
         for delta in engine.step():
             found[delta.request_id].append(delta.token_id)
     for name, prompt in prompts.items():
-        logits = torch_logits(ngram_model(), (*prompt, *found[name]))[len(prompt) - 1 : -1]
+        logits = torch_logits(ngram_model(message_summary=message_summary), (*prompt, *found[name]))[
+            len(prompt) - 1 : -1
+        ]
         logits[:, :256] = -np.inf
         assert found[name] == logits.argmax(axis=1).tolist()

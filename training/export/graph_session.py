@@ -12,6 +12,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from model_store.contract.chat_template import message_start
 from model_store.contract.manifest import Architecture
 from training.reformer.ngrams import CONTEXT
 
@@ -88,7 +89,8 @@ class GraphSession:
         }
         if self._architecture.ngram_rows:
             text = [*[0] * CONTEXT, *token_ids]
-            feed["previous_ids"] = np.asarray([text[position : position + CONTEXT]], np.int64)
+            start = message_start(token_ids[:position]) if self._architecture.message_summary else position
+            feed["previous_ids"] = np.asarray([text[start : position + CONTEXT]], np.int64)
         for layer in range(len(self._architecture.attn_layers)):
             feed[f"past_key_{layer}"], feed[f"past_value_{layer}"] = caches[2 * layer : 2 * layer + 2]
         logits, *presents = self._session.run(None, feed)

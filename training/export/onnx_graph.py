@@ -1,11 +1,12 @@
 """The network as one hand-built ONNX graph for decoding (S = 1, any batch) and for prompt pieces (S ≤ 64).
 
 Inputs: `token_ids` [B, S] int64; `last_positions` [B] int32, the position of each row's last token; `output_index` [O]
-int64, the columns whose logits are wanted; of a network with n-gram tables `previous_ids` [B, 2] int64, the two tokens
-before, 0 where there is none; `past_key_i`, `past_value_i` [B, heads, T, D], which may be the very buffers
-of the outputs `present_key_i`, `present_value_i`. T is `max_positions` for LSH layers and two chunks (previous and
-current) for local ones; whoever runs the graph moves the second half over the first before position 2C, 3C, … and lets
-no call cross a chunk's border. Output: `logits` [B, O, V].
+int64, the columns whose logits are wanted; of a network with n-gram tables `previous_ids` [B, P] int64, the tokens
+before, 0 where there is none: two, and of a network with a message summary, before a prompt piece, two before the
+message that it goes on with and all of that message; `past_key_i`, `past_value_i` [B, heads, T, D], which may be the
+very buffers of the outputs `present_key_i`, `present_value_i`. T is `max_positions` for LSH layers and two chunks
+(previous and current) for local ones; whoever runs the graph moves the second half over the first before position 2C,
+3C, … and lets no call cross a chunk's border. Output: `logits` [B, O, V].
 """
 
 import math
@@ -17,8 +18,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.manifest import Architecture
 from training.export.quantize import BLOCK_SIZE, FLOAT32, QuantizationProfile, quantize_blocks
+from training.reformer.message_summary import EPSILON as SUMMARY_EPSILON
 from training.reformer.ngrams import CONTEXT, MULTIPLIERS, NUM_TABLES, TABLE_WIDTH, moduli
 
 GRAPH_NAME = "reformer"
@@ -145,13 +148,53 @@ class _ReformerGraph:
         embedded = write.node(
             "Add", [tokens, write.table_rows("position_embeddings", self._position_table(), "positions")]
         )
-        return write.node("Add", [embedded, self._ngrams()]) if self._shape.ngram_rows else embedded
-
-    def _ngrams(self) -> str:
-        """What `training.reformer.ngrams` looks up: [B, S, hidden]."""
-        write, num_rows = self._write, self._shape.ngram_rows
+        if not self._shape.ngram_rows:
+            return embedded
         text = write.node("Concat", ["previous_ids", "token_ids"], axis=1)
         write.constant("text_axis", [1], np.int64)
+        ngrams = self._ngrams(text)
+        if not self._shape.message_summary:
+            return write.node("Add", [embedded, ngrams])
+        ends = [write.constant("text_end", [_TO_THE_END], np.int64), "text_axis"]
+        piece_start = write.node(
+            "Neg", [write.node("Unsqueeze", [length, write.constant("first_axis", [0], np.int64)])]
+        )
+        embedded = write.node("Add", [embedded, write.node("Slice", [ngrams, piece_start, *ends])])
+        message = write.node("Slice", [text, write.constant("context_end", [CONTEXT], np.int64), *ends])
+        return write.node("Add", [embedded, self._summary(message, ngrams, [piece_start, *ends])])
+
+    def _summary(self, message: str, ngrams: str, piece: list[str]) -> str:
+        """What `training.reformer.message_summary` computes, cut by `piece` out of its text: [B, S, hidden].
+
+        message [B, K] are the text's tokens, ngrams [B, K, hidden] their n-grams.
+        """
+        write = self._write
+        tokens = write.node("Gather", ["word_embeddings", message])
+        tokens = tokens if self._profile.weights == "float32" else write.node("Cast", [tokens], to=TensorProto.FLOAT)
+        is_user = write.node("Equal", [message, write.constant("user_id", USER_ID, np.int64)])
+        turns = write.node(
+            "CumSum", [write.node("Cast", [is_user], to=TensorProto.INT64), write.constant("along_text", 1, np.int64)]
+        )
+        in_piece = write.node(
+            "Unsqueeze", [write.node("Slice", [turns, *piece]), write.constant("key_axis", [2], np.int64)]
+        )
+        is_same = write.node("Equal", [in_piece, write.node("Unsqueeze", [turns, "text_axis"])])
+        # Of a turn, what lies beyond a position is cut off: column k of row q counts from the text's start.
+        num_before = write.node(
+            "Squeeze", [write.node("Add", [write.node("Shape", [message], start=1, end=2), piece[0]])]
+        )
+        mask = write.node("Trilu", [write.node("Cast", [is_same], to=TensorProto.FLOAT), num_before], upper=0)
+        summed = write.node("MatMul", [mask, write.node("Add", [tokens, ngrams])])
+        gain = write.constant("summary_gain", np.ones(self._shape.hidden_size), np.float32)
+        normalised = write.node("SimplifiedLayerNormalization", [summed, gain], axis=-1, epsilon=SUMMARY_EPSILON)
+        projected = write.linear(normalised, "summary_projection", write.weight("summary.projection.weight"))
+        is_opening = write.node("Equal", ["token_ids", write.constant("assistant_id", ASSISTANT_ID, np.int64)])
+        opening = write.node("Cast", [is_opening], to=TensorProto.FLOAT)
+        return write.node("Mul", [projected, write.node("Unsqueeze", [opening, "key_axis"])])
+
+    def _ngrams(self, text: str) -> str:
+        """What `training.reformer.ngrams` looks up for all tokens of `text` but the first two: [B, K, hidden]."""
+        write, num_rows = self._write, self._shape.ngram_rows
         hashes = ""
         for back, multipliers in enumerate(MULTIPLIERS):
             starts = write.constant(f"ngram_start_{back}", [CONTEXT - back], np.int64)
@@ -277,7 +320,11 @@ class _ReformerGraph:
             info("output_index", TensorProto.INT64, ["num_outputs"]),
         ]
         if self._shape.ngram_rows:
-            inputs.append(info("previous_ids", TensorProto.INT64, ["batch", CONTEXT]))
+            inputs.append(
+                info(
+                    "previous_ids", TensorProto.INT64, ["batch", "context" if self._shape.message_summary else CONTEXT]
+                )
+            )
         outputs = [info("logits", TensorProto.FLOAT, ["batch", "num_outputs", self._shape.vocab_size])]
         cache_type = TensorProto.FLOAT if self._profile.kv_scales is None else TensorProto.INT8
         heads, size = self._shape.num_attention_heads, self._shape.attention_head_size

@@ -14,7 +14,7 @@ _NUM_BUCKETS = 16
 
 
 def reformer_config(architecture: Architecture, *, dropout: float = 0.0) -> ReformerConfig:
-    """The configuration that `ReformerModelWithLMHead` loads our checkpoints with; it ignores `ngram_rows`.
+    """The configuration that `ReformerModelWithLMHead` loads our checkpoints with; it ignores our last two fields.
 
     `num_buckets` is set although the exact path never hashes: the stock model would otherwise write a value of its
     own into the configuration on its first long forward pass.
@@ -43,6 +43,7 @@ def reformer_config(architecture: Architecture, *, dropout: float = 0.0) -> Refo
         bos_token_id=BOS_ID,
         eos_token_id=EOS_ID,
         ngram_rows=architecture.ngram_rows,
+        message_summary=architecture.message_summary,
     )
 
 
@@ -58,4 +59,5 @@ def architecture_of(config: ReformerConfig) -> Architecture:
         max_positions=config.max_position_embeddings,
         local_chunk_length=config.local_attn_chunk_length,
         ngram_rows=getattr(config, "ngram_rows", 0),
+        message_summary=getattr(config, "message_summary", False),
     )

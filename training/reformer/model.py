@@ -19,7 +19,8 @@ from transformers.models.reformer import modeling_reformer as stock
 from model_store.contract.manifest import Architecture
 from training.reformer.attention import ExactLocalSelfAttention, ExactLSHSelfAttention
 from training.reformer.config import reformer_config
-from training.reformer.ngrams import NgramEmbedding
+from training.reformer.message_summary import MessageSummary
+from training.reformer.ngrams import CONTEXT, NgramEmbedding
 
 EncoderKind = Literal["plain", "reversible"]
 
@@ -48,6 +49,8 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
         super().__init__(config)
         num_rows = int(getattr(config, "ngram_rows", 0))
         self.ngrams = NgramEmbedding(num_rows, config.hidden_size, config.hidden_dropout_prob) if num_rows else None
+        has_summary = bool(getattr(config, "message_summary", False))
+        self.summary = MessageSummary(config.hidden_size, config.hidden_dropout_prob) if has_summary else None
         self.reformer.encoder = PlainEncoder(config)
         for index, layer in enumerate(self.reformer.encoder.layers):
             is_local = config.attn_layers[index] == "local"
@@ -72,9 +75,24 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
                 layer.attention.self_attention.hash_beyond_chunk = allowed
 
     def embed(self, token_ids: Tensor, positions: Tensor | None = None, previous_ids: Tensor | None = None) -> Tensor:
-        """[B, S, H] of token ids [B, S] at `positions` [B, S], from 0 on by default, after `previous_ids` [B, 2]."""
+        """[B, S, H] of token ids [B, S] at `positions` [B, S], from 0 on by default, after `previous_ids` [B, P].
+
+        P is two or more: what n-grams and, where a reply opens, the message before it reach back to; 0 where the text
+        has not begun.
+        """
         embedded: Tensor = self.reformer.embeddings(input_ids=token_ids, position_ids=positions)
-        return embedded if self.ngrams is None else embedded + self.ngrams(token_ids, previous_ids)
+        if self.ngrams is None:
+            return embedded
+        context = token_ids.new_zeros(len(token_ids), CONTEXT) if previous_ids is None else previous_ids
+        text = torch.cat([context[:, CONTEXT:], token_ids], dim=1)
+        ngrams = self.ngrams(text, context[:, :CONTEXT])
+        length = token_ids.shape[1]
+        embedded = embedded + ngrams[:, -length:]
+        if self.summary is None:
+            return embedded
+        words = self.reformer.embeddings.word_embeddings(text) + ngrams
+        summary: Tensor = self.summary(words, text)
+        return embedded + summary[:, -length:]
 
     def encode(self, token_ids: Tensor) -> Tensor:
         """Hidden states [B, S, 2H] of token ids [B, S]."""
@@ -105,6 +123,8 @@ def new_policy(architecture: Architecture, *, seed: int, dropout: float = 0.0) -
             nn.init.normal_(parameter, std=std)
     if policy.ngrams is not None:
         policy.ngrams.reset_parameters()
+    if policy.summary is not None:
+        policy.summary.reset_parameters()
     return policy
 
 

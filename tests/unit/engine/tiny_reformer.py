@@ -22,7 +22,7 @@ NGRAM_ROWS = 64
 
 
 @cache
-def architecture(local_chunk_length: int = 64, ngram_rows: int = 0) -> Architecture:
+def architecture(local_chunk_length: int = 64, ngram_rows: int = 0, message_summary: bool = False) -> Architecture:
     """Two local and two LSH layers in turn."""
     return Architecture(
         hidden_size=64,
@@ -34,13 +34,15 @@ def architecture(local_chunk_length: int = 64, ngram_rows: int = 0) -> Architect
         max_positions=MAX_POSITIONS,
         local_chunk_length=local_chunk_length,
         ngram_rows=ngram_rows,
+        message_summary=message_summary,
     )
 
 
 @cache
-def ngram_model() -> ReformerPolicy:
+def ngram_model(*, message_summary: bool = False) -> ReformerPolicy:
     """Our own class with n-gram tables, matrices scaled up like the stock one's."""
-    policy: ReformerPolicy = new_policy(architecture(ngram_rows=NGRAM_ROWS), seed=7).eval()
+    shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=message_summary)
+    policy: ReformerPolicy = new_policy(shape, seed=7).eval()
     with torch.no_grad():
         for name, parameter in policy.named_parameters():
             if parameter.ndim == 2 and "embeddings" not in name:
@@ -49,10 +51,11 @@ def ngram_model() -> ReformerPolicy:
 
 
 @cache
-def ngram_graph(profile_name: str) -> onnx.ModelProto:
+def ngram_graph(profile_name: str, *, message_summary: bool = False) -> onnx.ModelProto:
     """Its exported graph, like `graph`."""
-    weights = {name: tensor.numpy() for name, tensor in ngram_model().state_dict().items()}
-    shape = architecture(ngram_rows=NGRAM_ROWS)
+    policy = ngram_model(message_summary=message_summary)
+    weights = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
+    shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=message_summary)
     reference = build_graph(weights, shape, FLOAT32)
     if profile_name == "float32":
         return reference

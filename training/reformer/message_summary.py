@@ -1,0 +1,43 @@
+"""What the customer's message holds, all of it at once: the sum of its n-gram embeddings, given to the reply's opening.
+
+The plan is chosen where the assistant's turn begins. A network of our size hears an unseen wording worse through its
+layers than a bag of n-grams does, so the opening gets the bag as well (wide and deep, Cheng et al. 2016; fastText,
+Joulin et al. 2016): its embedding carries the normalised sum of everything since the last turn marker of the customer.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
+
+EPSILON = 1e-6
+_INIT_STD = 0.02
+
+
+class MessageSummary(nn.Module):
+    """The current message's embeddings, summed, brought to length √H and projected; zero but where a reply opens."""
+
+    def __init__(self, hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        self.projection = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def reset_parameters(self) -> None:
+        """Draws fresh weights."""
+        nn.init.normal_(self.projection.weight, std=_INIT_STD)
+
+    def forward(self, embedded: Tensor, token_ids: Tensor) -> Tensor:
+        """[B, S, H] of a text's embeddings [B, S, H], without positions, and its token ids [B, S]."""
+        total = embedded.float().cumsum(1)
+        before = torch.cat([torch.zeros_like(total[:, :1]), total[:, :-1]], dim=1)
+        starts = message_starts(token_ids)[..., None].expand_as(total)
+        summed = total - before.gather(1, starts)
+        normalised = summed * torch.rsqrt(summed.pow(2).mean(-1, keepdim=True) + EPSILON)
+        projected: Tensor = self.projection(self.dropout(normalised).to(embedded.dtype))
+        return projected * (token_ids == ASSISTANT_ID)[..., None]
+
+
+def message_starts(token_ids: Tensor) -> Tensor:
+    """[B, S]: where the last customer's turn up to each position begins; 0 before the first."""
+    positions = torch.arange(token_ids.shape[1]).expand_as(token_ids)
+    return torch.where(token_ids == USER_ID, positions, 0).cummax(1).values
