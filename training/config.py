@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model_store.contract.manifest import Architecture
 from training.errors import InvalidConfigError
@@ -66,6 +66,18 @@ class CorpusConfig(_Section):
     """Messages mixed of pieces of asks, with a linear teacher's opinion of their plan: the source `domain_mixtures`."""
 
 
+class MessageSummaryConfig(_Section):
+    """Teaching the n-gram tables, before anything else, what messages are about."""
+
+    num_epochs: int = Field(2, ge=1)
+    batch_size: int = Field(256, ge=1)
+    mixture_share: float = Field(0.33, ge=0, lt=1)
+    """Share of a batch that is mixed messages with a teacher's opinion."""
+    lr: float = Field(3e-3, gt=0)
+    """Of the matrices; tables and token embeddings take steps three times as large."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
 class LanguageModelConfig(_Section):
     """One stage of next-token training."""
 
@@ -76,6 +88,8 @@ class LanguageModelConfig(_Section):
     user_token_weight: float = Field(0.3, ge=0, le=1)
     plan_token_weight: float = Field(1.0, ge=0)
     """Weight of a reply's plan against one of its words: one token decides whether dozens make sense."""
+    summary_weight: float = Field(0.0, ge=0)
+    """Weight of the plan's loss by the message's summary alone, which keeps the summary good; 0: no such loss."""
     muon_lr: float = Field(2e-3, gt=0)
     adamw_lr: float = Field(1e-3, gt=0)
     decay_share: float = Field(0.4, ge=0, le=1)
@@ -171,6 +185,7 @@ class TrainingConfig(_Section):
     num_threads: int = Field(2, ge=1)
     model: ModelConfig = ModelConfig()
     corpus: CorpusConfig = CorpusConfig()
+    message_summary: MessageSummaryConfig = MessageSummaryConfig()
     pretrain: LanguageModelConfig
     finetune: LanguageModelConfig
     feedback: FeedbackConfig = FeedbackConfig()
@@ -178,6 +193,12 @@ class TrainingConfig(_Section):
     policy: PolicyConfig = PolicyConfig()
     gate: GateConfig = GateConfig()
     export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _check_summary(self) -> "TrainingConfig":
+        if self.model.message_summary and not self.corpus.num_generated_asks:
+            raise ValueError("message_summary is learned from generated asks: set corpus.num_generated_asks")
+        return self
 
     @property
     def digest(self) -> str:

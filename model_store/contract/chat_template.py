@@ -2,7 +2,8 @@
 
 `<|bos|> [<|system|> text] <|user|> text <|assistant|> text <|eos|> <|user|> … <|assistant|> [<|plan:…|>]`
 
-Only the reply that is being made has a plan: what clients send back as history is text.
+Customers' words are rendered in lower case. Only the reply that is being made has a plan: what clients send back as
+history is text.
 
 Serving and training call the same `render`; the loss mask of training is read off the roles that it returns, so the
 two cannot drift apart. Cutting a conversation to the model's length is `service.chat.context_window`'s business.
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID, SYSTEM_ID, USER_ID
 from model_store.contract.conversation import Message, Role
+from model_store.contract.placeholders import fold_case
 from model_store.contract.tokenizer import Tokenizer
 
 _ROLE_IDS = {Role.SYSTEM: SYSTEM_ID, Role.USER: USER_ID, Role.ASSISTANT: ASSISTANT_ID}
@@ -50,7 +52,9 @@ def render(
     token_ids: list[int] = [BOS_ID]
     speakers: list[Role | None] = [None]
     for number, message in enumerate(messages, 1):
-        content = tokenizer.encode(message.content)
+        # Capitals say little about what a customer wants, and every spelling less is one more that training has seen.
+        text = fold_case(message.content) if message.role is Role.USER else message.content
+        content = tokenizer.encode(text)
         if plan_id is not None and number == len(messages) and not for_completion:
             content.insert(0, plan_id)
         if message.role is Role.ASSISTANT:

@@ -105,6 +105,11 @@ def split_masked(text: str) -> Iterator[Segment]:
         yield Segment(text[end:], False)
 
 
+def fold_case(text: str) -> str:
+    """Masked text in lower case; placeholders stay as they are."""
+    return "".join(part.text if part.is_placeholder else part.text.lower() for part in split_masked(text))
+
+
 def escape_lookalikes(text: str) -> str:
     """Rewrites everything shaped like a placeholder to ‹…›, so that nobody can type one.
 

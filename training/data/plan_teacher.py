@@ -14,6 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import train_test_split
 from sklearn.svm import LinearSVC
 
+from model_store.contract.placeholders import fold_case
 from model_store.contract.tokenizer import Tokenizer
 from training.data.domain_pack import DomainPack, fill_slots, plan_of
 from training.data.typing_noise import add_typing_noise
@@ -62,7 +63,7 @@ class PlanTeacher:
         return found
 
     def _ngrams(self, text: str) -> list[tuple[int, ...]]:
-        ids = self._tokenizer.encode(text.lower())
+        ids = self._tokenizer.encode(fold_case(text))
         sizes = range(1, _MAX_NGRAM + 1)
         return [tuple(ids[start : start + size]) for size in sizes for start in range(len(ids) - size + 1)]
 

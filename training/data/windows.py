@@ -200,7 +200,7 @@ def pad_batch(windows: Sequence[Window]) -> Batch:
     ]
     rows, openings = ([entry[part] for entry in taught] for part in (0, 1))
     probabilities = torch.stack([entry[2] for entry in taught]) if taught else torch.zeros(0, 0)
-    return Batch(token_ids, kinds, probabilities, torch.tensor(rows), torch.tensor(openings))
+    return Batch(token_ids, kinds, probabilities, torch.tensor(rows).long(), torch.tensor(openings).long())
 
 
 class BatchStream:

@@ -15,7 +15,10 @@ _INIT_STD = 0.02
 
 
 class MessageSummary(nn.Module):
-    """The current message's embeddings, summed, brought to length √H and projected; zero but where a reply opens."""
+    """The current message's embeddings, summed, brought to length √H and projected; zero but where a reply opens.
+
+    In training, as large a share of the tokens is not heard as `dropout` says.
+    """
 
     def __init__(self, hidden_size: int, dropout: float) -> None:
         super().__init__()
@@ -28,7 +31,8 @@ class MessageSummary(nn.Module):
 
     def forward(self, embedded: Tensor, token_ids: Tensor) -> Tensor:
         """[B, S, H] of a text's embeddings [B, S, H], without positions, and its token ids [B, S]."""
-        total = embedded.float().cumsum(1)
+        is_heard = torch.rand_like(embedded[..., :1]) >= self.dropout.p if self.training else 1
+        total = (embedded * is_heard).float().cumsum(1)
         before = torch.cat([torch.zeros_like(total[:, :1]), total[:, :-1]], dim=1)
         starts = message_starts(token_ids)[..., None].expand_as(total)
         summed = total - before.gather(1, starts)

@@ -88,11 +88,22 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
         ngrams = self.ngrams(text, context[:, :CONTEXT])
         length = token_ids.shape[1]
         embedded = embedded + ngrams[:, -length:]
-        if self.summary is None:
-            return embedded
-        words = self.reformer.embeddings.word_embeddings(text) + ngrams
-        summary: Tensor = self.summary(words, text)
-        return embedded + summary[:, -length:]
+        return embedded if self.summary is None else embedded + self._summarize(text, ngrams)[:, -length:]
+
+    def _summarize(self, text: Tensor, ngrams: Tensor) -> Tensor:
+        assert self.summary is not None
+        summary: Tensor = self.summary(self.reformer.embeddings.word_embeddings(text) + ngrams, text)
+        return summary
+
+    def summary_logits(self, token_ids: Tensor, rows: Tensor, openings: Tensor) -> Tensor:
+        """Logits [M, V] of what follows positions `openings` [M] of rows `rows` [M], by the message's summary alone.
+
+        The summary goes where the layers' output would: what the network says if all of its layers are silent.
+        Needs a network with a message summary; token_ids are [B, S].
+        """
+        assert self.ngrams is not None
+        summary = self._summarize(token_ids, self.ngrams(token_ids))[rows, openings]
+        return self.token_logits(self.reformer.encoder.layer_norm(torch.cat([summary, summary], dim=-1)))
 
     def encode(self, token_ids: Tensor) -> Tensor:
         """Hidden states [B, S, 2H] of token ids [B, S]."""

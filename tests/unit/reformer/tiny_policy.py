@@ -9,7 +9,12 @@ VOCAB_SIZE = 320
 
 
 def tiny_policy(
-    seed: int = 3, *, max_positions: int = 192, vocab_size: int = VOCAB_SIZE, ngram_rows: int = 0
+    seed: int = 3,
+    *,
+    max_positions: int = 192,
+    vocab_size: int = VOCAB_SIZE,
+    ngram_rows: int = 0,
+    message_summary: bool = False,
 ) -> ReformerPolicy:
     """One local and one LSH layer, twice; chunks of 64; n-gram tables if they have rows."""
     shape = Architecture(
@@ -22,6 +27,7 @@ def tiny_policy(
         max_positions=max_positions,
         local_chunk_length=64,
         ngram_rows=ngram_rows,
+        message_summary=message_summary,
     )
     policy = new_policy(shape, seed=seed)
     with torch.no_grad():

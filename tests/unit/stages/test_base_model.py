@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from training.config import TrainingConfig, load_config
-from training.reformer.model import load_policy
-from training.stages.base_model import corpus, language_modeling
+from training.data.windows import WindowSet, pad_batch
+from training.errors import InvalidConfigError
+from training.reformer.model import load_policy, new_policy
+from training.stages.base_model import corpus, language_modeling, message_summary
 from training.workspace import Workspace
 
 TINY = Path(__file__).parents[3] / "training" / "configs" / "tiny.yaml"
@@ -25,6 +27,7 @@ def small_run(**changes: object) -> TrainingConfig:
 def prepare(config: TrainingConfig, root: Path) -> Workspace:
     workspace = Workspace(root, config.digest)
     corpus.run(config, workspace)
+    message_summary.run(config, workspace)
     return workspace
 
 
@@ -65,3 +68,28 @@ def test_training_learns_something(tmp_path: Path) -> None:
     config = small_run(num_tokens=60_000)
     result = language_modeling.run_pretrain(config, prepare(config, tmp_path))
     assert result["validation_loss"] < 0.9 * math.log(config.model.vocab_size)
+
+
+def test_the_summary_learns_plans_before_the_layers_learn_anything(tmp_path: Path) -> None:
+    """Plans by the summary alone become far likelier, and pretraining goes on from there."""
+    config = small_run()
+    config = config.model_copy(update={"message_summary": config.message_summary.model_copy(update={"num_epochs": 8})})
+    workspace = prepare(config, tmp_path)
+    windows = WindowSet.load(workspace.path("windows") / "domain_asks.npz")
+    batch = pad_batch([windows.window(index) for index in range(64)])
+    fresh = new_policy(config.model.architecture(), seed=config.seed).eval()
+    taught = load_policy(workspace.path(message_summary.CHECKPOINT)).eval()
+    with torch.no_grad():
+        before, after = (float(language_modeling.summary_loss(policy, batch)) for policy in (fresh, taught))
+    assert after < 0.8 * before
+    language_modeling.run_pretrain(config, workspace)
+    with torch.no_grad():
+        assert float(language_modeling.summary_loss(load_policy(workspace.path("pretrained")), batch)) < 0.8 * before
+
+
+def test_a_summary_without_asks_to_learn_from_is_refused(tmp_path: Path) -> None:
+    """The error names what to set."""
+    text = TINY.read_text(encoding="utf-8").replace("num_generated_asks: 400", "num_generated_asks: 0")
+    (tmp_path / "broken.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidConfigError, match="set corpus.num_generated_asks"):
+        load_config(tmp_path / "broken.yaml")

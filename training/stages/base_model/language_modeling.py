@@ -19,16 +19,21 @@ from tqdm import tqdm
 
 from model_store.contract.control_tokens import FIRST_PLAN_ID
 from training.config import LanguageModelConfig, TrainingConfig
-from training.data.windows import Batch, BatchStream, WindowSet
+from training.data.windows import PLAN, Batch, BatchStream, WindowSet
 from training.optimization import StepGuard, build_muon, flat_then_linear, warm_up
 from training.reformer.model import ReformerPolicy, load_policy, new_policy, save_policy
+from training.stages.base_model import message_summary
 from training.stages.base_model.corpus import VALIDATION_SOURCE
 from training.workspace import StageResult, Workspace
 
 
 def run_pretrain(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Trains fresh weights on every source; writes the checkpoint directory `pretrained`."""
-    policy = new_policy(config.model.architecture(), seed=config.seed, dropout=config.pretrain.dropout)
+    """Trains fresh or summarising weights on every source; writes the checkpoint directory `pretrained`."""
+    architecture = config.model.architecture()
+    if architecture.message_summary:
+        policy = load_policy(workspace.path(message_summary.CHECKPOINT), dropout=config.pretrain.dropout)
+    else:
+        policy = new_policy(architecture, seed=config.seed, dropout=config.pretrain.dropout)
     return _train(policy, config.pretrain, _Run("pretrain", "pretrained", config.seed, workspace))
 
 
@@ -91,6 +96,8 @@ def _backward(policy: ReformerPolicy, batch: Batch, config: LanguageModelConfig)
         taught = teacher_losses(policy, hidden, batch)
         total_weight = token_weights.sum() + config.plan_token_weight * len(taught)
         loss = ((losses * token_weights).sum() + config.plan_token_weight * taught.sum()) / total_weight
+        if config.summary_weight:
+            loss = loss + config.summary_weight * summary_loss(policy, batch)
         loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 
@@ -119,6 +126,22 @@ def teacher_losses(policy: ReformerPolicy, hidden: Tensor, batch: Batch) -> Tens
     num_plans = batch.plan_probabilities.shape[1]
     plans = log_probabilities[:, FIRST_PLAN_ID : FIRST_PLAN_ID + num_plans]
     return -(batch.plan_probabilities * plans).sum(-1)
+
+
+def summary_loss(policy: ReformerPolicy, batch: Batch) -> Tensor:
+    """Mean cross-entropy in nats of a batch's plans, known or a teacher's, by the messages' summaries alone."""
+    known_rows, known_openings = (batch.kinds[:, 1:] == PLAN).nonzero(as_tuple=True)
+    rows, openings = torch.cat([known_rows, batch.teacher_rows]), torch.cat([known_openings, batch.openings])
+    if not len(rows):
+        return torch.zeros(())
+    log_probabilities = policy.summary_logits(batch.token_ids, rows, openings).float().log_softmax(-1)
+    known, taught = log_probabilities[: len(known_rows)], log_probabilities[len(known_rows) :]
+    plans = batch.token_ids[:, 1:][known_rows, known_openings]
+    total = -known.gather(1, plans[:, None]).sum()
+    if len(taught):
+        num_plans = batch.plan_probabilities.shape[1]
+        total = total - (batch.plan_probabilities * taught[:, FIRST_PLAN_ID : FIRST_PLAN_ID + num_plans]).sum()
+    return total / len(rows)
 
 
 @torch.no_grad()
