@@ -7,7 +7,7 @@ handed out only by `held_out_prompts`, which training never calls.
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import yaml
 
 from model_store.contract.control_tokens import NUM_PLANS
 from model_store.contract.conversation import Message, Role
+from model_store.contract.facts import LANGUAGES
 from model_store.contract.placeholders import ALL_PLACEHOLDERS, entity_type_of, split_masked
 from training.errors import DataNotFoundError, InvalidDomainPackError
 
@@ -70,6 +71,18 @@ class FlowTurn:
 
 
 @dataclass(frozen=True)
+class Phrases:
+    """What conversations of a domain hold besides asks and replies; all of it may be empty."""
+
+    system_messages: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By language."""
+    given_along: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """How a customer adds a detail to a message: entity → language → endings."""
+    given_later: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """How a customer gives a detail that was asked for: entity → language → messages."""
+
+
+@dataclass(frozen=True)
 class DomainPack:
     """Everything that was authored for a domain."""
 
@@ -79,6 +92,12 @@ class DomainPack:
     slots: Mapping[str, Mapping[str, Sequence[str]]]
     source_intents: Mapping[str, Mapping[str, str]]
     """Public data's intents that mean the same: source → its label → intent here."""
+    phrases: Phrases = Phrases()
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that the pack speaks, sorted."""
+        return tuple(sorted({intent.language for intent in self.intents}))
 
     def intent(self, name: str, language: str) -> Intent | None:
         """The intent of that name in that language, or None."""
@@ -113,7 +132,8 @@ def load_pack(name: str) -> DomainPack:
                 intents.append(_parse_intent(path, language, entry, more_asks.pop(entry.get("intent"), ())))
         _require(not more_asks, root, f"{language}/asks/{path.name} names unknown intents {sorted(more_asks)}")
     mapping = _read(root / "source_intents.yaml") if (root / "source_intents.yaml").exists() else {}
-    pack = DomainPack(name, tuple(intents), tuple(flows), _read(root / "slots.yaml"), mapping)
+    phrases = _parse_phrases(root / "phrases.yaml")
+    pack = DomainPack(name, tuple(intents), tuple(flows), _read_slots(root / "slots.yaml", intents), mapping, phrases)
     check_pack(pack, root)
     return pack
 
@@ -146,7 +166,9 @@ def entities_in(text: str) -> frozenset[str]:
 
 def check_pack(pack: DomainPack, path: Path) -> None:
     """Raises InvalidDomainPackError for the first broken rule, naming where it is."""
+    _require(bool(pack.intents) and set(pack.languages) <= set(LANGUAGES), path, f"folders are {', '.join(LANGUAGES)}")
     _check_held_out(path, pack.intents)
+    _check_phrases(path, pack.phrases)
     for intent in pack.intents:
         where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
         _check_asks(path, where, intent, pack.slots[intent.language])
@@ -179,11 +201,22 @@ def _bare(ask: str) -> str:
 
 
 def _check_asks(path: Path, where: str, intent: Intent, slots: Mapping[str, Sequence[str]]) -> None:
-    _require(bool(intent.asks and intent.replies), path, f"{where}: needs asks and replies")
+    is_whole = bool(intent.asks) and any(intent.replies_by_tone.values())
+    _require(is_whole, path, f"{where}: needs asks, and replies in one of the tones {', '.join(TONES)}")
     for ask in (*intent.asks, *intent.held_out_asks):
         unknown = [slot for slot in _SLOT.findall(ask) if slot not in slots]
         _require(not unknown, path, f"{where}: unknown slots {unknown} in {ask!r}")
         _check_placeholders(path, where, ask)
+
+
+def _check_phrases(path: Path, phrases: Phrases) -> None:
+    """A detail is given by its placeholder, and every placeholder exists."""
+    for texts in phrases.system_messages.values():
+        for text in texts:
+            _check_placeholders(path, "phrases.yaml system_messages", text)
+    for entity, by_language in (*phrases.given_along.items(), *phrases.given_later.items()):
+        for text in (text for texts in by_language.values() for text in texts):
+            _require(entities_in(text) == {entity}, path, f"phrases.yaml {entity}: {text!r} does not give <{entity}>")
 
 
 def _check_reply(path: Path, where: str, reply: str) -> None:
@@ -214,6 +247,21 @@ def _read_more_asks(path: Path) -> dict[str, Sequence[str]]:
     """Further ways to ask, by intent, from the file of the same name in `asks/`."""
     more = path.parent / "asks" / path.name
     return dict(_read(more)) if more.exists() else {}
+
+
+def _read_slots(path: Path, intents: Sequence[Intent]) -> dict[str, Mapping[str, Sequence[str]]]:
+    """Slots of every language that the pack speaks; a pack without slots has no such file."""
+    slots = _read(path) if path.exists() else {}
+    return {intent.language: (slots or {}).get(intent.language) or {} for intent in intents}
+
+
+def _parse_phrases(path: Path) -> Phrases:
+    if not path.exists():
+        return Phrases()
+    try:
+        return Phrases(**_read(path))
+    except TypeError as error:
+        raise InvalidDomainPackError(path=path, problem=error) from error
 
 
 def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more_asks: Sequence[str]) -> Intent:

@@ -13,34 +13,19 @@ from training.data.domain_pack import DomainPack, Flow, Intent, entities_in, fil
 from training.data.typing_noise import add_typing_noise
 
 _TONE_WEIGHTS = {"warm": 0.45, "brief": 0.3, "formal": 0.25}
-_SYSTEM_MESSAGES = {
-    "en": (
-        "You are the support assistant of <BRAND>.",
-        "You help customers of an online shop.",
-        "Answer politely and briefly.",
-    ),
-    "zh": ("你是<BRAND>的客服助手。", "你是网店客服，请礼貌地回答顾客。", "请简短礼貌地回答。"),
-}
 _GIVEN_LATER = {
-    "en": (
-        "<{0}>",
-        "it's <{0}>",
-        "sure, <{0}>",
-        "the number is <{0}>",
-        "here you go: <{0}>",
-        "<{0}> thanks",
-        "yes. <{0}>",
-    ),
-    "zh": ("<{0}>", "是<{0}>", "好的，<{0}>", "号码是<{0}>", "<{0}>，麻烦了", "你好，<{0}>"),
+    "en": ("<{0}>", "it's <{0}>", "sure, <{0}>", "here you go: <{0}>", "<{0}> thanks", "yes. <{0}>"),
+    "zh": ("<{0}>", "是<{0}>", "好的，<{0}>", "<{0}>，麻烦了", "你好，<{0}>"),
 }
-_GIVEN_ALONG = {
-    "en": (" My order number is <{0}>.", " order <{0}>", " It's order <{0}>.", " (<{0}>)", " number <{0}>"),
-    "zh": ("，订单号<{0}>", "，单号是<{0}>", " <{0}>", "。订单<{0}>", "（<{0}>）"),
-}
+"""How a detail is given that was asked for, where the pack does not say."""
+_SYSTEM_SHARE = 0.08
 _ONE_EXCHANGE = 2
 _SECOND_CONCERN_SHARE = 0.15
 _SWITCH_SHARE = 0.2
+_GIVEN_ALONG_SHARE = 0.2
 _CLOSING_INTENTS = ("thanks", "goodbye", "acknowledge")
+"""What customers close with; a pack may lack any of them."""
+_HEAVY_INTENT = "out_of_scope"
 
 
 @dataclass(frozen=True)
@@ -62,11 +47,10 @@ class ConversationGenerator:
         self._random = random.Random(seed)
         self._extra_asks = {name: list(asks) for name, asks in (extra_asks or {}).items() if asks}
         self._by_language = {
-            language: [intent for intent in pack.intents if intent.language == language]
-            for language in sorted({intent.language for intent in pack.intents})
+            language: [intent for intent in pack.intents if intent.language == language] for language in pack.languages
         }
         self._weights = {
-            language: [3.0 if intent.name == "out_of_scope" else 1.0 for intent in intents]
+            language: [3.0 if intent.name == _HEAVY_INTENT else 1.0 for intent in intents]
             for language, intents in self._by_language.items()
         }
 
@@ -81,8 +65,9 @@ class ConversationGenerator:
             return self._from_flow(self._random.choice(self._pack.flows))
         language = self._random.choice(list(self._by_language))
         conversation = self._chain(language, num_intents=1 if kind < 0.72 else self._random.choice((2, 2, 3)))
-        if self._random.random() < 0.08:
-            system = Message(Role.SYSTEM, self._random.choice(_SYSTEM_MESSAGES[language]))
+        system_messages = self._pack.phrases.system_messages.get(language)
+        if system_messages and self._random.random() < _SYSTEM_SHARE:
+            system = Message(Role.SYSTEM, self._random.choice(system_messages))
             return replace(conversation, messages=(system, *conversation.messages))
         return conversation
 
@@ -130,7 +115,7 @@ class ConversationGenerator:
             exchange.append(Message(Role.ASSISTANT, self._random.choice(intent.replies_missing[entity])))
             if self._random.random() < 0.5 or not intent.replies_given.get(entity):
                 return exchange, plan_of(intent.name, entity)
-            exchange.append(Message(Role.USER, self._random.choice(_GIVEN_LATER[intent.language]).format(entity)))
+            exchange.append(Message(Role.USER, self._draw_detail(entity, intent.language)))
             given |= {entity}
         exchange.append(Message(Role.ASSISTANT, self._draw_reply(intent, given)))
         return exchange, plan_of(intent.name)
@@ -139,10 +124,18 @@ class ConversationGenerator:
         extra = self._extra_asks.get(intent.name) if intent.language == "en" else None
         ask = self._random.choice(extra if extra and self._random.random() < 0.25 else intent.asks)
         ask = fill_slots(ask, self._pack.slots[intent.language], self._random)
-        wants_order = "ORDER_ID" in intent.replies_missing and not entities_in(ask)
-        if wants_order and self._random.random() < 0.2:
-            ask = ask.rstrip("。.！!") + self._random.choice(_GIVEN_ALONG[intent.language]).format("ORDER_ID")
+        given_along = self._pack.phrases.given_along
+        endings = [
+            text for entity in intent.replies_missing for text in given_along.get(entity, {}).get(intent.language, ())
+        ]
+        if endings and not entities_in(ask) and self._random.random() < _GIVEN_ALONG_SHARE:
+            ask = ask.rstrip("。.！!") + self._random.choice(endings)
         return add_typing_noise(ask, intent.language, self._random)
+
+    def _draw_detail(self, entity: str, language: str) -> str:
+        """A detail that was asked for, in the pack's words or in words that fit any."""
+        wordings = self._pack.phrases.given_later.get(entity, {}).get(language)
+        return self._random.choice(wordings or _GIVEN_LATER[language]).replace("{0}", entity)
 
     def _draw_reply(self, intent: Intent, given: frozenset[str]) -> str:
         using_given = [
