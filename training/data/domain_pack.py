@@ -18,6 +18,8 @@ from model_store.contract.control_tokens import NUM_PLANS
 from model_store.contract.conversation import Message, Role
 from model_store.contract.facts import LANGUAGES
 from model_store.contract.placeholders import ALL_PLACEHOLDERS, entity_type_of, split_masked
+from training.data.flows.flow import Flow, problems
+from training.data.flows.reading import parse_flow
 from training.errors import DataNotFoundError, InvalidDomainPackError
 
 PACKS_DIRECTORY = Path(__file__).parent / "domain"
@@ -49,37 +51,6 @@ class Intent:
         """Every good reply, whatever the customer gave."""
         groups = (*self.replies_by_tone.values(), *self.replies_given.values(), *self.replies_missing.values())
         return tuple(reply for group in groups for reply in group)
-
-
-@dataclass(frozen=True)
-class Flow:
-    """A multi-turn conversation with several wordings a turn."""
-
-    name: str
-    language: str
-    intents: tuple[str, ...]
-    turns: tuple["FlowTurn", ...]
-
-
-@dataclass(frozen=True)
-class FlowTurn:
-    """What one side may say next; `plan` is what the reply does, where it is the assistant's and was labelled."""
-
-    role: Role
-    wordings: tuple[str, ...]
-    plan: str | None = None
-
-
-@dataclass(frozen=True)
-class Phrases:
-    """What conversations of a domain hold besides asks and replies; all of it may be empty."""
-
-    system_messages: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By language."""
-    given_along: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-    """How a customer adds a detail to a message: entity → language → endings."""
-    given_later: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-    """How a customer gives a detail that was asked for: entity → language → messages."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +98,7 @@ def load_pack(name: str) -> DomainPack:
         more_asks = _read_more_asks(path)
         for entry in _read(path):
             if "flow" in entry:
-                flows.append(_parse_flow(path, language, entry))
+                flows.append(parse_flow(path, language, entry))
             else:
                 intents.append(_parse_intent(path, language, entry, more_asks.pop(entry.get("intent"), ())))
         _require(not more_asks, root, f"{language}/asks/{path.name} names unknown intents {sorted(more_asks)}")
@@ -180,6 +151,8 @@ def check_pack(pack: DomainPack, path: Path) -> None:
     plans = {None, *pack.plans}
     for flow in pack.flows:
         where = f"{flow.language} flow {flow.name}"
+        for problem in problems(flow, entities_in):
+            _require(False, path, f"{where}: {problem}")
         for turn in flow.turns:
             _require(turn.plan in plans, path, f"{where}: unknown plan {turn.plan!r}")
             for wording in turn.wordings if turn.role is Role.ASSISTANT else ():
@@ -279,19 +252,6 @@ def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more_asks
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidDomainPackError(path=path, problem=f"{entry.get('intent')}: {error!r}") from error
-
-
-def _parse_flow(path: Path, language: str, entry: Mapping[str, Any]) -> Flow:
-    try:
-        turns = []
-        for turn in entry["turns"]:
-            plan = turn.get("plan")
-            ((role, wordings),) = ((key, texts) for key, texts in turn.items() if key != "plan")
-            texts = (wordings,) if isinstance(wordings, str) else tuple(wordings)
-            turns.append(FlowTurn(Role(role), texts, plan))
-        return Flow(entry["flow"], language, tuple(entry["intents"]), tuple(turns))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidDomainPackError(path=path, problem=f"{entry.get('flow')}: {error!r}") from error
 
 
 def user_message(text: str) -> Message:

@@ -8,8 +8,9 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from model_store.contract.conversation import Message, Role
-from training.data.domain_pack import DomainPack, Flow, Intent, entities_in, fill_slots, load_pack, plan_of
+from model_store.contract.conversation import Message, Role, detect_language
+from training.data.domain_pack import DomainPack, Intent, entities_in, fill_slots, load_pack, plan_of
+from training.data.flows.flow import Flow
 from training.data.typing_noise import add_typing_noise
 
 _TONE_WEIGHTS = {"warm": 0.45, "brief": 0.3, "formal": 0.25}
@@ -62,7 +63,7 @@ class ConversationGenerator:
         """The next conversation."""
         kind = self._random.random()
         if self._pack.flows and kind < 0.12:
-            return self._from_flow(self._random.choice(self._pack.flows))
+            return self.draw_from_flow(self._random.choice(self._pack.flows))
         language = self._random.choice(list(self._by_language))
         conversation = self._chain(language, num_intents=1 if kind < 0.72 else self._random.choice((2, 2, 3)))
         system_messages = self._pack.phrases.system_messages.get(language)
@@ -152,18 +153,20 @@ class ConversationGenerator:
         fitting = [text for text in intent.replies_by_tone[tone] if entities_in(text) <= given]
         return self._random.choice(fitting or list(intent.replies_by_tone[tone]))
 
-    def _from_flow(self, flow: Flow) -> LabelledConversation:
-        """A flow up to one of its replies, so that each of them is the last one some time and shows its plan."""
-        slots = self._pack.slots[flow.language]
-        ends = [number for number, turn in enumerate(flow.turns, 1) if turn.role is Role.ASSISTANT]
-        end = self._random.choice(ends)
+    def draw_from_flow(self, flow: Flow) -> LabelledConversation:
+        """A path through a flow up to one of its replies, so that each reply is the last one some time."""
+        path = flow.draw_path(self._random)
+        ends = [number for number, turn in enumerate(path, 1) if turn.role is Role.ASSISTANT]
+        path = path[: self._random.choice(ends)]
         messages = []
-        for turn in flow.turns[:end]:
-            text = fill_slots(self._random.choice(turn.wordings), slots, self._random)
+        for turn in path:
+            text = fill_slots(self._random.choice(turn.wordings), self._pack.slots[flow.language], self._random)
             if turn.role is Role.USER:
-                text = add_typing_noise(text, flow.language, self._random)
+                text = add_typing_noise(text, detect_language(text), self._random)
             messages.append(Message(turn.role, text))
-        return LabelledConversation(tuple(messages), flow.intents[-1], flow.turns[end - 1].plan, flow.language)
+        plan = path[-1].plan
+        intent = plan.partition("/")[0] if plan else flow.intents[-1]
+        return LabelledConversation(tuple(messages), intent, plan, detect_language(messages[-1].content))
 
 
 def training_prompts(pack_name: str, count: int, seed: int) -> list[list[Message]]:
