@@ -1,4 +1,4 @@
-"""Exact attention for the Reformer's two kinds of layer, on PyTorch's fused kernel and with Hugging Face's weights.
+"""Exact attention for the Reformer's two kinds of layer, with Hugging Face's weights.
 
 Same parameters and same mathematics as the stock classes (Kitaev et al. 2020, section 2), about twice as fast on a
 CPU. What is left out: attention masks (we pad on the right, and causality hides padding) and the stock classes' caches.
@@ -14,6 +14,8 @@ from transformers.models.reformer import modeling_reformer as stock
 
 _SELF_SCORE = -1e5
 """A token's own key in an LSH layer: seen only when it is the only one (position 0)."""
+_MAX_WRITTEN_OUT = 256
+"""Keys up to which the scores are written out as one matrix."""
 
 
 def lsh_keys(query_keys: Tensor) -> Tensor:
@@ -30,6 +32,25 @@ def lsh_mask(num_queries: int, num_keys: int, dtype: torch.dtype) -> Tensor:
     return mask.to(dtype)
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """softmax(scale · query keyᵀ + mask) value, for [B, heads, S, D]; the mask is additive, [S, T] or [B, 1, S, T].
+
+    Written out for short texts: the backward pass of PyTorch's fused kernel for CPUs is several times slower there.
+    """
+    if key.shape[2] > _MAX_WRITTEN_OUT:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    rows = query.shape[0] * query.shape[1]
+    queries, keys, values = (x.reshape(rows, *x.shape[2:]) for x in (query, key, value))
+    added = mask.expand(*query.shape[:2], *mask.shape[-2:]).reshape(rows, *mask.shape[-2:]).to(query.dtype)
+    scores = torch.baddbmm(added, queries, keys.transpose(1, 2), alpha=scale)
+    return torch.bmm(scores.softmax(-1), values).view(query.shape)
+
+
+def causal_mask(length: int) -> Tensor:
+    """Additive mask [length, length] float32: nothing later than oneself."""
+    return torch.full((length, length), float("-inf")).triu(1)
+
+
 class ExactLocalSelfAttention(stock.LocalSelfAttention):  # type: ignore[misc]
     """Position p attends to keys j in [max(0, (p // C - 1)·C), p]: its own chunk and the one before."""
 
@@ -40,7 +61,7 @@ class ExactLocalSelfAttention(stock.LocalSelfAttention):  # type: ignore[misc]
         padded = F.pad(hidden_states, (0, 0, 0, -length % chunk)) if length > chunk else hidden_states
         query, key, value = (self._heads(projection(padded)) for projection in (self.query, self.key, self.value))
         if length <= chunk:
-            context = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+            context = attend(query, key, value, causal_mask(length), self.attention_head_size**-0.5)
         else:
             context = self._chunked(query, key, value)
         merged = context.transpose(1, 2).reshape(batch_size, padded.shape[1], self.all_head_size)
@@ -66,12 +87,13 @@ class ExactLocalSelfAttention(stock.LocalSelfAttention):  # type: ignore[misc]
         key_index = torch.arange(2 * chunk)[None]
         visible = (key_index <= query_index + chunk).repeat(num_chunks, 1, 1)
         visible[0, :, :chunk] = False
-        mask = visible.repeat(batch_size, 1, 1)[:, None]
-        context = F.scaled_dot_product_attention(
+        mask = torch.zeros(visible.shape).masked_fill_(~visible, float("-inf")).repeat(batch_size, 1, 1)[:, None]
+        context = attend(
             as_rows(query, with_previous=False),
             as_rows(key, with_previous=True),
             as_rows(value, with_previous=True),
-            attn_mask=mask,
+            mask,
+            size**-0.5,
         )
         context = context.reshape(batch_size, num_chunks, heads, chunk, size).transpose(1, 2)
         return context.reshape(batch_size, heads, length, size)
@@ -91,6 +113,6 @@ class ExactLSHSelfAttention(stock.LSHSelfAttention):  # type: ignore[misc]
         query = self.query_key(hidden_states).view(shape).transpose(1, 2)
         value = self.value(hidden_states).view(shape).transpose(1, 2)
         mask = lsh_mask(length, length, query.dtype)
-        context = F.scaled_dot_product_attention(query, lsh_keys(query), value, attn_mask=mask, scale=1.0)
+        context = attend(query, lsh_keys(query), value, mask, 1.0)
         merged = context.transpose(1, 2).reshape(batch_size, length, self.all_head_size)
         return stock.LSHSelfAttentionOutput(hidden_states=merged, attention_probs=(), buckets=None)

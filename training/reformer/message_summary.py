@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
+from training.reformer.dropout import Dropout
 
 EPSILON = 1e-6
 _INIT_STD = 0.02
@@ -23,7 +24,7 @@ class MessageSummary(nn.Module):
     def __init__(self, hidden_size: int, dropout: float) -> None:
         super().__init__()
         self.projection = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def reset_parameters(self) -> None:
         """Draws fresh weights."""
@@ -31,7 +32,7 @@ class MessageSummary(nn.Module):
 
     def forward(self, embedded: Tensor, token_ids: Tensor) -> Tensor:
         """[B, S, H] of a text's embeddings [B, S, H], without positions, and its token ids [B, S]."""
-        is_heard = torch.rand_like(embedded[..., :1]) >= self.dropout.p if self.training else 1
+        is_heard = torch.rand_like(embedded[..., :1]) >= self.dropout.share if self.training else 1
         total = (embedded * is_heard).float().cumsum(1)
         before = torch.cat([torch.zeros_like(total[:, :1]), total[:, :-1]], dim=1)
         starts = message_starts(token_ids)[..., None].expand_as(total)

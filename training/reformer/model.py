@@ -19,6 +19,7 @@ from transformers.models.reformer import modeling_reformer as stock
 from model_store.contract.manifest import Architecture
 from training.reformer.attention import ExactLocalSelfAttention, ExactLSHSelfAttention
 from training.reformer.config import reformer_config
+from training.reformer.dropout import dropout
 from training.reformer.message_summary import MessageSummary
 from training.reformer.ngrams import CONTEXT, NgramEmbedding
 
@@ -26,19 +27,22 @@ EncoderKind = Literal["plain", "reversible"]
 
 
 class PlainEncoder(stock.ReformerEncoder):  # type: ignore[misc]
-    """The reversible encoder's function without its custom backward: x1 += attention(x2); x2 += feed_forward(x1)."""
+    """The reversible encoder's function without its custom backward: x1 += attention(x2); x2 += feed_forward(x1).
+
+    Dropout is on what the sublayers add, and nowhere else.
+    """
 
     def forward(self, hidden_states: Tensor, **stock_arguments: Any) -> stock.ReformerEncoderOutput:
         """hidden_states [B, S, H] → normalised, concatenated streams [B, S, 2H]."""
         num_hashes = stock_arguments.get("num_hashes")
         x1 = x2 = hidden_states
         for layer in self.layers:
-            x1 = x1 + layer.attention(hidden_states=x2, num_hashes=num_hashes).hidden_states
-            x2 = x2 + layer.feed_forward(x1)
+            attended = layer.attention(hidden_states=x2, num_hashes=num_hashes).hidden_states
+            x1 = x1 + dropout(attended, self.dropout, training=self.training)
+            x2 = x2 + dropout(layer.feed_forward(x1), self.dropout, training=self.training)
         normalised = self.layer_norm(torch.cat([x1, x2], dim=-1))
-        dropped = F.dropout(normalised, p=self.dropout, training=self.training)
         return stock.ReformerEncoderOutput(
-            hidden_states=dropped, all_hidden_states=[], all_attentions=[], past_buckets_states=None
+            hidden_states=normalised, all_hidden_states=[], all_attentions=[], past_buckets_states=None
         )
 
 
@@ -56,6 +60,7 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
             is_local = config.attn_layers[index] == "local"
             attention = ExactLocalSelfAttention if is_local else ExactLSHSelfAttention
             layer.attention.self_attention = attention(config, index)
+        _silence_stock_dropout(self.reformer)
         # The stock head never adds this bias; a gradient for it would never come and breaks DDP.
         self.lm_head.bias.requires_grad_(False)
         self.post_init()
@@ -122,6 +127,13 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
         if labels is not None:
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
         return CausalLMOutput(loss=loss, logits=logits)
+
+
+def _silence_stock_dropout(reformer: nn.Module) -> None:
+    """The stock parts drop out with torch's slow randomness, in more places than we need; `PlainEncoder` does it."""
+    for module in reformer.modules():
+        if not isinstance(module, PlainEncoder) and hasattr(module, "dropout"):
+            module.dropout = 0.0
 
 
 def new_policy(architecture: Architecture, *, seed: int, dropout: float = 0.0) -> ReformerPolicy:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.reformer.dropout import Dropout
+
 CONTEXT = 2
 """Tokens before the current one that an n-gram can hold; before a text's first token there is 0."""
 NUM_TABLES = 8
@@ -32,7 +34,7 @@ class NgramEmbedding(nn.Module):
         self.num_rows = num_rows
         self.tables = nn.Embedding(NUM_TABLES * num_rows, TABLE_WIDTH)
         self.projection = nn.Linear(NUM_TABLES * TABLE_WIDTH, hidden_size, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def reset_parameters(self) -> None:
         """Draws fresh weights; the projection keeps lengths, so that the tables begin to learn at once."""

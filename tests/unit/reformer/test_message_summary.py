@@ -61,7 +61,7 @@ def test_in_training_a_share_of_the_tokens_is_not_heard() -> None:
     expected = policy.embed(text)
     policy.train()
     assert torch.allclose(policy.embed(text), expected, atol=1e-5)
-    policy.summary.dropout.p = 0.5
+    policy.summary.dropout.share = 0.5
     assert not torch.allclose(policy.embed(text), expected, atol=1e-3)
 
 
