@@ -54,6 +54,18 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class Phrases:
+    """What customers and operators say around the asks, where the pack words it (`phrases.yaml`)."""
+
+    system_messages: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By language."""
+    given_along: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """Endings that give a detail along with an ask, by entity and language."""
+    given_later: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """Messages that give a detail that was asked for, by entity and language."""
+
+
+@dataclass(frozen=True)
 class DomainPack:
     """Everything that was authored for a domain."""
 

@@ -105,7 +105,7 @@ def test_a_flow_that_cannot_be_read_is_named(turns: str) -> None:
         ("[{user: hi}, {branches: [{turns: [{assistant: A.}]}, {turns: [{assistant: B.}, {user: c}]}]}]", "alternate"),
         ("[{user: [hi, <ORDER_ID>]}, {assistant: I see <ORDER_ID>.}]", "ORDER_ID"),
         (
-            "[{user: hi}, {assistant: Which one.}, {branches: [{turns: [{user: <EMAIL>}]}, {turns: [{user: no}]}]}, "
+            "[{user: hi}, {assistant: Which one.}, {branches: [{turns: [{user: <EMAIL>}]}, {turns: [{user: nope}]}]}, "
             "{assistant: To <EMAIL>.}]",
             "EMAIL",
         ),
