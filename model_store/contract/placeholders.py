@@ -59,6 +59,9 @@ FACT_NAMES = (
 )
 """What differs from shop to shop. The order is part of the token table: append only."""
 
+ARTICLE = "<ARTICLE>"
+"""Stands for a passage of the shop's help articles and its link; the model may write it where its prompt offers one."""
+
 REDACTED = "<REDACTED>"
 """Stands for a value that was removed and cannot be put back; the model may read it, never write it."""
 
@@ -79,7 +82,7 @@ ENTITY_PLACEHOLDERS = tuple(
     for number in range(1, MAX_ENTITIES_PER_TYPE + 1)
 )
 FACT_PLACEHOLDERS = tuple(fact_placeholder(name) for name in FACT_NAMES)
-ALL_PLACEHOLDERS = frozenset((*ENTITY_PLACEHOLDERS, *FACT_PLACEHOLDERS, REDACTED))
+ALL_PLACEHOLDERS = frozenset((*ENTITY_PLACEHOLDERS, *FACT_PLACEHOLDERS, ARTICLE, REDACTED))
 MAX_PLACEHOLDER_LENGTH = max(len(placeholder) for placeholder in ALL_PLACEHOLDERS)
 
 _SHAPE = re.compile(r"<[A-Z]+(?:_[A-Z]+)*(?:_\d)?>")
@@ -119,7 +122,7 @@ def escape_lookalikes(text: str) -> str:
 
 
 def entity_type_of(placeholder: str) -> str | None:
-    """The entity type behind `<ORDER_ID_2>`, or None for facts and `REDACTED`."""
+    """The entity type behind `<ORDER_ID_2>`, or None for facts, `ARTICLE` and `REDACTED`."""
     name = placeholder[1:-1]
     stem, _, number = name.rpartition("_")
     candidate = stem if number.isdigit() else name

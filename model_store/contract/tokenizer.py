@@ -16,6 +16,7 @@ from model_store.contract.control_tokens import (
     FIRST_PLAN_ID,
     NUM_CONTROL_TOKENS,
     PLACEHOLDER_IDS,
+    reserved_spelling,
 )
 from model_store.contract.placeholders import split_masked
 from model_store.errors import InvalidTokenizerError
@@ -49,7 +50,9 @@ class Tokenizer:
         self.plans: Mapping[str, int] = _named_plans(backend)
         """Token id of each plan that a reply may open with; empty for a model that does not plan."""
         for token_id, token in enumerate(CONTROL_TOKENS):
-            if backend.token_to_id(token) != token_id and token_id not in self.plans.values():
+            # A vocabulary made before an id got its meaning spells it as reserved; its model has never seen that token.
+            spellings = (token, reserved_spelling(token_id))
+            if backend.id_to_token(token_id) not in spellings and token_id not in self.plans.values():
                 raise InvalidTokenizerError(path=path, problem=f"control token {token} does not have id {token_id}")
         backend.encode_special_tokens = True
         self.backend = backend

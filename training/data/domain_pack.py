@@ -17,14 +17,18 @@ import yaml
 from model_store.contract.control_tokens import NUM_PLANS
 from model_store.contract.conversation import Message, Role
 from model_store.contract.facts import LANGUAGES
-from model_store.contract.placeholders import ALL_PLACEHOLDERS, entity_type_of, split_masked
+from model_store.contract.placeholders import ALL_PLACEHOLDERS, ARTICLE, entity_type_of, split_masked
+from model_store.knowledge.offer import HELP_PLAN
 from training.data.flows.flow import Flow, problems
 from training.data.flows.reading import parse_flow
+from training.data.knowledge.articles import HelpArticle, article_problems, parse_article
 from training.errors import DataNotFoundError, InvalidDomainPackError
 
 PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
+_ARTICLES, _HELD_OUT_ARTICLES = "articles/articles.yaml", "articles/held_out.yaml"
+_HELP_REPLIES = "articles/replies.yaml"
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # eighty thousand asks: the C one is ten times faster
 _SLOT = re.compile(r"\{([a-z_0-9]+)\}")
 _NO_WORD = re.compile(r"[\W_]+")
@@ -76,6 +80,11 @@ class DomainPack:
     source_intents: Mapping[str, Mapping[str, str]]
     """Public data's intents that mean the same: source → its label → intent here."""
     phrases: Phrases = Phrases()
+    articles: tuple[HelpArticle, ...] = ()
+    held_out_articles: tuple[HelpArticle, ...] = ()
+    """For evaluation only."""
+    help_intents: tuple[Intent, ...] = ()
+    """How replies quote an article, by language: intents without asks of their own."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -88,9 +97,9 @@ class DomainPack:
 
     @property
     def plans(self) -> tuple[str, ...]:
-        """What a reply can set out to do, sorted: answer an intent, or ask for a detail that it needs."""
+        """What a reply can set out to do, sorted: answer an intent, ask for a detail, quote an article."""
         asking = {plan_of(intent.name, entity) for intent in self.intents for entity in intent.replies_missing}
-        return tuple(sorted({intent.name for intent in self.intents} | asking))
+        return tuple(sorted({intent.name for intent in (*self.intents, *self.help_intents)} | asking))
 
     @cached_property
     def _by_key(self) -> Mapping[tuple[str, str], Intent]:
@@ -116,7 +125,17 @@ def load_pack(name: str) -> DomainPack:
         _require(not more_asks, root, f"{language}/asks/{path.name} names unknown intents {sorted(more_asks)}")
     mapping = _read(root / "source_intents.yaml") if (root / "source_intents.yaml").exists() else {}
     phrases = _parse_phrases(root / "phrases.yaml")
-    pack = DomainPack(name, tuple(intents), tuple(flows), _read_slots(root / "slots.yaml", intents), mapping, phrases)
+    pack = DomainPack(
+        name,
+        tuple(intents),
+        tuple(flows),
+        _read_slots(root / "slots.yaml", intents),
+        mapping,
+        phrases,
+        articles=_read_articles(root, _ARTICLES),
+        held_out_articles=_read_articles(root, _HELD_OUT_ARTICLES),
+        help_intents=_read_help_intents(root),
+    )
     check_pack(pack, root)
     return pack
 
@@ -150,7 +169,8 @@ def entities_in(text: str) -> frozenset[str]:
 def check_pack(pack: DomainPack, path: Path) -> None:
     """Raises InvalidDomainPackError for the first broken rule, naming where it is."""
     _require(bool(pack.intents) and set(pack.languages) <= set(LANGUAGES), path, f"folders are {', '.join(LANGUAGES)}")
-    _check_held_out(path, pack.intents)
+    _check_held_out(path, pack)
+    _check_articles(path, pack)
     _check_phrases(path, pack.phrases)
     for intent in pack.intents:
         where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
@@ -171,13 +191,33 @@ def check_pack(pack: DomainPack, path: Path) -> None:
                 _check_reply(path, where, wording)
 
 
-def _check_held_out(path: Path, intents: Sequence[Intent]) -> None:
-    """No held-out ask may be asked in training, under any intent, not even in other case or punctuation."""
-    known = {_bare(ask) for intent in intents for ask in intent.asks}
-    for intent in intents:
+def _check_held_out(path: Path, pack: DomainPack) -> None:
+    """Nothing held out may occur in training, under any intent, not even in other case or punctuation."""
+    asks = (ask for intent in pack.intents for ask in intent.asks)
+    known = {_bare(text) for text in (*asks, *(text for article in pack.articles for text in article.texts))}
+    for intent in pack.intents:
         shared = [ask for ask in intent.held_out_asks if _bare(ask) in known]
         where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
         _require(not shared, path, f"{where}: held-out asks also occur in asks: {shared[:2]}")
+    for article in pack.held_out_articles:
+        shared = [text for text in article.texts if _bare(text) in known]
+        where = f"{article.language} article {article.title!r}"
+        _require(not shared, path, f"{where} is held out but also occurs in training: {shared[:2]}")
+
+
+def _check_articles(path: Path, pack: DomainPack) -> None:
+    names = {(intent.name, intent.language) for intent in pack.intents}
+    problem = next(article_problems((*pack.articles, *pack.held_out_articles), names), None)
+    _require(problem is None, path, str(problem))
+    answered = {intent.language for intent in pack.help_intents}
+    silent = {article.language for article in pack.articles} - answered
+    _require(not silent, path, f"{sorted(silent)} articles need {_HELP_REPLIES}")
+    for intent in pack.help_intents:
+        where = f"{intent.language}/{_HELP_REPLIES}"
+        _require(intent.name == HELP_PLAN, path, f"{where}: its one intent is {HELP_PLAN}")
+        _require(bool(intent.replies), path, f"{where}: needs replies")
+        for reply in intent.replies:
+            _check_reply(path, where, reply, num_articles=1)
 
 
 def _bare(ask: str) -> str:
@@ -204,9 +244,10 @@ def _check_phrases(path: Path, phrases: Phrases) -> None:
             _require(entities_in(text) == {entity}, path, f"phrases.yaml {entity}: {text!r} does not give <{entity}>")
 
 
-def _check_reply(path: Path, where: str, reply: str) -> None:
+def _check_reply(path: Path, where: str, reply: str, *, num_articles: int = 0) -> None:
     bare = "".join(segment.text for segment in split_masked(reply) if not segment.is_placeholder)
     _require(not _SLOT.search(reply), path, f"{where}: a reply holds a slot: {reply!r}")
+    _require(reply.count(ARTICLE) == num_articles, path, f"{where}: {num_articles} {ARTICLE} belong in {reply!r}")
     _require(not re.search(r"\d", bare), path, f"{where}: a reply holds a digit: {reply!r}")
     _check_placeholders(path, where, reply)
 
@@ -247,6 +288,26 @@ def _parse_phrases(path: Path) -> Phrases:
         return Phrases(**_read(path))
     except TypeError as error:
         raise InvalidDomainPackError(path=path, problem=error) from error
+
+
+def _read_articles(root: Path, name: str) -> tuple[HelpArticle, ...]:
+    """The articles of a file that each language may have."""
+    articles: list[HelpArticle] = []
+    for path in sorted(root.glob(f"*/{name}")):
+        for entry in _read(path):
+            try:
+                articles.append(parse_article(entry, path.parent.parent.name))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise InvalidDomainPackError(path=path, problem=f"{entry}: {error!r}") from error
+    return tuple(articles)
+
+
+def _read_help_intents(root: Path) -> tuple[Intent, ...]:
+    return tuple(
+        _parse_intent(path, path.parent.parent.name, {"asks": (), **entry}, ())
+        for path in sorted(root.glob(f"*/{_HELP_REPLIES}"))
+        for entry in _read(path)
+    )
 
 
 def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more_asks: Sequence[str]) -> Intent:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from model_store.contract.conversation import Message, Role, detect_language
 from training.data.domain_pack import DomainPack, Intent, entities_in, fill_slots, load_pack, plan_of
 from training.data.flows.flow import Flow
+from training.data.knowledge.exchanges import ArticleShelf, Case, Exchange, question_and_reply
 from training.data.typing_noise import add_typing_noise
 
 _TONE_WEIGHTS = {"warm": 0.45, "brief": 0.3, "formal": 0.25}
@@ -24,9 +25,13 @@ _ONE_EXCHANGE = 2
 _SECOND_CONCERN_SHARE = 0.15
 _SWITCH_SHARE = 0.2
 _GIVEN_ALONG_SHARE = 0.2
+_ARTICLE_SHARE = 0.06
+"""Of conversations and of asks, those about a help article or with one that does not fit."""
+_AFTER_A_CONCERN, _AFTER_AN_ARTICLE = 0.2, 0.1
+_GOES_ON_SHARE = 0.12
 _CLOSING_INTENTS = ("thanks", "goodbye", "acknowledge")
 """What customers close with; a pack may lack any of them."""
-_HEAVY_INTENT = "out_of_scope"
+_OUT_OF_SCOPE = "out_of_scope"
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,10 @@ class ConversationGenerator:
         self._by_language = {
             language: [intent for intent in pack.intents if intent.language == language] for language in pack.languages
         }
+        self._shelf = ArticleShelf(pack.articles, self._random)
+        self._help_intents = {intent.language: intent for intent in pack.help_intents}
         self._weights = {
-            language: [3.0 if intent.name == _HEAVY_INTENT else 1.0 for intent in intents]
+            language: [3.0 if intent.name == _OUT_OF_SCOPE else 1.0 for intent in intents]
             for language, intents in self._by_language.items()
         }
 
@@ -65,7 +72,10 @@ class ConversationGenerator:
         if self._pack.flows and kind < 0.12:
             return self.draw_from_flow(self._random.choice(self._pack.flows))
         language = self._random.choice(list(self._by_language))
-        conversation = self._chain(language, num_intents=1 if kind < 0.72 else self._random.choice((2, 2, 3)))
+        if self._is_about_an_article(language):
+            conversation = self._with_article(language)
+        else:
+            conversation = self._chain(language, num_intents=1 if kind < 0.72 else self._random.choice((2, 2, 3)))
         system_messages = self._pack.phrases.system_messages.get(language)
         if system_messages and self._random.random() < _SYSTEM_SHARE:
             system = Message(Role.SYSTEM, self._random.choice(system_messages))
@@ -78,6 +88,9 @@ class ConversationGenerator:
         before: list[Message] = []
         if self._random.random() < _SECOND_CONCERN_SHARE:
             before, _ = self._exchange(self._draw_intent(self._maybe_other(language), is_last=False), ())
+        if self._is_about_an_article(language):
+            asked = self._about_article(language, before).ask
+            return LabelledConversation((*before, *asked.prompted), asked.intent, asked.plan, language)
         intent = self._draw_intent(language, is_last=False)
         exchange, plan = self._exchange(intent, before)
         plan = plan if len(exchange) == _ONE_EXCHANGE else plan_of(intent.name)
@@ -92,6 +105,42 @@ class ConversationGenerator:
             exchange, plan = self._exchange(intent, messages)
             messages += exchange
         return LabelledConversation(tuple(messages), intent.name, plan, language)
+
+    def _is_about_an_article(self, language: str) -> bool:
+        return language in self._shelf.languages and self._random.random() < _ARTICLE_SHARE
+
+    def _with_article(self, language: str) -> LabelledConversation:
+        """A conversation with an article in it, now or, where it goes on, a moment ago."""
+        before: list[Message] = []
+        kind = self._random.random()
+        if kind < _AFTER_A_CONCERN:
+            before, _ = self._exchange(self._draw_intent(self._maybe_other(language), is_last=False), ())
+        elif kind < _AFTER_A_CONCERN + _AFTER_AN_ARTICLE:
+            before = list(self._about_article(language, ()).past)
+        exchange = self._about_article(language, before)
+        if self._random.random() >= _GOES_ON_SHARE:
+            return LabelledConversation((*before, *exchange.prompted), exchange.intent, exchange.plan, language)
+        before += exchange.past
+        intent = self._draw_intent(language, is_last=True)
+        following, plan = self._exchange(intent, before)
+        return LabelledConversation((*before, *following), intent.name, plan, language)
+
+    def _about_article(self, language: str, before: Sequence[Message]) -> Exchange:
+        """A question that an article answers, or another concern with an article beside it."""
+        case = self._shelf.draw_case()
+        article, question = self._shelf.draw(language)
+        next_best = self._pack.intent(article.overlaps or _OUT_OF_SCOPE, language)
+        intent = self._help_intents[language] if case is Case.FITTING else next_best
+        if case is Case.OTHER_CONCERN or intent is None:
+            concern = self._draw_intent(language, is_last=False)
+            messages, plan = self._exchange(concern, before)
+            offered = self._shelf.draw_unfitting(messages[0].content, language)
+            return Exchange(tuple(messages), concern.name, plan, offered)
+        if case is Case.UNRELATED:
+            article = self._shelf.draw_unfitting(question, language, fitting=article)
+        asked = add_typing_noise(question, language, self._random)
+        turn = question_and_reply(asked, self._draw_reply(intent, _given(before)))
+        return Exchange(turn, intent.name, plan_of(intent.name), None if case is Case.NOTHING else article)
 
     def _maybe_other(self, language: str) -> str:
         """A customer's language, or another one: people switch, and are answered in the language they use now."""
@@ -108,7 +157,7 @@ class ConversationGenerator:
     def _exchange(self, intent: Intent, before: Sequence[Message]) -> tuple[list[Message], str]:
         """A customer's message, the reply and its plan; sometimes the reply asks for a detail, gets it and goes on."""
         ask = self._draw_ask(intent)
-        given = entities_in(" ".join(message.content for message in before)) | entities_in(ask)
+        given = _given(before) | entities_in(ask)
         missing = [entity for entity in intent.replies_missing if entity not in given]
         exchange = [Message(Role.USER, ask)]
         if missing and self._random.random() < 0.3:
@@ -167,6 +216,11 @@ class ConversationGenerator:
         plan = path[-1].plan
         intent = plan.partition("/")[0] if plan else flow.intents[-1]
         return LabelledConversation(tuple(messages), intent, plan, detect_language(messages[-1].content))
+
+
+def _given(messages: Sequence[Message]) -> frozenset[str]:
+    """Entity types that the customer has given; amounts and dates in a quoted article are the shop's."""
+    return entities_in(" ".join(message.content for message in messages if message.role is Role.USER))
 
 
 def training_prompts(pack_name: str, count: int, seed: int) -> list[list[Message]]:

@@ -29,10 +29,13 @@ def train_subwords(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def name_plans(backend: Tokenizer, plans: Sequence[str]) -> Tokenizer:
-    """A copy whose first plan tokens are named `plans`, in that order; names it had are dropped."""
+    """A copy whose first plan tokens are named `plans`, in that order; names it had are dropped.
+
+    Control ids that were reserved when the vocabulary was made get the spelling that they have by now.
+    """
     state = json.loads(backend.to_str())
     token_ids = range(FIRST_PLAN_ID, len(CONTROL_TOKENS))
-    spellings = {token_id: CONTROL_TOKENS[token_id] for token_id in token_ids}
+    spellings = dict(enumerate(CONTROL_TOKENS))
     spellings.update(zip(token_ids, map(plan_spelling, plans), strict=False))
     vocabulary = state["model"]["vocab"]
     state["model"]["vocab"] = {spellings.get(token_id, token): token_id for token, token_id in vocabulary.items()}

@@ -24,7 +24,7 @@ def test_every_placeholder_reads_as_something(language: str) -> None:
     resolve = FactSheet({}).resolver(EntityVault(), language)
     for placeholder in ALL_PLACEHOLDERS:
         assert resolve(placeholder).strip() and "<" not in resolve(placeholder)
-    assert set(fallback_phrases()) == {*FACT_NAMES, *ENTITY_TYPES, "REDACTED"}
+    assert set(fallback_phrases()) == {*FACT_NAMES, *ENTITY_TYPES, "ARTICLE", "REDACTED"}
 
 
 def test_a_missing_fact_falls_back_and_a_given_one_is_used() -> None:

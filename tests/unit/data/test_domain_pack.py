@@ -1,6 +1,7 @@
 """The authored pack and the conversations that are drawn from it."""
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -47,12 +48,12 @@ def test_a_seed_gives_the_same_conversations() -> None:
 
 
 def test_a_reply_names_only_what_the_customer_gave() -> None:
-    """No drawn reply uses an entity that nobody has mentioned before."""
+    """No drawn reply uses an entity that nobody has mentioned before, but for those in a quoted article."""
     for conversation in itertools.islice(ConversationGenerator(PACK, 5), 3000):
         said = ""
         for message in conversation.messages:
             if message.role is Role.ASSISTANT:
-                assert entities_in(message.content) <= entities_in(said), conversation
+                assert entities_in(re.sub("“.*”", "", message.content)) <= entities_in(said), conversation
             said += " " + message.content
         assert conversation.messages[-1].role is Role.ASSISTANT and "{" not in said
 
