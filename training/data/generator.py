@@ -25,7 +25,7 @@ _ONE_EXCHANGE = 2
 _SECOND_CONCERN_SHARE = 0.15
 _SWITCH_SHARE = 0.2
 _GIVEN_ALONG_SHARE = 0.2
-_ARTICLE_SHARE = 0.06
+_ARTICLE_SHARE = 0.08
 """Of conversations and of asks, those about a help article or with one that does not fit."""
 _AFTER_A_CONCERN, _AFTER_AN_ARTICLE = 0.2, 0.1
 _GOES_ON_SHARE = 0.12

@@ -62,7 +62,7 @@ def test_a_reply_quotes_exactly_where_its_plan_says_so() -> None:
 def test_an_offer_is_often_wrong() -> None:
     """About half of the offers fit; for the rest, the bot does what it does without one."""
     plans = Counter(conversation.plan for conversation in offers(12_000))
-    assert 0.4 < plans[HELP_PLAN] / plans.total() < 0.7 and plans["out_of_scope"] > 0.1 * plans.total()
+    assert 0.35 < plans[HELP_PLAN] / plans.total() < 0.6 and plans["out_of_scope"] > 0.1 * plans.total()
     assert len(plans) > 20
 
 

@@ -1,7 +1,7 @@
 """Exchanges about help articles: when the model should quote one, and when it should leave it.
 
-Three cases of four teach restraint: an article that does not answer is offered with the customer's question as often as
-one that does, since the service's search is sometimes wrong as well.
+Three cases of four teach restraint: an article that does not answer is offered as often as one that does, since the
+service's search is sometimes wrong as well.
 """
 
 import random
@@ -36,7 +36,8 @@ class Case(Enum):
     """No article is offered for such a question."""
 
 
-_WEIGHTS = {Case.FITTING: 0.5, Case.OTHER_CONCERN: 0.2, Case.UNRELATED: 0.17, Case.NOTHING: 0.13}
+_WEIGHTS = {Case.FITTING: 0.4, Case.OTHER_CONCERN: 0.3, Case.UNRELATED: 0.17, Case.NOTHING: 0.13}
+"""A search by words offers something for every fourth concern that no article is about, so that case weighs much."""
 
 
 @dataclass(frozen=True)
