@@ -2,8 +2,7 @@
 
 Each source lies in `<folder>/<source>.jsonl.gz`, one object a line (`importers` makes such files from the original
 formats).
-What is left out on purpose: user turns of more than 1,000 characters, and agent sentences that claim an action or a
-status.
+What is left out on purpose: what a turn says beyond 1,000 characters, and what `cleaning` leaves out.
 """
 
 import gzip
@@ -14,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_store.contract.conversation import Message, Role
+from model_store.contract.conversation import Message, detect_language
 from model_store.contract.entities import EntityMasker, EntityVault
 from model_store.contract.manifest import DataLicence
-from training.data.cleaning import clean_reply, clean_request
+from training.data.cleaning.exchanges import RepetitionFilter, clean_conversation
 from training.data.domain_pack import DomainPack
 from training.errors import DataNotFoundError, ImportFormatError
 
@@ -31,8 +30,11 @@ LICENCES = {
     "crosswoz": "Apache-2.0",
     "intents": "CC BY 4.0 (banking77), CC BY 3.0 (clinc150)",
 }
-_MAX_TURN_CHARS = 1000
-_ROLES = {"user": Role.USER, "agent": Role.ASSISTANT}
+OTHER_TRADES = frozenset(("sgd", "star", "taskmaster4", "chatterbot_corpus", "crosswoz"))
+"""Sources whose agents do not speak for a shop: a phone number that they give is a restaurant's."""
+
+_MAX_MESSAGE_ROWS = 6000
+_MAX_MESSAGE_CHARS = 160
 
 
 @dataclass(frozen=True)
@@ -85,28 +87,34 @@ def _parse_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def load_corpus(folder: Path, source: str, max_rows: int) -> Corpus:
-    """The first `max_rows` conversations of a source, masked and cleaned."""
+    """What is left of a source's first `max_rows` conversations, masked and cleaned, without repetitions."""
     masker = EntityMasker()
-    rows = itertools.islice(read_rows(folder, source), max_rows)
-    conversations = (mask_conversation(row["turns"], masker) for row in rows)
-    return Corpus(source, tuple(messages for messages in conversations if messages))
+    repetitions = RepetitionFilter()
+    stretches = (
+        stretch
+        for row in itertools.islice(read_rows(folder, source), max_rows)
+        for stretch in clean_conversation(row["turns"], masker, is_shop=source not in OTHER_TRADES)
+    )
+    return Corpus(source, tuple(stretch for stretch in stretches if repetitions.is_new(stretch)))
 
 
-def mask_conversation(turns: list[dict[str, str]], masker: EntityMasker) -> tuple[Message, ...]:
-    """Turns as masked messages; one speaker's consecutive turns are joined. Empty when nothing is left to learn."""
-    vault = EntityVault()
-    messages: list[Message] = []
-    for turn in turns:
-        role = _ROLES[turn["role"]]
-        text = turn["text"].strip()[:_MAX_TURN_CHARS]
-        cleaned = clean_reply(text) if role is Role.ASSISTANT else clean_request(text)
-        masked = masker.mask_keeping_placeholders(cleaned, vault)
-        if not masked:
+def load_public_messages(folder: Path) -> dict[str, list[str]]:
+    """What people wrote to agents in any source that lies in the folder, masked, each once, by language."""
+    masker = EntityMasker()
+    found: dict[str, dict[str, None]] = {}
+    for source in LICENCES:
+        if not (folder / f"{source}.jsonl.gz").exists():
             continue
-        if messages and messages[-1].role is role:
-            masked = f"{messages.pop().content} {masked}"
-        messages.append(Message(role, masked))
-    return tuple(messages) if any(message.role is Role.ASSISTANT for message in messages) else ()
+        for row in itertools.islice(read_rows(folder, source), _MAX_MESSAGE_ROWS):
+            for text in _customers_texts(row):
+                masked = masker.mask(text, EntityVault())
+                found.setdefault(detect_language(masked), {})[masked] = None
+    return {language: list(texts) for language, texts in sorted(found.items())}
+
+
+def _customers_texts(row: Mapping[str, Any]) -> list[str]:
+    texts = [turn["text"] for turn in row["turns"] if turn["role"] == "user"] if "turns" in row else [row["text"]]
+    return [text for text in texts if 1 < len(text) <= _MAX_MESSAGE_CHARS]
 
 
 def load_extra_asks(folder: Path, pack: DomainPack) -> Mapping[str, list[str]]:

@@ -11,10 +11,8 @@ import pytest
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID
 from model_store.contract.conversation import Message, Role
-from model_store.contract.entities import EntityMasker
 from model_store.contract.tokenizer import Tokenizer
-from training.data.cleaning import clean_reply
-from training.data.corpora import load_corpus, mask_conversation
+from training.data.corpora import load_corpus
 from training.data.subwords import name_plans, train_subwords
 from training.data.windows import (
     LISTENER,
@@ -30,32 +28,6 @@ from training.data.windows import (
 from training.errors import DataNotFoundError, ImportFormatError
 
 TOKENIZER = Tokenizer(train_subwords(["hello there", "订单号", "your order <ORDER_ID> is late"] * 20, 600))
-
-
-@pytest.mark.parametrize(
-    ("raw", "cleaned"),
-    [
-        ("Sorry. I have initiated a full refund. Anything else?", "Sorry. Anything else?"),
-        ("Your parcel has been delivered. Please check.", "Please check."),
-        ("1. Log in to {{Website URL}}.\n2. Open **Orders**.", "Log in to <WEBSITE>. Open Orders."),
-        ("Thank you for contacting Amazon India.", "Thank you for contacting <BRAND>."),
-        ("word " * 200 + ". Next one.", ""),
-    ],
-)
-def test_replies_are_cleaned(raw: str, cleaned: str) -> None:
-    """Unbacked claims go, templates and brands become placeholders, long answers are cut at a sentence."""
-    assert clean_reply(raw) == cleaned
-
-
-def test_a_conversation_is_masked_and_joined() -> None:
-    """One speaker's consecutive turns become one message, and an entity keeps its placeholder."""
-    turns = [
-        {"role": "user", "text": "Order 77001234 is late."},
-        {"role": "user", "text": "Hello?"},
-        {"role": "agent", "text": "Is it order 77001234?"},
-    ]
-    messages = mask_conversation(turns, EntityMasker())
-    assert [message.content for message in messages] == ["Order <ORDER_ID> is late. Hello?", "Is it order <ORDER_ID>?"]
 
 
 def test_windows_hold_whole_messages_and_know_who_speaks() -> None:

@@ -1,0 +1,1 @@
+"""Cleaning real dialogues before a model reads them. START READING AT `exchanges`."""
