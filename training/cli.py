@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +18,11 @@ import torch
 from model_store.bundle import open_bundle
 from model_store.errors import StoreError
 from training.config import TrainingConfig, load_config
-from training.data.domain_pack import load_pack
+from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.data.importers.registry import IMPORTERS, import_file
 from training.errors import TrainingError
 from training.evaluation.report import evaluate_bundle, report_text
+from training.pack_lint.lint import lint, size_table
 from training.pipeline import BASE_STAGES, RUN_STAGES, Outcome, run_pipeline
 from training.workspace import Workspace
 
@@ -64,8 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--data-dir", type=Path, help="folder of uniform JSON lines, for public out-of-scope asks")
     evaluation.add_argument("--page", type=Path, help="write 200 conversations for people to read, as HTML")
     evaluation.set_defaults(run=_evaluate)
-    check = commands.add_parser("check-domain", help="lint an authored domain pack and print its size")
-    check.add_argument("pack", nargs="?", default="shop")
+    check = commands.add_parser("check-domain", help="print a domain pack's sizes and what it should mend")
+    check.add_argument("pack", nargs="?", default="shop", help="a folder under training/data/domain, or its path")
+    check.add_argument("--strict", action="store_true", help="exit with 1 when anything should be mended")
     check.set_defaults(run=_check_domain)
     importer = commands.add_parser("import", help="turn public or own dialogues into uniform JSON lines")
     importer.add_argument("format", choices=sorted(IMPORTERS))
@@ -143,19 +144,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _check_domain(options: argparse.Namespace) -> int:
+    """The sizes on stdout, what there is to mend on stderr; with `--strict` any of it is an error."""
     pack = load_pack(options.pack)
-    print(f"{'language':10}{'intents':>8}{'asks':>7}{'held out':>10}{'replies':>9}{'bad':>6}{'flows':>7}")
-    num_flows = Counter(flow.language for flow in pack.flows)
-    for language in sorted({intent.language for intent in pack.intents}):
-        intents = [intent for intent in pack.intents if intent.language == language]
-        sizes = (
-            sum(len(intent.asks) for intent in intents),
-            sum(len(intent.held_out_asks) for intent in intents),
-            sum(len(intent.replies) for intent in intents),
-            sum(len(intent.bad_replies) for intent in intents),
-        )
-        print(f"{language:10}{len(intents):8}{sizes[0]:7}{sizes[1]:10}{sizes[2]:9}{sizes[3]:6}{num_flows[language]:7}")
-    return 0
+    print(size_table(pack))
+    problems = lint(pack, PACKS_DIRECTORY / options.pack)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"{len(problems)} to mend." if problems else "Nothing to mend.")
+    return 1 if problems and options.strict else 0
 
 
 def _import(options: argparse.Namespace) -> int:
