@@ -66,6 +66,17 @@ class CorpusConfig(_Section):
     """Messages mixed of pieces of asks, with a linear teacher's opinion of their plan: the source `domain_mixtures`."""
 
 
+class PlanTeacherConfig(_Section):
+    """Whose opinion of unlabelled messages the network learns to share."""
+
+    kind: Literal["linear", "encoder"] = "linear"
+    """encoder: a pretrained sentence encoder, tuned on the pack's asks; needs the extra `teacher`."""
+    num_epochs: float = Field(2.0, gt=0)
+    batch_tokens: int = Field(3072, ge=64)
+    lr: float = Field(1.5e-4, gt=0)
+    """Of the encoder; the head's is ten times as large."""
+
+
 class MessageSummaryConfig(_Section):
     """Teaching the n-gram tables, before anything else, what messages are about."""
 
@@ -185,6 +196,7 @@ class TrainingConfig(_Section):
     num_threads: int = Field(2, ge=1)
     model: ModelConfig = ModelConfig()
     corpus: CorpusConfig = CorpusConfig()
+    plan_teacher: PlanTeacherConfig = PlanTeacherConfig()
     message_summary: MessageSummaryConfig = MessageSummaryConfig()
     pretrain: LanguageModelConfig
     finetune: LanguageModelConfig

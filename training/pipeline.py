@@ -12,12 +12,13 @@ from typing import Any
 
 from training.config import TrainingConfig
 from training.stages import curate, evaluate, export, gate, policy, publish, reward_model, snapshot
-from training.stages.base_model import bundle, corpus, language_modeling, message_summary
+from training.stages.base_model import bundle, corpus, language_modeling, message_summary, plan_teacher
 from training.workspace import StageResult, Workspace
 
 Stage = Callable[[TrainingConfig, Workspace], StageResult]
 
 BASE_STAGES: Mapping[str, Stage] = {
+    "plan_teacher": plan_teacher.run,
     "corpus": corpus.run,
     "message_summary": message_summary.run,
     "pretrain": language_modeling.run_pretrain,

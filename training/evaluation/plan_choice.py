@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from model_store.contract.conversation import Message
 from model_store.contract.tokenizer import Tokenizer
 from training.data.domain_pack import DomainPack
-from training.data.plan_teacher import PlanTeacher
+from training.data.plan_teacher.linear import LinearTeacher
 from training.data.prompts import render_prompt
 from training.evaluation.figures import Figure, share
 from training.evaluation.held_out import HeldOutPrompt
@@ -51,28 +52,37 @@ class PlanChoiceFigures(BaseModel):
 
 
 @torch.no_grad()
+def first_token_probabilities(
+    policy: ReformerPolicy, tokenizer: Tokenizer, conversations: Sequence[Sequence[Message]]
+) -> torch.Tensor:
+    """[n, V] float32: how likely each token opens the reply to each conversation, before anything is banned."""
+    policy.eval()
+    rendered = [render_prompt(messages, tokenizer) for messages in conversations]
+    found = torch.zeros(len(rendered), int(policy.config.vocab_size))
+    order = sorted(range(len(rendered)), key=lambda index: len(rendered[index]))
+    for start in range(0, len(order), _BATCH_SIZE):
+        rows = order[start : start + _BATCH_SIZE]
+        lengths = torch.tensor([len(rendered[row]) for row in rows])
+        token_ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(rendered[row]) for row in rows], batch_first=True)
+        hidden = policy.encode(token_ids)[torch.arange(len(rows)), lengths - 1]
+        found[rows] = policy.token_logits(hidden).float().softmax(-1)
+    return found
+
+
 def choose_plans(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]) -> list[ChosenPlan]:
     """The policy's plan for each prompt, in order, out of the plans that may open a reply."""
-    policy.eval()
     names = sorted(tokenizer.plans, key=lambda name: tokenizer.plans[name])
     intents = sorted({name.partition("/")[0] for name in names})
     of_intent = torch.zeros(len(names), len(intents))
     for row, name in enumerate(names):
         of_intent[row, intents.index(name.partition("/")[0])] = 1
-    openings = torch.tensor([tokenizer.plans[name] for name in names])
-    chosen: list[ChosenPlan] = []
-    for start in range(0, len(prompts), _BATCH_SIZE):
-        rendered = [render_prompt(prompt.messages, tokenizer) for prompt in prompts[start : start + _BATCH_SIZE]]
-        lengths = torch.tensor([len(ids) for ids in rendered])
-        token_ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in rendered], batch_first=True)
-        hidden = policy.encode(token_ids)[torch.arange(len(rendered)), lengths - 1]
-        probabilities = policy.token_logits(hidden).float()[:, openings].softmax(-1) @ of_intent
-        best = probabilities.max(dim=-1)
-        chosen += [
-            ChosenPlan(intents[index], value)
-            for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
-    return chosen
+    first = first_token_probabilities(policy, tokenizer, [prompt.messages for prompt in prompts])
+    plans = first[:, [tokenizer.plans[name] for name in names]]
+    best = ((plans / plans.sum(1, keepdim=True)) @ of_intent).max(dim=1)
+    return [
+        ChosenPlan(intents[index], min(1.0, value))
+        for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
 
 
 def plan_choice_by_language(
@@ -114,7 +124,7 @@ def _at_threshold(rows: Sequence[tuple[ChosenPlan, HeldOutPrompt]], threshold: f
 
 
 def _bag_of_ngrams(prompts: Sequence[HeldOutPrompt], language: str, pack: DomainPack, tokenizer: Tokenizer) -> Figure:
-    teacher = PlanTeacher(pack, language, tokenizer, seed=0)
+    teacher = LinearTeacher(pack, language, tokenizer, seed=0)
     opinions = teacher.probabilities([prompt.messages[-1].content for prompt in prompts])
     found = [pack.plans[int(row.argmax())] for row in opinions]
     return share([plan == prompt.intent for plan, prompt in zip(found, prompts, strict=True)])

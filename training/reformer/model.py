@@ -133,7 +133,7 @@ def _silence_stock_dropout(reformer: nn.Module) -> None:
     """The stock parts drop out with torch's slow randomness, in more places than we need; `PlainEncoder` does it."""
     for module in reformer.modules():
         if not isinstance(module, PlainEncoder) and hasattr(module, "dropout"):
-            module.dropout = 0.0
+            setattr(module, "dropout", 0.0)  # noqa: B010 - the stock class's plain number, not a submodule
 
 
 def new_policy(architecture: Architecture, *, seed: int, dropout: float = 0.0) -> ReformerPolicy:

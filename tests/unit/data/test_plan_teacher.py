@@ -10,7 +10,8 @@ from model_store.contract.placeholders import ALL_PLACEHOLDERS
 from model_store.contract.tokenizer import Tokenizer
 from model_store.store import DEFAULT_BUNDLE
 from training.data.domain_pack import DomainPack, Intent, load_pack
-from training.data.plan_teacher import PlanTeacher, draw_mixtures
+from training.data.plan_teacher.linear import LinearTeacher
+from training.data.plan_teacher.unlabelled import draw_mixtures
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def few_asks(intent: Intent) -> Intent:
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_teacher_hears_asks_that_it_never_saw(pack: DomainPack, tokenizer: Tokenizer, language: str) -> None:
     """Far better than one in four on the held-out asks, and its opinions are probabilities of plans."""
-    teacher = PlanTeacher(pack, language, tokenizer, seed=1)
+    teacher = LinearTeacher(pack, language, tokenizer, seed=1)
     asks = [
         (ask, intent.name) for intent in pack.intents if intent.language == language for ask in intent.held_out_asks
     ]
@@ -49,14 +50,15 @@ def test_the_teacher_hears_asks_that_it_never_saw(pack: DomainPack, tokenizer: T
 
 def test_the_teacher_is_less_sure_of_half_and_half_than_of_a_whole_ask(pack: DomainPack, tokenizer: Tokenizer) -> None:
     """Two concerns in one message are two plans' business."""
-    teacher = PlanTeacher(pack, "en", tokenizer, seed=1)
+    teacher = LinearTeacher(pack, "en", tokenizer, seed=1)
     whole, half = teacher.probabilities(["I forgot my password", "I forgot my password do you open on sundays"])
     assert whole.max() > half.max()
 
 
 def test_mixtures_are_drawn_evenly_and_alike_for_one_seed(pack: DomainPack, tokenizer: Tokenizer) -> None:
     """Half of them in each language; slots are filled and placeholders whole."""
-    first, again = (draw_mixtures(pack, tokenizer, 200, seed=4) for _ in range(2))
+    teachers = {language: LinearTeacher(pack, language, tokenizer, seed=1) for language in ("en", "zh")}
+    first, again = (draw_mixtures(pack, teachers, 200, seed=4) for _ in range(2))
     assert [mixture.text for mixture in first] == [mixture.text for mixture in again]
     assert len(first) == 200 and all(mixture.text for mixture in first)
     assert sum(any("\u4e00" <= character <= "\u9fff" for character in mixture.text) for mixture in first) > 80

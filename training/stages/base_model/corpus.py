@@ -16,9 +16,10 @@ from training.config import TrainingConfig
 from training.data.corpora import LICENCES, Corpus, load_corpus, load_extra_asks
 from training.data.domain_pack import load_pack, user_message
 from training.data.generator import ConversationGenerator
-from training.data.plan_teacher import draw_mixtures
+from training.data.plan_teacher.unlabelled import draw_mixtures
 from training.data.subwords import name_plans, train_subwords
 from training.data.windows import PlannedConversation, cut_windows
+from training.stages.base_model.plan_teacher import load_teachers
 from training.workspace import StageResult, Workspace
 
 PACK_SOURCE = "domain_pack"
@@ -34,7 +35,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     corpora = _load_corpora(config)
     conversations = _collect_conversations(config, corpora)
     tokenizer = _train_tokenizer(config, workspace, conversations)
-    conversations[MIXTURES_SOURCE] = _draw_mixtures(config, tokenizer)
+    conversations[MIXTURES_SOURCE] = _draw_mixtures(config, workspace, tokenizer)
     (workspace.path("windows")).mkdir(exist_ok=True)
     num_tokens = {}
     for source, items in tqdm(conversations.items(), desc="tokenising", file=sys.stderr):
@@ -62,11 +63,12 @@ def _collect_conversations(config: TrainingConfig, corpora: Sequence[Corpus]) ->
     return conversations
 
 
-def _draw_mixtures(config: TrainingConfig, tokenizer: Tokenizer) -> list[PlannedConversation]:
+def _draw_mixtures(config: TrainingConfig, workspace: Workspace, tokenizer: Tokenizer) -> list[PlannedConversation]:
     if config.corpus.num_mixtures == 0:
         return []
     pack = load_pack(config.corpus.domain_pack)
-    mixtures = draw_mixtures(pack, tokenizer, config.corpus.num_mixtures, config.seed)
+    teachers, sources = load_teachers(config, workspace, tokenizer)
+    mixtures = draw_mixtures(pack, teachers, config.corpus.num_mixtures, config.seed, sources)
     return [
         PlannedConversation((user_message(text),), plan_probabilities=probabilities) for text, probabilities in mixtures
     ]
@@ -121,5 +123,6 @@ def _licences(config: TrainingConfig, corpora: Sequence[Corpus], num_generated: 
     num_asks = sum(
         map(len, load_extra_asks(config.corpus.uniform_data_dir, load_pack(config.corpus.domain_pack)).values())
     )
-    asks = DataLicence(source="ways to ask (bitext_cs, intents)", licence=LICENCES["intents"], num_rows=num_asks)
+    licence = f"{LICENCES['bitext_cs']} (bitext), {LICENCES['intents']}"
+    asks = DataLicence(source="ways to ask (bitext_cs, intents)", licence=licence, num_rows=num_asks)
     return (authored, asks, *(corpus.licence for corpus in corpora))

@@ -1,0 +1,130 @@
+"""The pretrained encoder's file, the neighbours of words, and the teacher made of them."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.data.tiny_encoder import PIECES, write_tiny_encoder
+from training.config import PlanTeacherConfig, TrainingConfig, load_config
+from training.data.domain_pack import DomainPack, load_pack
+from training.data.plan_teacher import encoder as encoder_module
+from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
+from training.data.plan_teacher.neighbours import WordNeighbours, collect_words, find_neighbours
+from training.data.plan_teacher.pretrained_encoder import load_pretrained_encoder
+from training.errors import DataNotFoundError
+from training.stages.base_model import plan_teacher
+from training.workspace import Workspace
+
+TINY = Path(__file__).parents[3] / "training" / "configs" / "tiny.yaml"
+
+
+@pytest.fixture
+def encoder_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A tiny encoder where the installed one would lie."""
+    path = tmp_path / "encoder.bin"
+    write_tiny_encoder(path)
+    monkeypatch.setattr(encoder_module, "encoder_file", lambda: path)
+    yield path
+
+
+def test_weights_come_out_of_the_file_as_they_went_in(tmp_path: Path) -> None:
+    """Four-bit blocks and plain numbers, under the network's own names."""
+    weights = write_tiny_encoder(tmp_path / "encoder.bin")
+    network, _ = load_pretrained_encoder(tmp_path / "encoder.bin")
+    state = network.state_dict()
+    assert np.allclose(state["embeddings.word_embeddings.weight"].numpy(), weights["emb.word"], atol=1e-6)
+    assert np.allclose(state["encoder.layer.0.intermediate.dense.weight"].numpy(), weights["l0.fi.w"], atol=1e-6)
+    assert np.allclose(state["encoder.layer.0.output.LayerNorm.bias"].numpy(), weights["l0.oln.b"], atol=1e-6)
+
+
+def test_text_is_normalised_and_split_into_the_files_pieces(encoder_path: Path) -> None:
+    """A query between its two marks; a soft hyphen is gone, and a long text is cut before the closing mark."""
+    _, tokenizer = load_pretrained_encoder(encoder_path)
+    spelled = [PIECES[index] for index in tokenizer.encode("my re\u00adfund", 16)]
+    assert spelled == ["<s>", "▁query:", "▁my", "▁refund", "</s>"]
+    cut = tokenizer.encode("my my my my my", 4)
+    assert len(cut) == 4 and PIECES[cut[-1]] == "</s>"
+
+
+def test_a_missing_encoder_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which extra brings it."""
+    monkeypatch.setattr("training.data.plan_teacher.pretrained_encoder.PACKAGE", "no_such_package_anywhere")
+    with pytest.raises(DataNotFoundError, match=r"rejoinder\[teacher\]"):
+        encoder_module.encoder_file()
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    """Nothing is read out of a file without the mark at its head."""
+    (tmp_path / "other.bin").write_bytes(b"GGUF and so on")
+    with pytest.raises(DataNotFoundError, match="another format"):
+        load_pretrained_encoder(tmp_path / "other.bin")
+
+
+def test_replacing_words_spares_placeholders_slots_and_unknown_words(encoder_path: Path) -> None:
+    """Every known word is replaced at share 1, in both scripts, and nothing is doubled or lost."""
+    _, tokenizer = load_pretrained_encoder(encoder_path)
+    neighbours = WordNeighbours({"refund": ["repayment"], "退款": ["退钱"]}, tokenizer)
+    generator = random.Random(0)
+    assert neighbours.replace_words("my Refund for <ORDER_ID> {product}!", 1.0, generator) == (
+        "my repayment for <ORDER_ID> {product}!"
+    )
+    assert neighbours.replace_words("我想退款", 1.0, generator) == "我想退钱"
+    assert neighbours.replace_words("我想退款", 0.0, generator) == "我想退款"
+
+
+def test_words_are_collected_where_they_are_frequent(encoder_path: Path) -> None:
+    """Four letters and five times at least; Chinese words come from the vocabulary."""
+    encoder = IntentEncoder.pretrained(["a", "b"])
+    words = collect_words(["a refund please"] * 5 + ["rarely said"], encoder)
+    assert words == {"en": ["please", "refund"], "zh": ["退款"]}
+    assert set(find_neighbours(words, encoder)) <= {"please", "refund", "退款"}
+
+
+def test_the_stage_teaches_the_encoder_and_resumes_to_the_same_weights(
+    encoder_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its first checkpoint and started again, it ends with the very weights of an unbroken run."""
+    monkeypatch.setattr(plan_teacher, "_CHECKPOINT_EVERY", 2)
+    config, pack = _few_steps(load_config(TINY)), _few_asks()
+    monkeypatch.setattr(plan_teacher, "load_pack", lambda name: pack)
+    whole = Workspace(tmp_path / "whole", config.digest)
+    result = plan_teacher.run(config, whole)
+    assert result["kind"] == "encoder" and 0 <= result["accuracy_on_unseen_asks"] <= 1
+
+    broken = Workspace(tmp_path / "broken", config.digest)
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "save_checkpoint", _saving_then_killed)
+        with pytest.raises(KeyboardInterrupt):
+            plan_teacher.run(config, broken)
+    plan_teacher.run(config, broken)
+    first, second = (torch.load(w.path(plan_teacher.WEIGHTS), weights_only=True) for w in (whole, broken))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+    opinions = EncoderTeacher(plan_teacher.load_encoder(whole, pack), pack).probabilities(["my refund", "退款"])
+    assert opinions.shape == (2, len(pack.plans))
+    assert np.allclose(opinions.astype(np.float64).sum(1), 1, atol=0.01)
+
+
+def _few_asks() -> DomainPack:
+    """Three intents of the shop with forty asks each."""
+    shop = load_pack("shop")
+    names = ("reset_password", "gift_card", "thanks")
+    intents = tuple(replace(intent, asks=intent.asks[:40]) for intent in shop.intents if intent.name in names)
+    return replace(shop, name="few", intents=intents, flows=())
+
+
+def _few_steps(config: TrainingConfig) -> TrainingConfig:
+    return config.model_copy(update={"plan_teacher": PlanTeacherConfig(kind="encoder", num_epochs=1, batch_tokens=512)})
+
+
+_save_checkpoint = Workspace.save_checkpoint
+
+
+def _saving_then_killed(workspace: Workspace, name: str, state: dict[str, object]) -> None:
+    _save_checkpoint(workspace, name, state)
+    raise KeyboardInterrupt

@@ -1,0 +1,191 @@
+"""Plan teacher: a pretrained sentence encoder learns the pack's intents, to tell the network what words mean.
+
+A network of our size that reads nothing but a shop's asks knows only their words. The encoder has read the web in a
+hundred languages; fine-tuned, it gives its opinion of messages with words that no ask holds (`data.plan_teacher`).
+Left out: parameter-efficient tuning, which saves memory that a run of minutes does not need.
+"""
+
+import json
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from model_store.contract.tokenizer import Tokenizer
+from training.config import PlanTeacherConfig, TrainingConfig
+from training.data.corpora import load_public_messages
+from training.data.domain_pack import DomainPack, fill_slots, load_pack
+from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
+from training.data.plan_teacher.linear import LinearTeacher
+from training.data.plan_teacher.neighbours import WordNeighbours, collect_words, find_neighbours
+from training.data.plan_teacher.pretrained_encoder import pad_queries
+from training.data.plan_teacher.unlabelled import MessageSources, Teacher
+from training.data.typing_noise import add_typing_noise
+from training.optimization import StepGuard, build_adamw, flat_then_linear, warm_up
+from training.workspace import StageResult, Workspace
+
+STAGE = "plan_teacher"
+WEIGHTS = "plan_teacher.pt"
+NEIGHBOURS = "word_neighbours.json"
+_NUM_VALIDATION = 1500
+_FROZEN = "network.embeddings.word_embeddings.weight"
+_CHECKPOINT_EVERY = 200
+_HEAD_LR_FACTOR = 10
+_LABEL_SMOOTHING = 0.05
+
+LabelledAsk = tuple[str, str, str]
+"""An ask with unfilled slots, its language, its intent."""
+
+
+def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
+    """Writes the tuned encoder and the words' neighbours. Raises DataNotFoundError when no encoder is installed."""
+    if config.plan_teacher.kind == "linear":
+        return {"kind": "linear"}
+    started = time.monotonic()
+    torch.manual_seed(config.seed)
+    pack = load_pack(config.corpus.domain_pack)
+    encoder = IntentEncoder.pretrained(intents_of(pack))
+    neighbours = _find_neighbours(config, pack, encoder)
+    workspace.write_text(NEIGHBOURS, json.dumps(neighbours, ensure_ascii=False))
+    known, unseen = _split(pack, config.seed)
+    _train(encoder, known, pack, config, workspace)
+    torch.save(
+        {name: tensor for name, tensor in encoder.state_dict().items() if name != _FROZEN}, workspace.path(WEIGHTS)
+    )
+    workspace.drop_checkpoint(STAGE)
+    return {
+        "kind": "encoder",
+        "num_asks": len(known),
+        "accuracy_on_unseen_asks": _accuracy(encoder, unseen, pack, config.seed),
+        "num_words_with_neighbours": len(neighbours),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def intents_of(pack: DomainPack) -> list[str]:
+    """The head's columns."""
+    return sorted({intent.name for intent in pack.intents if intent.asks})
+
+
+def load_encoder(workspace: Workspace, pack: DomainPack) -> IntentEncoder:
+    """The tuned encoder of this run."""
+    encoder = IntentEncoder.pretrained(intents_of(pack))
+    weights = torch.load(workspace.path(WEIGHTS), weights_only=True)
+    encoder.load_state_dict({**weights, _FROZEN: encoder.state_dict()[_FROZEN]})
+    return encoder.eval()
+
+
+def load_teachers(
+    config: TrainingConfig, workspace: Workspace, tokenizer: Tokenizer
+) -> tuple[dict[str, Teacher], MessageSources]:
+    """The configured teacher for each language of the pack, and what its messages are made of."""
+    pack = load_pack(config.corpus.domain_pack)
+    languages = sorted({intent.language for intent in pack.intents})
+    if config.plan_teacher.kind == "linear":
+        return {
+            language: LinearTeacher(pack, language, tokenizer, config.seed) for language in languages
+        }, MessageSources()
+    encoder = load_encoder(workspace, pack)
+    near = json.loads(workspace.path(NEIGHBOURS).read_text(encoding="utf-8"))
+    folder = config.corpus.uniform_data_dir
+    sources = MessageSources(WordNeighbours(near, encoder.tokenizer), load_public_messages(folder) if folder else {})
+    return dict.fromkeys(languages, EncoderTeacher(encoder, pack)), sources
+
+
+def _find_neighbours(config: TrainingConfig, pack: DomainPack, encoder: IntentEncoder) -> dict[str, tuple[str, ...]]:
+    folder = config.corpus.uniform_data_dir
+    public = load_public_messages(folder) if folder else {}
+    asks = [ask for intent in pack.intents for ask in intent.asks]
+    return find_neighbours(collect_words([*asks, *public.get("en", ())], encoder), encoder)
+
+
+def _split(pack: DomainPack, seed: int) -> tuple[list[LabelledAsk], list[LabelledAsk]]:
+    """Asks to learn from, and asks to see how well that went."""
+    asks = [(ask, intent.language, intent.name) for intent in pack.intents for ask in intent.asks]
+    random.Random(seed).shuffle(asks)
+    num_unseen = min(_NUM_VALIDATION, len(asks) // 10)
+    return asks[num_unseen:], asks[:num_unseen]
+
+
+def _train(
+    encoder: IntentEncoder, asks: Sequence[LabelledAsk], pack: DomainPack, config: TrainingConfig, workspace: Workspace
+) -> None:
+    """Deterministic, and resumable at any kill from the last checkpoint."""
+    settings = config.plan_teacher
+    optimizers = [
+        build_adamw(encoder.network.parameters(), settings.lr, weight_decay=0.01),
+        build_adamw(encoder.head.parameters(), _HEAD_LR_FACTOR * settings.lr, weight_decay=0.01),
+    ]
+    guard = StepGuard(encoder, optimizers, stage=STAGE)
+    batches = list(_batches(encoder, asks, pack, settings, config.seed))
+    num_done = _resume(encoder, optimizers, workspace)
+    encoder.train()
+    progress = tqdm(batches[num_done:], desc="plan teacher", unit="step", file=sys.stderr)
+    for step, batch in enumerate(progress, num_done):
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        loss = _backward(encoder, batch)
+        factor = flat_then_linear(step, len(batches), 1.0) * warm_up(step)
+        guard.step(loss, number=step, lr_factor=factor)
+        progress.set_postfix(loss=f"{loss.item():.3f}")
+        if (step + 1) % _CHECKPOINT_EVERY == 0:
+            states = {"encoder": encoder.state_dict(), "optimizers": [each.state_dict() for each in optimizers]}
+            workspace.save_checkpoint(STAGE, {**states, "step": step + 1})
+
+
+def _resume(encoder: IntentEncoder, optimizers: Sequence[torch.optim.Optimizer], workspace: Workspace) -> int:
+    """Steps done so far."""
+    state = workspace.load_checkpoint(STAGE)
+    if state is None:
+        return 0
+    encoder.load_state_dict(state["encoder"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return int(state["step"])
+
+
+Batch = list[tuple[list[int], int]]
+"""Token ids of a query and the column of its intent."""
+
+
+def _batches(
+    encoder: IntentEncoder, asks: Sequence[LabelledAsk], pack: DomainPack, settings: PlanTeacherConfig, seed: int
+) -> Iterator[Batch]:
+    """Every ask once an epoch, typed anew each time; asks of like length share a batch."""
+    generator = random.Random(seed)
+    columns = {intent: column for column, intent in enumerate(encoder.intents)}
+    for epoch in range(int(np.ceil(settings.num_epochs))):
+        rows = [(encoder.encode(_typed(ask, pack, generator)), columns[ask[2]]) for ask in asks]
+        rows.sort(key=lambda row: len(row[0]) + generator.random())
+        batches: list[Batch] = [[]]
+        for row in rows:
+            if (len(batches[-1]) + 1) * len(row[0]) > settings.batch_tokens:
+                batches.append([])
+            batches[-1].append(row)
+        generator.shuffle(batches)
+        yield from batches[: round(len(batches) * min(1.0, settings.num_epochs - epoch))]
+
+
+def _typed(ask: LabelledAsk, pack: DomainPack, generator: random.Random) -> str:
+    text, language, _ = ask
+    return add_typing_noise(fill_slots(text, pack.slots[language], generator), language, generator)
+
+
+def _backward(encoder: IntentEncoder, batch: Batch) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = encoder(*pad_queries([ids for ids, _ in batch])).float()
+        wanted = torch.tensor([column for _, column in batch])
+        loss = F.cross_entropy(logits, wanted, label_smoothing=_LABEL_SMOOTHING)
+        loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def _accuracy(encoder: IntentEncoder, asks: Sequence[LabelledAsk], pack: DomainPack, seed: int) -> float:
+    generator = random.Random(seed)
+    opinions = encoder.probabilities([_typed(ask, pack, generator) for ask in asks])
+    right = [encoder.intents[int(row.argmax())] == ask[2] for row, ask in zip(opinions, asks, strict=True)]
+    return float(np.mean(right))
