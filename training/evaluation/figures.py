@@ -1,10 +1,13 @@
 """Measured numbers with their 95 % intervals, as scorecards and reports keep them. The formulas: `rlhf.estimators`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from training.rlhf.estimators import bootstrap_interval, wilson_interval
+
+_Item = TypeVar("_Item")
 
 
 class Figure(BaseModel):
@@ -35,3 +38,11 @@ def mean(values: Sequence[float], *, seed: int = 0) -> Figure:
 def paired_difference(before: Sequence[float], after: Sequence[float], *, seed: int = 0) -> Figure:
     """The mean of after minus before, pair by pair. Raises ValueError for lists of different length or empty ones."""
     return mean([late - early for early, late in zip(before, after, strict=True)], seed=seed)
+
+
+def grouped(items: Iterable[_Item], key: Callable[[_Item], str]) -> dict[str, list[_Item]]:
+    """Items by their key, keys sorted, items in the order in which they came."""
+    found: dict[str, list[_Item]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return dict(sorted(found.items()))

@@ -13,7 +13,14 @@ from model_store.contract.tokenizer import Tokenizer
 from training.data.corpora import load_out_of_scope
 from training.data.domain_pack import DomainPack, load_pack, user_message
 from training.evaluation.ability import OUT_OF_SCOPE, Ability, ability_by_language, ability_table, answer_everything
-from training.evaluation.conversations import conversations_page, second_question_figures, second_questions
+from training.evaluation.authored.safety_scenarios import (
+    CategoryResult,
+    answer_scenarios,
+    load_scenarios,
+    run_scenarios,
+    scenario_table,
+)
+from training.evaluation.dialogues.conversations import conversations_page, second_question_figures, second_questions
 from training.evaluation.figures import Figure, share
 from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, sample_replies
 from training.evaluation.judge import pack_judge
@@ -22,13 +29,6 @@ from training.evaluation.plan_choice import (
     choose_plans,
     plan_choice_by_language,
     plan_choice_table,
-)
-from training.evaluation.safety_scenarios import (
-    CategoryResult,
-    answer_scenarios,
-    load_scenarios,
-    run_scenarios,
-    scenario_table,
 )
 from training.reformer.model import ReformerPolicy, load_policy
 

@@ -10,7 +10,7 @@ from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
 from model_store.store import DEFAULT_BUNDLE
 from training.data.domain_pack import load_pack
-from training.evaluation.conversations import conversations_page, second_question_figures, second_questions
+from training.evaluation.dialogues.conversations import conversations_page, second_question_figures, second_questions
 from training.evaluation.held_out import HeldOutPrompt, SampledReply, gate_prompts
 
 

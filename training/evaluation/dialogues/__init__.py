@@ -1,0 +1,1 @@
+"""Whole conversations: simulated customers who want something, and pages for people to read."""

@@ -1,0 +1,1 @@
+"""The report as text, and two bundles beside each other."""

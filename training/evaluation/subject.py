@@ -1,0 +1,57 @@
+"""What is measured: one bundle's policy, what it takes to ask it, and the replies that several parts share.
+
+Parts of the report take a subject and give figures; where two bundles are compared they also give `Outcomes`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from model_store.bundle import Bundle
+from model_store.contract.tokenizer import Tokenizer
+from training.data.domain_pack import DomainPack, load_pack
+from training.evaluation.ability import answer_everything
+from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, sample_replies
+from training.evaluation.judge import IntentJudge, pack_judge
+from training.reformer.model import ReformerPolicy, load_policy
+
+MAX_NEW_TOKENS = 96
+GREEDY = Sampling(temperature=0.0, max_new_tokens=MAX_NEW_TOKENS)
+AS_SERVED = Sampling(max_new_tokens=MAX_NEW_TOKENS)
+
+Outcomes = Mapping[str, Sequence[float]]
+"""By language, one number an item, 1 for what should be; always the same items in the same order."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A policy and what to measure it with."""
+
+    policy: ReformerPolicy
+    tokenizer: Tokenizer
+    pack: DomainPack
+    judge: IntentJudge
+
+    @classmethod
+    def of(cls, bundle: Bundle, pack_name: str) -> "Subject":
+        """A bundle's policy. Raises as `load_pack` does, or OSError for a bundle without its checkpoint."""
+        tokenizer = Tokenizer.load(bundle.path("tokenizer.json"))
+        return cls(load_policy(bundle.directory), tokenizer, load_pack(pack_name), pack_judge(pack_name))
+
+    def answer(self, prompts: Sequence[HeldOutPrompt], sampling: Sampling = GREEDY) -> list[SampledReply]:
+        """One reply to each prompt, in order."""
+        return sample_replies(self.policy, self.tokenizer, prompts, sampling)
+
+    def plan_of(self, reply: SampledReply) -> str | None:
+        """What a reply set out to do, or None for a model that does not plan."""
+        return self.tokenizer.plan_of(reply.token_ids)
+
+    @cached_property
+    def held_out_replies(self) -> list[SampledReply]:
+        """The greedy reply to every held-out ask; made once."""
+        return answer_everything(self.policy, self.tokenizer, self.pack, MAX_NEW_TOKENS)
+
+    @cached_property
+    def sampled_replies(self) -> list[SampledReply]:
+        """Replies to the same asks, drawn as the service draws them; made once."""
+        return self.answer([reply.prompt for reply in self.held_out_replies], AS_SERVED)

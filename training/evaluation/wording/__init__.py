@@ -1,0 +1,1 @@
+"""What replies say, whatever was asked: placeholders, claims, repetition, perplexity."""
