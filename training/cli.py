@@ -17,7 +17,10 @@ import torch
 
 from model_store.bundle import open_bundle
 from model_store.errors import StoreError
+from model_store.store import DEFAULT_BUNDLE
 from training.config import TrainingConfig, load_config
+from training.data.data_report.describe import describe
+from training.data.data_report.report_text import report_text as data_report_text
 from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.data.importers.registry import IMPORTERS, import_file
 from training.errors import TrainingError
@@ -68,11 +71,19 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("pack", nargs="?", default="shop", help="a folder under training/data/domain, or its path")
     check.add_argument("--strict", action="store_true", help="exit with 1 when anything should be mended")
     check.set_defaults(run=_check_domain)
-    importer = commands.add_parser("import", help="turn public or own dialogues into uniform JSON lines")
+    importer = commands.add_parser(
+        "import", help="turn public or own dialogues into uniform JSON lines, and report on them"
+    )
     importer.add_argument("format", choices=sorted(IMPORTERS))
     importer.add_argument("path", type=Path)
     importer.add_argument("output", type=Path)
+    importer.add_argument("--pack", default="shop", help="the authored pack whose intents the report knows")
+    importer.add_argument("--no-report", action="store_true", help="import only; the report takes a while")
     importer.set_defaults(run=_import)
+    describer = commands.add_parser("describe", help="report again on imported rows")
+    describer.add_argument("path", type=Path)
+    describer.add_argument("--pack", default="shop", help="the authored pack whose intents the report knows")
+    describer.set_defaults(run=_describe)
     return parser
 
 
@@ -157,4 +168,20 @@ def _check_domain(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     report = import_file(options.format, options.path, options.output)
     print(f"{report.num_rows} rows written to {options.output}, {report.num_skipped} skipped.")
+    for reason, count in report.skipped.items():
+        print(f"  {count} skipped: {reason}")
+    if not options.no_report:
+        print()
+        _print_data_report(options.output, options.pack)
     return 0
+
+
+def _describe(options: argparse.Namespace) -> int:
+    _print_data_report(options.path, options.pack)
+    return 0
+
+
+def _print_data_report(rows: Path, pack: str) -> None:
+    """Paragraphs for people, and one JSON object with the same figures as the last line."""
+    report = describe(rows, load_pack(pack), DEFAULT_BUNDLE / "tokenizer.json")
+    print(data_report_text(report), report.model_dump_json(), sep="\n\n")

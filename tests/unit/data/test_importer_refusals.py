@@ -26,6 +26,9 @@ WRONG_LAYOUTS = {
     "banking77": ("train.csv", "label,sentence\n1,hi\n", "lacks text, category"),
     "clinc150": ("data_full.json", {"train": [["hi"]]}, "train 1: this must be [text, intent], it is ['hi']"),
     "transcripts": ("a.xlsx", "x", "transcripts are .csv or .jsonl files"),
+    "zendesk": ("tickets.json", '{"id": 1, "comments": {}}', "line 1: 'comments' must be a list"),
+    "intercom": ("a.json", {"id": "1", "source": {}}, "line 1: there is no 'conversation_parts'"),
+    "chatwoot": ("a.csv", "id,content\n1,Hi\n", "lacks conversation_id, message_type"),
 }
 
 

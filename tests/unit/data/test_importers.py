@@ -348,6 +348,25 @@ def test_transcripts_are_put_in_order_by_time_and_keep_ratings(tmp_path: Path) -
     ]
 
 
+def test_transcripts_are_masked_before_they_are_written(tmp_path: Path) -> None:
+    """Addresses, numbers and the writers' names become placeholders, and so does an id that is an address."""
+    content = (
+        "conversation_id,role,text,name\n"
+        "jo@example.org,user,I am Jo and my mail is jo@example.org. <EMAIL>,Jo Novak\n"
+        "jo@example.org,agent,Hello Jo! Kim here; is it jo@example.org?,Kim Berg\n"
+        "jo@example.org,user,Yes; ring +44 20 7946 0958 about order 4711-22,Jo Novak\n"
+        "jo@example.org,agent,Thanks.,Kim Berg\n"
+    )
+    (row,) = read("transcripts", write(tmp_path / "chats.csv", content))
+    assert row["turns"] == turns(
+        "I am <NAME> and my mail is <EMAIL>. ‹EMAIL›",
+        "Hello <NAME>! <NAME_2> here; is it <EMAIL>?",
+        "Yes; ring <PHONE> about order <ORDER_ID>",
+        "Thanks.",
+    )
+    assert len(row["id"]) == len("own-") + 16 and "jo" not in row["id"].removeprefix("own-")
+
+
 def test_of_two_ratings_on_one_turn_the_later_counts(tmp_path: Path) -> None:
     """Two messages of the agent become one turn; an unrated one takes no rating away."""
     content = "conversation_id,role,text,rating\n1,user,Hi,\n1,bot,One.,up\n1,bot,Two.,down\n1,bot,Three.,\n"

@@ -19,6 +19,9 @@ from uuid import uuid4
 from model_store.durable import make_directory, sync_directory
 from training.data.importers.chatterbot import parse_chatterbot
 from training.data.importers.customer_support import parse_bitext, parse_cucom
+from training.data.importers.helpdesks.chatwoot import parse_chatwoot
+from training.data.importers.helpdesks.intercom import parse_intercom
+from training.data.importers.helpdesks.zendesk import parse_zendesk
 from training.data.importers.intents import parse_banking77, parse_clinc150
 from training.data.importers.rows import Row, Skipped
 from training.data.importers.star import parse_star
@@ -31,7 +34,7 @@ _DUPLICATE_ID = "an id that an earlier row has"
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """One public format: its name, the licence of its data, and what to give it."""
+    """One format: its name, the licence of its data, and what to give it."""
 
     name: str
     licence: str
@@ -97,8 +100,26 @@ _ALL = (
     Importer(
         "transcripts",
         "your own",
-        "a .csv or .jsonl with conversation_id, role, text and, if you like, time and rating",
+        "a .csv or .jsonl with conversation_id, role, text and, if you like, time, rating and name",
         parse_transcripts,
+    ),
+    Importer(
+        "zendesk",
+        "your own",
+        "the JSON export of tickets with their comments, one ticket a line, or a directory of such and of user exports",
+        parse_zendesk,
+    ),
+    Importer(
+        "intercom",
+        "your own",
+        "conversations with their conversation_parts as .json or .jsonl or a directory of them",
+        parse_intercom,
+    ),
+    Importer(
+        "chatwoot",
+        "your own",
+        "messages with conversation_id, message_type and content as .json, .jsonl or .csv or a directory of them",
+        parse_chatwoot,
     ),
 )
 IMPORTERS: Mapping[str, Importer] = MappingProxyType({importer.name: importer for importer in _ALL})

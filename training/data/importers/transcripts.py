@@ -1,9 +1,11 @@
 """Your own transcripts: a CSV or JSON-lines file with one message a row.
 
-Columns `conversation_id`, `role`, `text`, and where you have them `time` and `rating`; other columns are passed over.
-Messages of one conversation need not stand together, so the file is held in memory. Left out: system messages.
+Columns `conversation_id`, `role`, `text`, and where you have them `time`, `rating` and `name` (the writer's); other
+columns are passed over. Messages of one conversation need not stand together, so the file is held in memory. Texts are
+masked before anything is written. Left out: system messages. Exports of help desks as they come: `helpdesks`.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,9 +14,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model_store.contract.conversation import detect_language
+from model_store.contract.entities import EntityMasker, EntityVault
 from model_store.contract.feedback import Rating
+from model_store.contract.placeholders import entity_type_of
+from training.data.importers.helpdesks.people import Person, patterns_of
 from training.data.importers.reading import Record, find_files, quote, read_csv, read_json_lines
-from training.data.importers.rows import Origin, Row, Skipped, Turn, TurnRole, conversation_row, speaker_role
+from training.data.importers.rows import (
+    Origin,
+    Row,
+    Skipped,
+    Turn,
+    TurnRole,
+    clean_text,
+    conversation_row,
+    speaker_role,
+)
 from training.errors import ImportFormatError
 
 _COLUMNS = ("conversation_id", "role", "text")
@@ -29,12 +43,14 @@ _ROLES: dict[str, TurnRole] = {
     "operator": "agent",
 }
 _SYSTEM = "system"
+_PERSONAL_TYPES = frozenset(("EMAIL", "PHONE", "IBAN", "CARD"))
 _RATINGS: dict[str, Rating] = {"up": "up", "down": "down"}
 
 
 class _Message(NamedTuple):
     time: float | None
     turn: Turn
+    writer: Person
 
 
 def parse_transcripts(path: Path) -> Iterator[Row | Skipped]:
@@ -48,9 +64,25 @@ def parse_transcripts(path: Path) -> Iterator[Row | Skipped]:
         for conversation_id, messages in _group(file).items():
             if messages[0].time is not None:
                 messages.sort(key=lambda message: message.time or 0.0)
-            turns = [message.turn for message in messages]
+            turns = list(_masked(messages))
             lang = detect_language(" ".join(turn.text for turn in turns))
-            yield conversation_row(Origin.assigned(f"own-{conversation_id}", "own", lang), turns)
+            yield conversation_row(Origin.assigned(f"own-{_nameless(conversation_id)}", "own", lang), turns)
+
+
+def _masked(messages: list[_Message]) -> Iterator[Turn]:
+    """Turns with placeholders for entities and for the writers' names, numbered through the conversation."""
+    masker, vault = EntityMasker(patterns_of(message.writer for message in messages)), EntityVault()
+    for turn in (message.turn for message in messages):
+        yield turn._replace(text=masker.mask(clean_text(turn.text), vault))
+
+
+def _nameless(conversation_id: str) -> str:
+    """The id, or its digest where it is somebody's address or number."""
+    vault = EntityVault()
+    EntityMasker().mask(conversation_id, vault)
+    if any(entity_type_of(placeholder) in _PERSONAL_TYPES for placeholder in vault.placeholders):
+        return hashlib.sha256(conversation_id.encode(errors="replace")).hexdigest()[:16]
+    return conversation_id
 
 
 def _group(file: Path) -> dict[str, list[_Message]]:
@@ -60,7 +92,8 @@ def _group(file: Path) -> dict[str, list[_Message]]:
         if record.text("role").strip().casefold() == _SYSTEM:
             continue
         role = speaker_role(record, "role", _ROLES)
-        message = _Message(_time(record), Turn(role, record.text("text"), _rating(record, role)))
+        turn = Turn(role, record.text("text"), _rating(record, role))
+        message = _Message(_time(record), turn, Person(_optional(record, "name")))
         messages = conversations.setdefault(conversation_id, [])
         if messages and (message.time is None) != (messages[0].time is None):
             record.fail(f"conversation {quote(conversation_id)} has a time on some messages only; give all or none")
@@ -81,15 +114,17 @@ def _time(record: Record) -> float | None:
     value = _optional(record, "time")
     if not value:
         return None
-    seconds = _seconds(value)
-    if seconds is None or not math.isfinite(seconds):
+    seconds = parse_seconds(value)
+    if seconds is None:
         record.fail(f"'time' is {quote(value)}; write ISO 8601 or seconds since 1970")
     return seconds
 
 
-def _seconds(value: str) -> float | None:
+def parse_seconds(value: str) -> float | None:
+    """Seconds since 1970 of a time in ISO 8601 (UTC where no zone is given) or in such seconds; None for others."""
     with suppress(ValueError):
-        return float(value)
+        seconds = float(value)
+        return seconds if math.isfinite(seconds) else None
     with suppress(ValueError):
         time = datetime.fromisoformat(value)
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
