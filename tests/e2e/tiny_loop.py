@@ -91,7 +91,14 @@ def running_loop(root: Path) -> Iterator[Loop]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "DATA_DIR": str(root / "data"), "PORT": str(port), "SERVICE_POLL_SECONDS": "0.2"}
+    environment = {
+        **os.environ,
+        "DATA_DIR": str(root / "data"),
+        "PORT": str(port),
+        "SERVICE_POLL_SECONDS": "0.2",
+        # A model that learned nothing is never sure: customers would rate a fixed question, which teaches nothing.
+        "SERVICE_MIN_PLAN_CONFIDENCE": "0",
+    }
     command = [sys.executable, "-m", "service", "serve"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
         loop = Loop(f"http://127.0.0.1:{port}", root, environment)

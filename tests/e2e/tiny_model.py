@@ -1,5 +1,6 @@
 """A real bundle of a tiny Reformer with random weights: real tokenizer, real graph, real golden run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -7,7 +8,7 @@ import torch
 from transformers import ReformerConfig, ReformerModelWithLMHead
 
 from model_store.bundle import open_bundle, write_bundle
-from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, USER_ID
+from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, FIRST_PLAN_ID, USER_ID
 from model_store.contract.manifest import Architecture
 from service.engine.engine import Engine
 from service.engine.types import CompletionRequest, EngineOptions, SamplingParams
@@ -20,11 +21,11 @@ from training.export.quantize import FLOAT32
 PLANS = ("answer", "answer/ask_order_id", "goodbye")
 
 
-def make_real_bundle(directory: Path, name: str = "tiny", seed: int = 7) -> str:
+def make_real_bundle(directory: Path, name: str = "tiny", seed: int = 7, plans: Sequence[str] = PLANS) -> str:
     """Writes a bundle that the real engine serves; gives its digest. Takes about a second."""
     directory.mkdir(parents=True)
     tokenizer = train_tokenizer(directory / "tokenizer.json")
-    name_plans(tokenizer.backend, PLANS).save(str(directory / "tokenizer.json"))
+    name_plans(tokenizer.backend, plans).save(str(directory / "tokenizer.json"))
     vocab_size = tokenizer.vocab_size
     shape = Architecture(
         hidden_size=32,
@@ -87,4 +88,6 @@ def _random_model(shape: Architecture, seed: int) -> ReformerModelWithLMHead:
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and "embeddings" not in name:
                 parameter.mul_(3)
+        # Plans are about equally likely, whatever the seed and the size of the vocabulary make of the rest.
+        model.lm_head.decoder.weight[FIRST_PLAN_ID : FIRST_PLAN_ID + len(PLANS)] *= 0.05
     return model

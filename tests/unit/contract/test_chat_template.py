@@ -72,6 +72,17 @@ def test_a_conversation_renders_to_roles_text_and_ends(tokenizer: Tokenizer) -> 
     assert PLACEHOLDER_IDS["<NAME>"] in targets
 
 
+def test_capitals_of_customers_make_no_difference_and_placeholders_keep_theirs(tokenizer: Tokenizer) -> None:
+    """What others wrote stays as it is."""
+    shouted, spoken = (
+        render([Message(Role.SYSTEM, "Be kind."), Message(Role.USER, text)], tokenizer, for_completion=True).token_ids
+        for text in ("WHERE is <ORDER_ID>, Ünal?", "where is <ORDER_ID>, ünal?")
+    )
+    assert shouted == spoken and PLACEHOLDER_IDS["<ORDER_ID>"] in shouted
+    replies = [render([Message(Role.ASSISTANT, text)], tokenizer, for_completion=False) for text in ("Yes", "yes")]
+    assert replies[0].token_ids != replies[1].token_ids
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=st.one_of(st.sampled_from("<|>_eosubrEMAIL"), st.characters(codec="utf-8")), max_size=40))
 def test_no_text_becomes_a_control_token(text: str) -> None:
