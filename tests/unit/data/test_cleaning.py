@@ -46,6 +46,7 @@ def stretches(*turns: str, is_shop: bool = True) -> list[list[str]]:
         ("稍后会联系您。", "promise"),
         ("Your parcel has been delivered.", "status"),
         ("It is currently out of stock.", "status"),
+        ("There is no room available.", "record"),
         ("I can see that it left the warehouse.", "record"),
         ("According to our records it left.", "record"),
         ("It takes two weeks.", "time"),
@@ -100,6 +101,7 @@ def test_values_are_the_customers_or_made_up() -> None:
     [
         ("1. Log in to {{Website URL}}.\n2. Open **Orders**.", ["Log in to <WEBSITE>.", "Open Orders."]),
         ("Thank you for contacting Amazon India.", ["Thank you for contacting <BRAND>."]),
+        ("See {{My Account}} or {{Profile}}.", ["See <ACCOUNT_PAGE>."]),
         ("Order {{Order ID Anonymized}} it is.", ["Order <ORDER_ID> it is."]),
         ("See {{12/x}}. See {{%%}}. Bye.", ["See 12/x.", "Bye."]),
         ("Mail help@shop.example or call (123) 456-7890.", ["Mail <SUPPORT_EMAIL> or call <SUPPORT_PHONE>."]),

@@ -11,6 +11,7 @@ _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!\b[MD][rs]\.)(?<!\bMrs\.)(?<!\bNo\.)(?<!\be\.g\.)(?<!\bi\.e\.)\s+|(?<=[。！？])\s*"
 )
 _LIST_MARK = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s*")
+_TWICE = re.compile(r"(<[A-Z_]+>)(?:(?:,| or| and|,? or the| and the) \1)+")
 _NO_FACT = "{?}"
 """Stands for a template that no placeholder stands for; a sentence with it is no sentence."""
 _TEMPLATE_PLACEHOLDERS = (
@@ -55,7 +56,7 @@ def reply_sentences(text: str, *, is_shop: bool = True) -> list[str]:
     text = _TEMPLATE.sub(lambda match: _placeholder_of(match.group(1)), text.translate(_QUOTES))
     for pattern, placeholder in _SHOP_CONTACTS if is_shop else ():
         text = pattern.sub(placeholder, text)
-    text = _BRAND.sub("<BRAND>", text.replace("**", ""))
+    text = _TWICE.sub(r"\1", _BRAND.sub("<BRAND>", text.replace("**", "")))
     lines = (re.sub(r"[ \t]+", " ", _LIST_MARK.sub("", line)).strip() for line in text.splitlines())
     sentences = [sentence for line in lines for sentence in _SENTENCE_END.split(line) if re.search(r"\w", sentence)]
     return [_timed(sentence) if is_shop else sentence for sentence in sentences if _NO_FACT not in sentence]
