@@ -24,7 +24,8 @@ from model_store.store import DEFAULT_BUNDLE, ModelStore, seed
 from service.api import completions, feedback, health, models
 from service.api.errors import install_error_handlers
 from service.api.middleware import ApiKeyMiddleware, ReceiveLimitMiddleware, RequestContextMiddleware
-from service.chat.chatbot import Chatbot, ChatLimits
+from service.chat.chatbot import Chatbot, ChatLimits, Guidance
+from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import ConversationMasker, load_entity_patterns
 from service.chat.model_router import EngineOpener, ModelRouter
 from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanRules
@@ -38,6 +39,7 @@ from service.settings import Settings, load_feedback_secret
 from service.telemetry import Telemetry
 
 DEFAULT_FACTS_FILE = Path(__file__).with_name("facts.yaml")
+DEFAULT_KNOWLEDGE_DIRECTORY = Path(__file__).with_name("knowledge")
 _WEB_DIRECTORY = Path(__file__).with_name("web")
 _PAGE_HEADERS = {
     "content-security-policy": (
@@ -91,13 +93,26 @@ def engine_opener(settings: Settings) -> EngineOpener:
     return open_engine
 
 
-def load_masker(settings: Settings) -> ConversationMasker:
-    """The masker with the operator's facts and patterns. Raises InvalidFactsError or InvalidDataFileError."""
-    facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
+def load_masker(settings: Settings, facts: FactSheet) -> ConversationMasker:
+    """The masker with the operator's facts and patterns. Raises InvalidDataFileError."""
     if facts.missing:
         _log.warning("facts_missing", names=facts.missing)
     patterns = load_entity_patterns(settings.entity_patterns_file) if settings.entity_patterns_file else ()
     return ConversationMasker(facts, EntityMasker(patterns))
+
+
+def load_guidance(settings: Settings, facts: FactSheet) -> Guidance:
+    """The shop's rules and help articles. Raises InvalidDataFileError.
+
+    The sample articles speak for the sample shop: a shop with facts of its own has no articles until it names some.
+    """
+    folder = settings.knowledge_dir or (DEFAULT_KNOWLEDGE_DIRECTORY if settings.facts_file is None else None)
+    plans = PlanRules.load(
+        settings.plan_rules_file or DEFAULT_PLAN_RULES_FILE, min_confidence=settings.min_plan_confidence
+    )
+    articles = HelpArticles.load(folder, facts) if folder else HelpArticles()
+    _log.info("knowledge_loaded", folder=str(folder), num_passages=articles.num_passages)
+    return Guidance(SafetyRules.load(), plans, articles)
 
 
 def _lifespan(
@@ -105,11 +120,9 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        masker = load_masker(settings)
-        rules = SafetyRules.load()
-        plan_rules = PlanRules.load(
-            settings.plan_rules_file or DEFAULT_PLAN_RULES_FILE, min_confidence=settings.min_plan_confidence
-        )
+        facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
+        masker = load_masker(settings, facts)
+        guidance = load_guidance(settings, facts)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         secret = load_feedback_secret(settings)
         store = await asyncio.to_thread(_open_store, settings)
@@ -122,7 +135,7 @@ def _lifespan(
             max_wait_seconds=settings.max_wait_seconds,
             rater_secret=secret,
         )
-        chatbot = Chatbot(model_router, masker, rules, plan_rules, recorder, limits)
+        chatbot = Chatbot(model_router, masker, guidance, recorder, limits)
         await model_router.poll()
         follower = asyncio.create_task(model_router.follow(settings.poll_seconds))
         try:

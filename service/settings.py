@@ -71,6 +71,10 @@ class Settings(BaseSettings):
         default=None,
         description="YAML: plans to forbid, pin or reword, and how to ask back; default: the sample that ships.",
     )
+    knowledge_dir: Path | None = Field(
+        default=None,
+        description="Folder of Markdown help articles to quote; default: the samples, where the facts are the samples.",
+    )
     min_plan_confidence: float = Field(
         default=0.35,
         ge=0,

@@ -8,11 +8,16 @@ import asyncio
 import secrets
 import time
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model_store.contract.chat_template import render
+from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message, check_prompt
+from model_store.knowledge.offer import HELP_PLAN, offer_article
+from model_store.knowledge.search import Passage
 from service.chat.context_window import Prompt, fit_prompt
+from service.chat.knowledge.help_articles import HelpArticles, quoting
 from service.chat.masking import ConversationMasker, MaskedConversation
 from service.chat.model_router import LoadedModel, ModelRouter
 from service.chat.plan_rules import NUM_RIVAL_PLANS, PlanRules
@@ -28,7 +33,7 @@ from service.chat.reply import (
 )
 from service.chat.safety import SafetyRule, SafetyRules
 from service.engine.types import SamplingParams
-from service.errors import DrainingError
+from service.errors import ContextLengthExceededError, DrainingError
 
 _DRAIN_CHECK_SECONDS = 0.05
 _ABORT_SECONDS = 2.0
@@ -45,6 +50,30 @@ class ChatLimits:
     rater_secret: str
 
 
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What the shop lays down: what is said without the model, what the model may set out to do, what it may quote."""
+
+    safety: SafetyRules
+    plans: PlanRules
+    articles: HelpArticles
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A masked conversation, the part of it that the model sees, and the article offered in there, if one is."""
+
+    conversation: MaskedConversation
+    prompt: Prompt
+    article: Passage | None = None
+
+    @property
+    def banned_token_ids(self) -> frozenset[int]:
+        """What a completion must not hold; an article only where it is offered."""
+        banned = self.conversation.banned_token_ids
+        return banned - {ARTICLE_ID} if self.article else banned
+
+
 class Chatbot:
     """Answers conversations. Lives on the event loop; what takes long happens in threads."""
 
@@ -52,15 +81,13 @@ class Chatbot:
         self,
         router: ModelRouter,
         masker: ConversationMasker,
-        rules: SafetyRules,
-        plan_rules: PlanRules,
+        guidance: Guidance,
         recorder: Recorder,
         limits: ChatLimits,
     ) -> None:
         self._router = router
         self._masker = masker
-        self._rules = rules
-        self._plan_rules = plan_rules
+        self._guidance = guidance
         self._recorder = recorder
         self._limits = limits
         self._replies: weakref.WeakSet[Reply] = weakref.WeakSet()
@@ -79,7 +106,7 @@ class Chatbot:
             raise DrainingError()
         check_prompt(request.messages)
         model = self._router.get(request.model)
-        rule = self._rules.match(request.messages[-1].content)
+        rule = self._guidance.safety.match(request.messages[-1].content)
         if rule is not None:
             reply: Reply = await self._start_rule(request, model, rule, started_at)
         else:
@@ -108,8 +135,8 @@ class Chatbot:
         """A rule answers at any length and however full the service is."""
         conversation = await asyncio.to_thread(self._masker.mask, request.messages)
         token_ids = render(conversation.messages, model.tokenizer, for_completion=True).token_ids
-        prompt = Prompt(conversation.messages, token_ids)
-        return RuleReply(self._context(request, model, conversation, prompt, started_at), self._recorder, rule)
+        question = _Question(conversation, Prompt(conversation.messages, token_ids))
+        return RuleReply(self._context(request, model, question, started_at), self._recorder, rule)
 
     async def _start_model(self, request: ChatRequest, model: LoadedModel, started_at: float) -> Reply:
         max_tokens = min(
@@ -117,12 +144,13 @@ class Chatbot:
         )
         model.worker.reserve(request.num_choices)
         try:
-            conversation, prompt = await asyncio.to_thread(self._prepare, request.messages, model, max_tokens)
+            question = await asyncio.to_thread(self._prepare, request.messages, model, max_tokens)
         except BaseException:
             model.worker.release(request.num_choices)
             raise
-        plans = model.tokenizer.plans
-        pinned = self._plan_rules.pinned_plan(plans, prompt.messages[-1].content)
+        rules = self._guidance.plans
+        plans = _plans_for(question, model.tokenizer.plans)
+        pinned = rules.pinned_plan(plans, question.prompt.messages[-1].content)
         params = SamplingParams(
             temperature=request.temperature,
             top_p=request.top_p,
@@ -131,42 +159,61 @@ class Chatbot:
             seed=secrets.randbits(63) if request.seed is None else request.seed & MAX_SEED,
             max_tokens=max_tokens,
             num_top_logprobs=request.num_top_logprobs or 0,
-            banned_token_ids=conversation.banned_token_ids,
-            opening_token_ids=self._plan_rules.opening_ids(plans, pinned),
+            banned_token_ids=question.banned_token_ids,
+            opening_token_ids=rules.opening_ids(plans, pinned),
             opening_min_p=_PLAN_MIN_P,
             num_opening_logprobs=NUM_RIVAL_PLANS,
         )
-        context = self._context(request, model, conversation, prompt, started_at)
-        return ModelReply(context, self._recorder, request, params, self._plan_rules)
+        context = self._context(request, model, question, started_at)
+        return ModelReply(context, self._recorder, request, params, rules)
 
-    def _prepare(
-        self, messages: tuple[Message, ...], model: LoadedModel, max_tokens: int
-    ) -> tuple[MaskedConversation, Prompt]:
+    def _prepare(self, messages: tuple[Message, ...], model: LoadedModel, max_tokens: int) -> _Question:
         """In a thread: masking and tokenising a long conversation takes longer than the event loop can spare."""
         conversation = self._masker.mask(messages)
-        prompt = fit_prompt(
-            conversation.messages, model.tokenizer, max_tokens=max_tokens, max_context=model.worker.max_context
-        )
-        return conversation, prompt
+        article = self._find_article(messages[-1].content, conversation.language, model)
+        if article is not None:
+            offered = offer_article(conversation.messages, article.title, article.text, article.language)
+            try:
+                return _Question(conversation, _fit(offered, model, max_tokens), article)
+            except ContextLengthExceededError:
+                pass  # A long question matters more than an article about it.
+        return _Question(conversation, _fit(conversation.messages, model, max_tokens))
+
+    def _find_article(self, question: str, language: str, model: LoadedModel) -> Passage | None:
+        """A passage for the question; None for a model that never learned to quote, and where the shop forbids it."""
+        if HELP_PLAN not in model.tokenizer.plans or not self._guidance.plans.allows(HELP_PLAN):
+            return None
+        return self._guidance.articles.find(question, language)
 
     def _context(
         self,
         request: ChatRequest,
         model: LoadedModel,
-        conversation: MaskedConversation,
-        prompt: Prompt,
+        question: _Question,
         started_at: float,
     ) -> ReplyContext:
         rater = opaque_rater(request.user, self._limits.rater_secret)
+        conversation, prompt, article = question.conversation, question.prompt, question.article
+        resolve = self._masker.resolver(conversation)
         return ReplyContext(
             model=model,
             prompt_messages=prompt.messages,
             prompt_ids=prompt.token_ids,
             language=conversation.language,
-            resolve=self._masker.resolver(conversation),
+            resolve=quoting(resolve, article) if article else resolve,
             conversation_id=request.conversation_id or derive_conversation_id(conversation.messages, rater),
             rater=rater,
             max_wait_seconds=self._limits.max_wait_seconds,
             completion_ids=new_completion_ids(request.num_choices),
             started_at=started_at,
+            article=article,
         )
+
+
+def _fit(messages: tuple[Message, ...], model: LoadedModel, max_tokens: int) -> Prompt:
+    return fit_prompt(messages, model.tokenizer, max_tokens=max_tokens, max_context=model.worker.max_context)
+
+
+def _plans_for(question: _Question, plans: Mapping[str, int]) -> Mapping[str, int]:
+    """The model's plans, but for quoting an article where none is offered."""
+    return plans if question.article else {name: plans[name] for name in plans if name != HELP_PLAN}

@@ -1,6 +1,7 @@
 """The context window: which part of a conversation the model sees.
 
-The oldest turns go first and whole; the system message and the last message always stay.
+The oldest turns go first and whole; the system message and the last message always stay, and so does an article that
+is offered for it.
 """
 
 from collections.abc import Sequence
@@ -47,6 +48,10 @@ def _num_tokens(message: Message, tokenizer: Tokenizer) -> int:
 
 
 def _next_turn(messages: Sequence[Message], start: int) -> int:
-    """Where the next user message after `start` is; a window never opens with a reply to words it does not show."""
-    later = (index for index in range(start + 1, len(messages)) if messages[index].role is Role.USER)
-    return next(later, len(messages))
+    """Where the next turn after `start` begins; a window never opens with a reply to words it does not show.
+
+    A user message begins a turn, or the article before it.
+    """
+    later = range(start + 1, len(messages))
+    begins = (index for index in later if messages[index].role is not Role.ASSISTANT)
+    return next((index for index in begins if messages[index - 1].role is not Role.SYSTEM), len(messages))

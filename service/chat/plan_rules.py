@@ -125,6 +125,10 @@ class PlanRules:
         """The plan that is settled for this message, if the model has it."""
         return next((plan for pattern, plan in self._pins if plan in plans and pattern.search(message)), None)
 
+    def allows(self, plan: str) -> bool:
+        """Whether the model may choose this plan."""
+        return plan not in self._file.forbid
+
     def opening_ids(self, plans: Mapping[str, int], pinned: str | None) -> frozenset[int]:
         """Tokens that a reply may open with: the pinned plan, or all that are not forbidden."""
         if pinned is not None:

@@ -16,7 +16,9 @@ from functools import partial
 from typing import Any
 
 from model_store.contract.conversation import Message
+from model_store.contract.placeholders import ARTICLE
 from model_store.contract.unmasking import Resolver, unmask
+from model_store.knowledge.search import Passage
 from service.chat.decoding import CompletionDecoder, TokenLogprob
 from service.chat.model_router import LoadedModel
 from service.chat.plan_rules import FixedReply, PlanChoice, PlanRules
@@ -87,6 +89,8 @@ class ReplyContext:
     max_wait_seconds: float
     completion_ids: tuple[str, ...]
     started_at: float
+    article: Passage | None = None
+    """The passage that the prompt offers and `resolve` knows."""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -264,8 +268,18 @@ class ModelReply(Reply):
             logprobs=(),
             num_tokens=len(self.context.model.tokenizer.encode(fixed.text)),
             finish_reason=fixed.finish_reason,
-            sampling={"rule": fixed.rule, "plan": choice.plan, "plan_confidence": round(choice.confidence, 4)},
+            sampling={
+                "rule": fixed.rule,
+                "plan": choice.plan,
+                "plan_confidence": round(choice.confidence, 4),
+                **self._about_article(fixed.text),
+            },
         )
+
+    def _about_article(self, masked_text: str) -> dict[str, object]:
+        """Which passage was offered, for those who review the completion, and whether it was quoted."""
+        article = self.context.article
+        return {"article": {"id": article.id, "is_quoted": ARTICLE in masked_text}} if article else {}
 
     def cancel(self) -> None:
         """See `Reply.cancel`."""
@@ -320,6 +334,7 @@ class ModelReply(Reply):
                 "repetition_penalty": params.repetition_penalty,
                 "seed": params.seed,
                 "max_tokens": params.max_tokens,
+                **self._about_article(decoder.masked_text),
             },
         )
 

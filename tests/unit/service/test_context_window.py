@@ -61,3 +61,14 @@ def test_a_last_message_that_does_not_fit_is_refused_with_figures(tokenizer: Tok
     with pytest.raises(ContextLengthExceededError) as caught:
         fit_prompt(TALK, tokenizer, max_tokens=5, max_context=room + 4)
     assert caught.value.param == "messages" and f"context of {room + 4} tokens" in str(caught.value)
+
+
+def test_an_article_stays_with_the_question_that_it_is_offered_for(tokenizer: Tokenizer) -> None:
+    """However many turns go, the article is right before the last message, or the two do not fit."""
+    article = Message(Role.SYSTEM, "<ARTICLE> Returns: send it back")
+    offered = (SYSTEM, *TALK[:-1], article, TALK[-1])
+    for num_free in range(length(tokenizer, SYSTEM, article, TALK[-1]), length(tokenizer, *offered) + 1):
+        kept = fit_prompt(offered, tokenizer, max_tokens=10, max_context=num_free + 10).messages
+        assert kept[0] == SYSTEM and kept[-2:] == (article, TALK[-1]) and kept[1].role is not Role.ASSISTANT
+    with pytest.raises(ContextLengthExceededError):
+        fit_prompt(offered, tokenizer, max_tokens=10, max_context=length(tokenizer, SYSTEM, article, TALK[-1]) + 9)

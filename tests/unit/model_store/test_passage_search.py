@@ -1,0 +1,90 @@
+"""Searching help articles: which passage is found, and when the best one counts as fitting."""
+
+import pytest
+
+from model_store.knowledge.search import Passage, PassageSearch
+from model_store.knowledge.words import topic_words
+
+PASSAGES = [
+    Passage("zips#1", "zips", "Repairs", "Our workshop mends zips, seams and handles of bags.", "en"),
+    Passage("zips#2", "zips", "Repairs – Prices", "A new handle costs 15 euros, a seam costs 10 euros.", "en"),
+    Passage("dogs#1", "dogs", "Visiting with a dog", "Dogs on a lead are welcome on the ground floor.", "en"),
+    Passage("wool#1", "wool", "Caring for wool", "Wash wool at 30 degrees.", "en", keywords="jumper cardigan"),
+    Passage("xizao#1", "xizao", "羽绒服怎么洗", "羽绒服请用中性洗衣液轻柔机洗。", "zh"),
+    Passage("gou#1", "gou", "宠物", "小型犬可以进一楼。", "zh"),
+]
+SEARCH = PassageSearch(PASSAGES)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Can you mend my zips?", ["mend", "zip"]),
+        ("I'd need to know what's washable", ["washabl"]),
+        ("where is my order", []),
+        ("羽绒服怎么洗", ["羽绒", "绒服", "羽", "绒", "服", "洗"]),
+        ("LED灯", ["led", "灯"]),
+    ],
+)
+def test_words_are_stems_and_characters_that_say_what_a_text_is_about(text: str, words: list[str]) -> None:
+    """Who asks, and how, does not count."""
+    assert topic_words(text) == words
+
+
+@pytest.mark.parametrize(
+    ("question", "language", "found"),
+    [
+        ("my zip is broken, can you mend it", "en", "zips#1"),
+        ("what does a new handle cost", "en", "zips#2"),
+        ("are dogs allowed", "en", "dogs#1"),
+        ("my cardigan is dirty", "en", "wool#1"),
+        ("羽绒服能机洗吗", "zh", "xizao#1"),
+    ],
+)
+def test_the_passage_that_shares_most_is_found(question: str, language: str, found: str) -> None:
+    """Of an article's passages the better one; words that only customers use may be given along."""
+    best = SEARCH.fitting(question, language)
+    assert best is not None and best.id == found
+
+
+@pytest.mark.parametrize(
+    ("question", "language"),
+    [
+        ("where is my order", "en"),
+        ("", "en"),
+        ("zzz qqq", "en"),
+        ("羽绒服", "en"),
+        ("are dogs allowed", "zh"),
+        ("?", "fr"),
+    ],
+)
+def test_nothing_is_found_without_a_word_in_common(question: str, language: str) -> None:
+    """Other languages' articles do not count."""
+    assert SEARCH.find(question, language) == [] and SEARCH.fitting(question, language) is None
+
+
+def test_one_word_of_many_is_not_enough() -> None:
+    """It is found, yet it does not fit."""
+    question = "my neighbour plays the trumpet every single evening, dog barking, ceiling shaking, lamp swinging"
+    assert [passage.id for passage in SEARCH.find(question, "en")] == ["dogs#1"]
+    assert SEARCH.fitting(question, "en") is None
+
+
+def test_two_equally_good_articles_halve_the_fit() -> None:
+    """With no lead over the next article, twice the share of words is needed."""
+    twins = [Passage(str(n), str(n), "Dogs", "Dogs are welcome here.", "en") for n in range(2)]
+    question = "dogs swim, climb, bark"
+    alone, rivalled = PassageSearch([*twins[:1], *PASSAGES[:2]]), PassageSearch([*twins, *PASSAGES[:2]])
+    assert alone.fitting(question, "en") is not None and rivalled.fitting(question, "en") is None
+
+
+def test_articles_come_once_best_first() -> None:
+    """`find` gives the best passage of each article, at most as many as asked for."""
+    found = SEARCH.find("handle seam wool dog", "en", limit=2)
+    assert len({passage.article for passage in found}) == len(found) == 2
+
+
+def test_a_collection_may_be_empty_or_wordless() -> None:
+    """A service without articles finds nothing and breaks nowhere."""
+    assert PassageSearch([]).fitting("dogs", "en") is None
+    assert PassageSearch([Passage("a", "a", "…", "!!", "en")]).fitting("dogs", "en") is None
