@@ -58,8 +58,18 @@ def read_rows(folder: Path, source: str) -> Iterator[dict[str, Any]]:
     Raises DataNotFoundError or ImportFormatError.
     """
     rows = _all_rows(folder, source)
-    training = [row for row in rows if row.get("split") in (None, "train")]
-    yield from training or rows
+    yield from [row for row in rows if _is_for_training(row)] or rows
+
+
+def read_held_back_rows(folder: Path, source: str) -> Iterator[dict[str, Any]]:
+    """Rows of a source that `read_rows` leaves out; none where it has one split only. Raises as `read_rows` does."""
+    rows = _all_rows(folder, source)
+    if any(_is_for_training(row) for row in rows):
+        yield from (row for row in rows if not _is_for_training(row))
+
+
+def _is_for_training(row: Mapping[str, Any]) -> bool:
+    return row.get("split") in (None, "train")
 
 
 def load_out_of_scope(folder: Path) -> list[str]:
@@ -86,13 +96,17 @@ def _parse_lines(path: Path) -> Iterator[dict[str, Any]]:
                 raise ImportFormatError(path=path, problem=f"line {number} is no JSON object") from error
 
 
-def load_corpus(folder: Path, source: str, max_rows: int) -> Corpus:
-    """What is left of a source's first `max_rows` conversations, masked and cleaned, without repetitions."""
+def load_corpus(folder: Path, source: str, max_rows: int, *, held_back: bool = False) -> Corpus:
+    """What is left of a source's first `max_rows` conversations, masked and cleaned, without repetitions.
+
+    `held_back`: of those that training leaves out.
+    """
     masker = EntityMasker()
     repetitions = RepetitionFilter()
+    rows = read_held_back_rows(folder, source) if held_back else read_rows(folder, source)
     stretches = (
         stretch
-        for row in itertools.islice(read_rows(folder, source), max_rows)
+        for row in itertools.islice(rows, max_rows)
         for stretch in clean_conversation(row["turns"], masker, is_shop=source not in OTHER_TRADES)
     )
     return Corpus(source, tuple(stretch for stretch in stretches if repetitions.is_new(stretch)))

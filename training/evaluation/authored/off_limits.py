@@ -113,9 +113,9 @@ def calm_outcomes(replies: Sequence[OffLimitsReply]) -> Outcomes:
 def off_limits_table(figures: Mapping[str, OffLimitsFigures]) -> str:
     """The figures for people."""
     return "\n".join(
-        f"{language}: {each.num_out_of_scope} questions from outside the shop, deflected {each.deflected}, answered as the"
-        f" shop's {each.misled}\n    {each.num_abuse} abusive messages, de-escalated {each.de_escalated}, unsafe replies"
-        f" {each.unsafe}"
+        f"{language}: {each.num_out_of_scope} questions from outside the shop, deflected {each.deflected},"
+        f" answered as the shop's {each.misled}\n    {each.num_abuse} abusive messages, de-escalated"
+        f" {each.de_escalated}, unsafe replies {each.unsafe}"
         for language, each in figures.items()
     )
 

@@ -1,7 +1,7 @@
 """A simulated customer with a goal: hears a reply's plan and says what such a customer would say next.
 
-Plans stand for what replies say, so that the customer needs no understanding of its own; how well a wording fits its plan
-is measured elsewhere (`ability`).
+Plans stand for what replies say, so that the customer needs no understanding of its own; `success` says besides how
+often the wording fits the plan.
 """
 
 import random

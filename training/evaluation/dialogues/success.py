@@ -8,11 +8,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from training.evaluation.dialogues.asking_back import topic_of
 from training.evaluation.dialogues.contradictions import KINDS, Contradiction, contradictions
 from training.evaluation.dialogues.customer import Outcome
 from training.evaluation.dialogues.talk import GoalConversation
 from training.evaluation.figures import Figure, grouped, mean, share
+from training.evaluation.judge import IntentJudge
 from training.evaluation.subject import Outcomes
+
+_SHARES = (
+    "completed",
+    "completed_at_once",
+    "left",
+    "handed_over",
+    "words_fit_plan",
+    "asked_again",
+    "free_of_contradictions",
+)
 
 
 class StuckConversation(BaseModel):
@@ -41,6 +53,8 @@ class GoalFigures(BaseModel):
     left: Figure
     handed_over: Figure
     """The bot gave up, though no person was wanted."""
+    words_fit_plan: Figure
+    """Replies in the model's own words that the judge of intents takes for what they set out to be; see its ceiling."""
     asked_again: Figure
     """A detail was asked for that the customer had given, or had said not to have."""
     turns: Figure | None
@@ -54,10 +68,10 @@ class GoalFigures(BaseModel):
     stuck: tuple[StuckConversation, ...]
 
 
-def goal_figures(conversations: Iterable[GoalConversation]) -> dict[str, GoalFigures]:
+def goal_figures(conversations: Iterable[GoalConversation], judge: IntentJudge) -> dict[str, GoalFigures]:
     """Figures by language."""
     spoken = grouped(conversations, lambda conversation: conversation.language)
-    return {language: _figures(items) for language, items in spoken.items()}
+    return {language: _figures(items, judge) for language, items in spoken.items()}
 
 
 def goal_outcomes(conversations: Iterable[GoalConversation]) -> Outcomes:
@@ -71,7 +85,7 @@ def goal_table(figures: Mapping[str, GoalFigures]) -> str:
     lines = [f"{'customers with a goal':24}" + "".join(f"{language:>26}" for language in figures)]
     sizes = (f"{each.num_goals} × {each.num_conversations // each.num_goals}" for each in figures.values())
     lines.append(f"{'goals × customers':24}" + "".join(f"{size:>26}" for size in sizes))
-    for name in ("completed", "completed_at_once", "left", "handed_over", "asked_again", "free_of_contradictions"):
+    for name in _SHARES:
         cells = (_percent(getattr(each, name)) for each in figures.values())
         lines.append(f"{name.replace('_', ' '):24}" + "".join(f"{cell:>26}" for cell in cells))
     for name in ("turns", "extra_turns"):
@@ -83,7 +97,8 @@ def goal_table(figures: Mapping[str, GoalFigures]) -> str:
     return "\n".join([*lines, "contradictions: " + ", ".join(kinds)])
 
 
-def _figures(conversations: Sequence[GoalConversation]) -> GoalFigures:
+def _figures(conversations: Sequence[GoalConversation], judge: IntentJudge) -> GoalFigures:
+    own = [each.reply for one in conversations for each in one.exchanges if each.reply.fixed is None]
     found = [contradictions(conversation.exchanges) for conversation in conversations]
     completed = [conversation for conversation in conversations if conversation.is_completed]
     counts = Counter(each.kind for one in found for each in one)
@@ -94,6 +109,7 @@ def _figures(conversations: Sequence[GoalConversation]) -> GoalFigures:
         completed_at_once=share([each.is_completed and not each.num_misses for each in conversations]),
         left=share([each.outcome is Outcome.LEFT for each in conversations]),
         handed_over=share([each.outcome is Outcome.HANDED_OVER for each in conversations]),
+        words_fit_plan=share(judge.fits([topic_of(reply.plan) for reply in own], [reply.text for reply in own])),
         asked_again=share([each.num_asked_again > 0 for each in conversations]),
         turns=_mean([len(each.exchanges) for each in completed]),
         extra_turns=_mean([len(each.exchanges) - each.num_steps for each in completed]),
