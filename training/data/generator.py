@@ -22,7 +22,9 @@ _GIVEN_LATER = {
 """How a detail is given that was asked for, where the pack does not say."""
 _SYSTEM_SHARE = 0.08
 _ONE_EXCHANGE = 2
-_SECOND_CONCERN_SHARE = 0.15
+_SECOND_CONCERN_SHARE = 0.2
+_FLOW_SHARE = 0.18
+"""Of conversations and of asks, those on a path through an authored flow."""
 _SWITCH_SHARE = 0.2
 _GIVEN_ALONG_SHARE = 0.2
 _ARTICLE_SHARE = 0.08
@@ -69,13 +71,13 @@ class ConversationGenerator:
     def draw(self) -> LabelledConversation:
         """The next conversation."""
         kind = self._random.random()
-        if self._pack.flows and kind < 0.12:
+        if self._pack.flows and kind < _FLOW_SHARE:
             return self.draw_from_flow(self._random.choice(self._pack.flows))
         language = self._random.choice(list(self._by_language))
         if self._is_about_an_article(language):
             conversation = self._with_article(language)
         else:
-            conversation = self._chain(language, num_intents=1 if kind < 0.72 else self._random.choice((2, 2, 3)))
+            conversation = self._chain(language, num_intents=1 if kind < 0.75 else self._random.choice((2, 2, 3)))
         system_messages = self._pack.phrases.system_messages.get(language)
         if system_messages and self._random.random() < _SYSTEM_SHARE:
             system = Message(Role.SYSTEM, self._random.choice(system_messages))
@@ -84,6 +86,9 @@ class ConversationGenerator:
 
     def draw_ask(self) -> LabelledConversation:
         """A customer's message without its reply, and the plan that fits it; sometimes after another concern."""
+        if self._pack.flows and self._random.random() < _FLOW_SHARE:
+            conversation = self.draw_from_flow(self._random.choice(self._pack.flows))
+            return replace(conversation, messages=conversation.messages[:-1])
         language = self._random.choice(list(self._by_language))
         before: list[Message] = []
         if self._random.random() < _SECOND_CONCERN_SHARE:
@@ -203,10 +208,14 @@ class ConversationGenerator:
         return self._random.choice(fitting or list(intent.replies_by_tone[tone]))
 
     def draw_from_flow(self, flow: Flow) -> LabelledConversation:
-        """A path through a flow up to one of its replies, so that each reply is the last one some time."""
+        """A path through a flow up to one of its replies, so that each reply is the last one some time.
+
+        Later replies are drawn more often: they are the ones that depend on the turns before, and openings recur anyway.
+        """
         path = flow.draw_path(self._random)
         ends = [number for number, turn in enumerate(path, 1) if turn.role is Role.ASSISTANT]
-        path = path[: self._random.choice(ends)]
+        (end,) = self._random.choices(ends, range(1, len(ends) + 1))
+        path = path[:end]
         messages = []
         for turn in path:
             text = fill_slots(self._random.choice(turn.wordings), self._pack.slots[flow.language], self._random)

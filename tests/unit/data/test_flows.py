@@ -8,7 +8,7 @@ import yaml
 
 from model_store.contract.conversation import Role, detect_language
 from training.data.domain_pack import entities_in, load_pack
-from training.data.flows.flow import Flow, problems
+from training.data.flows.flow import Flow, FlowBranches, problems
 from training.data.flows.reading import parse_flow
 from training.data.generator import ConversationGenerator
 from training.errors import InvalidDomainPackError
@@ -115,6 +115,16 @@ def test_a_path_out_of_order_or_naming_what_nobody_gave_is_a_problem(turns: str,
     """Every path alternates and ends with a reply, which names only what every wording before it gave."""
     found = list(problems(flow_of(f"{{flow: f, intents: [hi], turns: {turns}}}"), entities_in))
     assert len(found) == 1 and problem in found[0]
+
+
+def test_the_shop_has_long_and_branching_flows_in_both_languages() -> None:
+    """At least 120 flows a language, half of them branching; no name twice."""
+    for language in ("en", "zh"):
+        flows = [flow for flow in load_pack("shop").flows if flow.language == language]
+        branching = [flow for flow in flows if any(isinstance(step, FlowBranches) for step in flow.steps)]
+        assert len(flows) >= 120 and len(branching) * 2 >= len(flows)
+        assert len({flow.name for flow in flows}) == len(flows)
+        assert all(set(flow.intents) <= set(load_pack("shop").plans) for flow in flows)
 
 
 def test_drawn_flows_carry_the_intent_and_the_language_of_their_last_reply() -> None:
