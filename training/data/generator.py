@@ -210,7 +210,7 @@ class ConversationGenerator:
     def draw_from_flow(self, flow: Flow) -> LabelledConversation:
         """A path through a flow up to one of its replies, so that each reply is the last one some time.
 
-        Later replies are drawn more often: they are the ones that depend on the turns before, and openings recur anyway.
+        Later replies are drawn more often: they depend on the turns before them, and openings recur anyway.
         """
         path = flow.draw_path(self._random)
         ends = [number for number, turn in enumerate(path, 1) if turn.role is Role.ASSISTANT]
