@@ -47,6 +47,8 @@ def stretches(*turns: str, is_shop: bool = True) -> list[list[str]]:
         ("Your parcel has been delivered.", "status"),
         ("It is currently out of stock.", "status"),
         ("There is no room available.", "record"),
+        ("They recall handing it over.", "record"),
+        ("We understand and will ensure that it fits.", "promise"),
         ("I can see that it left the warehouse.", "record"),
         ("According to our records it left.", "record"),
         ("It takes two weeks.", "time"),
@@ -107,7 +109,8 @@ def test_values_are_the_customers_or_made_up() -> None:
         ("Mail help@shop.example or call (123) 456-7890.", ["Mail <SUPPORT_EMAIL> or call <SUPPORT_PHONE>."]),
         ("A refund takes 5-7 business days.", ["A refund takes <REFUND_TIME>."]),
         ("We are available 24/7.", ["We are available <SUPPORT_HOURS>."]),
-        ("Ask Mr. Smith. Thanks", ["Ask Mr. Smith.", "Thanks"]),
+        ("Ask Mr. Smith for it. Thanks", ["Ask Mr. Smith for it.", "Thanks"]),
+        ("Certainly, sir. Sir/Madam, I understand. Thanks, Ms. Verma!", ["Certainly.", "I understand.", "Thanks!"]),
         ("好的。再见！", ["好的。", "再见！"]),
     ],
 )

@@ -11,6 +11,11 @@ _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!\b[MD][rs]\.)(?<!\bMrs\.)(?<!\bNo\.)(?<!\be\.g\.)(?<!\bi\.e\.)\s+|(?<=[。！？])\s*"
 )
 _LIST_MARK = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s*")
+_PERSON = r"(?:sir|madam|ma'am|mam)(?: ?/ ?(?:sir|madam|ma'am))?|(?:mr|ms|mrs|miss)\.? [A-Z][a-z]+"
+_VOCATIVE = re.compile(
+    rf",? (?:dear )?(?:{_PERSON})(?=[.,!?]|$)|^(?:dear )?(?:{_PERSON}|dear (?:valued )?customer), ", re.I
+)
+"""How agents address whom they cannot know."""
 _TWICE = re.compile(r"(<[A-Z_]+>)(?:(?:,| or| and|,? or the| and the) \1)+")
 _NO_FACT = "{?}"
 """Stands for a template that no placeholder stands for; a sentence with it is no sentence."""
@@ -59,7 +64,8 @@ def reply_sentences(text: str, *, is_shop: bool = True) -> list[str]:
     text = _TWICE.sub(r"\1", _BRAND.sub("<BRAND>", text.replace("**", "")))
     lines = (re.sub(r"[ \t]+", " ", _LIST_MARK.sub("", line)).strip() for line in text.splitlines())
     sentences = [sentence for line in lines for sentence in _SENTENCE_END.split(line) if re.search(r"\w", sentence)]
-    return [_timed(sentence) if is_shop else sentence for sentence in sentences if _NO_FACT not in sentence]
+    sentences = [_VOCATIVE.sub("", sentence) for sentence in sentences if _NO_FACT not in sentence]
+    return [_timed(sentence) if is_shop else sentence for sentence in sentences]
 
 
 def _placeholder_of(template: str) -> str:
