@@ -4,7 +4,7 @@ The model sees a title and a passage's beginning and may write `<ARTICLE>`, whic
 itself. Values in an article are hidden from the model, so it can neither repeat nor change them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from model_store.contract.conversation import Message, Role
@@ -50,6 +50,11 @@ def quote_article(title: str, passage: str, link: str, language: str) -> str:
 def has_article(messages: Sequence[Message]) -> bool:
     """Whether an article is offered for the customer's last message."""
     return len(messages) > 1 and messages[-2].role is Role.SYSTEM and messages[-2].content.startswith(ARTICLE)
+
+
+def plans_for(plans: Mapping[str, int], *, has_offer: bool) -> Mapping[str, int]:
+    """The plans that a reply may open with: without an offer there is nothing to quote."""
+    return plans if has_offer else {name: token_id for name, token_id in plans.items() if name != HELP_PLAN}
 
 
 def _excerpt(text: str, language: str) -> str:

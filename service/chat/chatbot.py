@@ -8,13 +8,12 @@ import asyncio
 import secrets
 import time
 import weakref
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message, check_prompt
-from model_store.knowledge.offer import HELP_PLAN, offer_article
+from model_store.knowledge.offer import HELP_PLAN, offer_article, plans_for
 from model_store.knowledge.search import Passage
 from service.chat.context_window import Prompt, fit_prompt
 from service.chat.knowledge.help_articles import HelpArticles, quoting
@@ -149,7 +148,7 @@ class Chatbot:
             model.worker.release(request.num_choices)
             raise
         rules = self._guidance.plans
-        plans = _plans_for(question, model.tokenizer.plans)
+        plans = plans_for(model.tokenizer.plans, has_offer=question.article is not None)
         pinned = rules.pinned_plan(plans, question.prompt.messages[-1].content)
         params = SamplingParams(
             temperature=request.temperature,
@@ -212,8 +211,3 @@ class Chatbot:
 
 def _fit(messages: tuple[Message, ...], model: LoadedModel, max_tokens: int) -> Prompt:
     return fit_prompt(messages, model.tokenizer, max_tokens=max_tokens, max_context=model.worker.max_context)
-
-
-def _plans_for(question: _Question, plans: Mapping[str, int]) -> Mapping[str, int]:
-    """The model's plans, but for quoting an article where none is offered."""
-    return plans if question.article else {name: plans[name] for name in plans if name != HELP_PLAN}

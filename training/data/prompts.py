@@ -13,6 +13,7 @@ from model_store.contract.control_tokens import EOS_ID, banned_unless_named
 from model_store.contract.conversation import Message
 from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
+from model_store.knowledge.offer import has_article, plans_for
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
 
 SPLITS = ("train", "validation", "test")
@@ -29,6 +30,11 @@ def banned_ids(messages: Sequence[Message]) -> frozenset[int]:
         segment.text for message in messages for segment in split_masked(message.content) if segment.is_placeholder
     }
     return banned_unless_named(named)
+
+
+def opening_ids(messages: Sequence[Message], tokenizer: Tokenizer) -> frozenset[int]:
+    """The plans that a reply to these messages may open with, as in the service; empty for a model without plans."""
+    return frozenset(plans_for(tokenizer.plans, has_offer=has_article(messages)).values())
 
 
 @dataclass(frozen=True, slots=True)

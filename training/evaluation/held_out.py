@@ -15,7 +15,7 @@ from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message
 from model_store.contract.tokenizer import Tokenizer
 from training.data.domain_pack import DomainPack, Intent, held_out_prompts, user_message
-from training.data.prompts import banned_ids, render_prompt
+from training.data.prompts import banned_ids, opening_ids, render_prompt
 from training.reformer.decoder import sample_completions
 from training.reformer.model import ReformerPolicy
 from training.rlhf.logprobs import completion_logprobs, pack_completions
@@ -91,20 +91,26 @@ def sample_replies(
     policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt], sampling: Sampling
 ) -> list[SampledReply]:
     """One reply to each prompt, in order, under the bans that serving uses."""
-    samples = sample_completions(
-        policy,
-        [render_prompt(prompt.messages, tokenizer) for prompt in prompts],
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_new_tokens=sampling.max_new_tokens,
-        seed=sampling.seed,
-        banned_ids=[banned_ids(prompt.messages) for prompt in prompts],
-        opening_ids=tokenizer.opening_ids,
-    )
-    return [
-        SampledReply(prompt, tuple(sample.token_ids), tokenizer.decode(sample.token_ids), sample.ended)
-        for prompt, sample in zip(prompts, samples, strict=True)
-    ]
+    by_openings: dict[frozenset[int], list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        by_openings.setdefault(opening_ids(prompt.messages, tokenizer), []).append(index)
+    replies: dict[int, SampledReply] = {}
+    for openings, indices in by_openings.items():
+        chosen = [prompts[index] for index in indices]
+        samples = sample_completions(
+            policy,
+            [render_prompt(prompt.messages, tokenizer) for prompt in chosen],
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_new_tokens=sampling.max_new_tokens,
+            seed=sampling.seed,
+            banned_ids=[banned_ids(prompt.messages) for prompt in chosen],
+            opening_ids=openings,
+        )
+        for index, sample in zip(indices, samples, strict=True):
+            text = tokenizer.decode(sample.token_ids)
+            replies[index] = SampledReply(prompts[index], tuple(sample.token_ids), text, sample.ended)
+    return [replies[index] for index in range(len(prompts))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,7 @@ def as_scored(reply: SampledReply, tokenizer: Tokenizer) -> ScoredText:
     """A sampled reply, to be scored under the bans that it was sampled under."""
     messages = reply.prompt.messages
     prompt_ids = render_prompt(messages, tokenizer)
-    return ScoredText(prompt_ids, reply.token_ids, tokenizer.opening_ids, banned_ids(messages))
+    return ScoredText(prompt_ids, reply.token_ids, opening_ids(messages, tokenizer), banned_ids(messages))
 
 
 def authored_texts(prompt: HeldOutPrompt, tokenizer: Tokenizer) -> list[ScoredText]:
@@ -137,7 +143,8 @@ def authored_texts(prompt: HeldOutPrompt, tokenizer: Tokenizer) -> list[ScoredTe
     prompt_ids = render_prompt(prompt.messages, tokenizer)
     plan = [tokenizer.plans[prompt.intent]] if prompt.intent in tokenizer.plans else []
     completions = [(*plan, *tokenizer.encode(reply), EOS_ID) for reply in prompt.replies]
-    return [ScoredText(prompt_ids, completion_ids, tokenizer.opening_ids) for completion_ids in completions]
+    openings = opening_ids(prompt.messages, tokenizer)
+    return [ScoredText(prompt_ids, completion_ids, openings) for completion_ids in completions]
 
 
 @torch.no_grad()

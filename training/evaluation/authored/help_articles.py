@@ -1,0 +1,180 @@
+"""Help articles that training never saw: are they found, are they quoted, and are they left alone where they should be.
+
+The collection that is searched holds the pack's training articles as well, so that finding one is as hard as in a shop
+with dozens of articles. Search and offer are the service's own; replies are greedy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from model_store.contract.control_tokens import ARTICLE_ID
+from model_store.contract.conversation import Message
+from model_store.knowledge.offer import HELP_PLAN, offer_article
+from model_store.knowledge.search import Passage, PassageSearch
+from training.data.domain_pack import DomainPack, held_out_prompts, user_message
+from training.data.knowledge.articles import HelpArticle
+from training.evaluation.figures import Figure, share
+from training.evaluation.held_out import HeldOutPrompt
+from training.evaluation.subject import Subject
+
+_RECALL_LIMIT = 3
+_TOPIC = "articles"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question, the article that answers it (None: no article does), and what the search makes of it."""
+
+    question: str
+    language: str
+    wanted: str | None
+    found: tuple[str, ...]
+    offered: Passage | None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What the model sees."""
+        asked = (user_message(self.question),)
+        if self.offered is None:
+            return asked
+        return offer_article(asked, self.offered.title, self.offered.text, self.offered.language)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A case and what the model did: the title it quoted, if any, and whether it quoted without an offer."""
+
+    case: Case
+    quoted: str | None
+    is_invented: bool = False
+
+
+class ArticleFigures(BaseModel):
+    """One language's figures, with 95 % intervals."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_articles: int
+    """Held-out ones; the training articles beside them in the collection are not counted."""
+    num_questions: int
+    recall_at_1: Figure
+    recall_at_3: Figure
+    offered: Figure
+    """Of the held-out articles' questions: the right article was found to fit and offered."""
+    answered_from_article: Figure
+    """… and quoted: the whole way from question to answer."""
+    quoted_when_offered: Figure
+    """Of the right offers: the model's own part."""
+    answered_from_another: Figure
+    """Of the questions: a wrong article was quoted."""
+    quoted_without_its_article: Figure
+    """Of the same questions where their article is not in the collection: something was quoted all the same."""
+    offered_for_intents: Figure
+    """Of the held-out asks of intents, which the bot answers by itself: an article was offered."""
+    quoted_for_intents: Figure
+    """Of the same asks: an article was quoted. A few articles overlap an intent and are fair answers."""
+    num_invented: int
+    """Replies that quote without an offer; must be 0."""
+
+
+def measure_articles(subject: Subject) -> dict[str, ArticleFigures]:
+    """Figures by language; empty for a pack without held-out articles. Takes a minute or two."""
+    languages = sorted({article.language for article in subject.pack.held_out_articles})
+    return {language: _measure(subject, language) for language in languages}
+
+
+def _measure(subject: Subject, language: str) -> ArticleFigures:
+    pack = subject.pack
+    held_out = [article for article in pack.held_out_articles if article.language == language]
+    return figures_of(
+        answer_cases(subject, article_cases(pack, held_out, is_there=True)),
+        answer_cases(subject, article_cases(pack, held_out, is_there=False)),
+        answer_cases(subject, intent_cases(pack, language)),
+    )
+
+
+def figures_of(
+    with_article: Sequence[Answer], without: Sequence[Answer], of_intents: Sequence[Answer]
+) -> ArticleFigures:
+    """Figures of answers to articles' questions, to the same without their article, and to intents' asks."""
+    cases = [answer.case for answer in with_article]
+    right = [answer for answer in with_article if is_offer_right(answer.case)]
+    return ArticleFigures(
+        num_articles=len({case.wanted for case in cases}),
+        num_questions=len(cases),
+        recall_at_1=share([case.found[:1] == (case.wanted,) for case in cases]),
+        recall_at_3=share([case.wanted in case.found for case in cases]),
+        offered=share([is_offer_right(case) for case in cases]),
+        answered_from_article=share([answer.quoted == answer.case.wanted for answer in with_article]),
+        quoted_when_offered=share([answer.quoted is not None for answer in right]),
+        answered_from_another=share([answer.quoted not in (None, answer.case.wanted) for answer in with_article]),
+        quoted_without_its_article=share([answer.quoted is not None for answer in without]),
+        offered_for_intents=share([answer.case.offered is not None for answer in of_intents]),
+        quoted_for_intents=share([answer.quoted is not None for answer in of_intents]),
+        num_invented=sum(answer.is_invented for answer in (*with_article, *without, *of_intents)),
+    )
+
+
+def is_offer_right(case: Case) -> bool:
+    """Whether the article that answers is the one that was offered."""
+    return case.offered is not None and case.offered.title == case.wanted
+
+
+def article_cases(pack: DomainPack, held_out: Sequence[HelpArticle], *, is_there: bool) -> list[Case]:
+    """The held-out articles' questions, each put to all of the pack's articles, with or without its own."""
+    everything = [*pack.articles, *pack.held_out_articles]
+    whole = _search(everything)
+    cases = []
+    for article in held_out:
+        search = whole if is_there else _search([other for other in everything if other is not article])
+        for question in article.questions:
+            cases.append(_case(search, question, article.language, article.title if is_there else None))
+    return cases
+
+
+def intent_cases(pack: DomainPack, language: str) -> list[Case]:
+    """The intents' held-out asks, put to all of the pack's articles."""
+    search = _search([*pack.articles, *pack.held_out_articles])
+    asks = [ask for intent, ask in held_out_prompts(pack) if intent.language == language]
+    return [_case(search, ask, language, None) for ask in asks]
+
+
+def answer_cases(subject: Subject, cases: Sequence[Case]) -> list[Answer]:
+    """The greedy reply to each case, in order."""
+    prompts = [HeldOutPrompt(HELP_PLAN, _TOPIC, case.language, case.messages, ()) for case in cases]
+    answers = []
+    for case, reply in zip(cases, subject.answer(prompts), strict=True):
+        is_quote = ARTICLE_ID in reply.token_ids
+        offered = case.offered.title if case.offered else None
+        answers.append(Answer(case, offered if is_quote else None, is_invented=is_quote and offered is None))
+    return answers
+
+
+def article_table(figures: Mapping[str, ArticleFigures]) -> str:
+    """The figures for people, a column a language."""
+    names = [name for name in ArticleFigures.model_fields if not name.startswith("num_")]
+    lines = [f"{'help articles':28}" + "".join(f"{language:>26}" for language in figures)]
+    for name in ("num_articles", "num_questions", "num_invented"):
+        counts = (getattr(figure, name) for figure in figures.values())
+        lines.append(f"{name.removeprefix('num_'):28}" + "".join(f"{count:>26}" for count in counts))
+    for name in names:
+        cells = (getattr(figure, name) for figure in figures.values())
+        shown = (f"{cell.value:.1%} [{cell.low:.1%}, {cell.high:.1%}]" for cell in cells)
+        lines.append(f"{name.replace('_', ' '):28}" + "".join(f"{text:>26}" for text in shown))
+    return "\n".join(lines)
+
+
+def _search(articles: Sequence[HelpArticle]) -> PassageSearch:
+    return PassageSearch(
+        [
+            Passage(article.title, article.title, article.title, article.passage, article.language)
+            for article in articles
+        ]
+    )
+
+
+def _case(search: PassageSearch, question: str, language: str, wanted: str | None) -> Case:
+    found = tuple(passage.title for passage in search.find(question, language, _RECALL_LIMIT))
+    return Case(question, language, wanted, found, search.fitting(question, language))
