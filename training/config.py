@@ -96,6 +96,9 @@ class LanguageModelConfig(_Section):
     batch_tokens: int = Field(4096, ge=64)
     source_shares: dict[str, float]
     """Token share of each source; sources without data are left out and the rest scaled up."""
+    source_temperature: float | None = Field(None, ge=1)
+    """Weigh the shares by the sources' tokens to the power 1 / temperature: at 1 as much as there is, the higher the
+    more alike. None: the shares as they stand."""
     user_token_weight: float = Field(0.3, ge=0, le=1)
     plan_token_weight: float = Field(1.0, ge=0)
     """Weight of a reply's plan against one of its words: one token decides whether dozens make sense."""

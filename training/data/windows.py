@@ -203,6 +203,22 @@ def pad_batch(windows: Sequence[Window]) -> Batch:
     return Batch(token_ids, kinds, probabilities, torch.tensor(rows).long(), torch.tensor(openings).long())
 
 
+def tempered_shares(
+    sources: Mapping[str, WindowSet], shares: Mapping[str, float], temperature: float | None
+) -> dict[str, float]:
+    """Shares times tokens to the power 1 / temperature, adding up to 1; as given without a temperature.
+
+    So large sources stay larger without drowning small ones (Devlin et al. 2019, multilingual BERT; Arivazhagan et al.
+    1907.05019). Sources without windows are left out.
+    """
+    if temperature is None:
+        return dict(shares)
+    sizes = {name: len(sources[name].token_ids) for name in shares if len(sources.get(name, ())) > 0}
+    weights = {name: shares[name] * size ** (1 / temperature) for name, size in sizes.items()}
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
 class BatchStream:
     """An endless, seeded stream of batches mixed from several sources by token share.
 

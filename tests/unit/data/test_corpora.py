@@ -24,6 +24,7 @@ from training.data.windows import (
     WindowSet,
     cut_windows,
     pad_batch,
+    tempered_shares,
 )
 from training.errors import DataNotFoundError, ImportFormatError
 
@@ -97,6 +98,20 @@ def test_windows_survive_the_disk(tmp_path: Path) -> None:
         assert again.window(index).kinds.tolist() == windows.window(index).kinds.tolist()
     assert again.window(0).plan_probabilities is None
     assert np.array_equal(again.window(1).plan_probabilities, opinion)  # type: ignore[arg-type]
+
+
+def test_temperature_evens_out_sources_of_different_sizes() -> None:
+    """At 1 shares are those of the tokens, at 2 of their roots, times what was given; without one they stay."""
+
+    def tokens(number: int) -> WindowSet:
+        return WindowSet(np.zeros(number), np.zeros(number), np.array([0, number]), np.zeros((0, 0)), np.zeros(1))
+
+    sources = {"large": tokens(9_000), "small": tokens(1_000), "tiny": tokens(10)}
+    even = {"large": 1.0, "small": 1.0, "absent": 1.0}
+    assert tempered_shares(sources, even, None) == even
+    assert tempered_shares(sources, even, 1) == pytest.approx({"large": 0.9, "small": 0.1})
+    assert tempered_shares(sources, even, 2) == pytest.approx({"large": 0.75, "small": 0.25})
+    assert tempered_shares(sources, {**even, "small": 3.0}, 2) == pytest.approx({"large": 0.5, "small": 0.5})
 
 
 def test_a_resumed_stream_goes_on_where_it_was() -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from model_store.contract.control_tokens import FIRST_PLAN_ID
 from training.config import LanguageModelConfig, TrainingConfig
-from training.data.windows import PLAN, Batch, BatchStream, WindowSet
+from training.data.windows import PLAN, Batch, BatchStream, WindowSet, tempered_shares
 from training.optimization import StepGuard, build_muon, flat_then_linear, warm_up
 from training.reformer.model import ReformerPolicy, load_policy, new_policy, save_policy
 from training.stages.base_model import message_summary
@@ -54,7 +54,8 @@ class _Run:
 def _train(policy: ReformerPolicy, config: LanguageModelConfig, run: _Run) -> StageResult:
     windows = _load_windows(run.workspace)
     validation = windows.pop(VALIDATION_SOURCE)
-    stream = BatchStream(windows, config.source_shares, batch_tokens=config.batch_tokens, seed=run.seed)
+    shares = tempered_shares(windows, config.source_shares, config.source_temperature)
+    stream = BatchStream(windows, shares, batch_tokens=config.batch_tokens, seed=run.seed)
     optimizers = build_muon(policy, muon_lr=config.muon_lr, adamw_lr=config.adamw_lr)
     guard = StepGuard(policy, optimizers, stage=run.stage)  # before a resume, which brings scheduled learning rates
     step, tokens_seen, seconds_before = _resume(policy, optimizers, run)
@@ -69,7 +70,7 @@ def _train(policy: ReformerPolicy, config: LanguageModelConfig, run: _Run) -> St
                 break
             torch.manual_seed(run.seed * 1_000_003 + step)  # dropout of step n is the same after a resume
             factor = flat_then_linear(tokens_seen, config.num_tokens, config.decay_share)
-            loss = _backward(policy, batch, config)
+            loss = batch_gradients(policy, batch, config)
             norm = guard.step(loss, number=step, lr_factor=factor * warm_up(step))
             step += 1
             tokens_seen += batch.token_ids.numel()
@@ -87,7 +88,7 @@ def _train(policy: ReformerPolicy, config: LanguageModelConfig, run: _Run) -> St
     return {"validation_loss": validation_loss, "num_tokens": tokens_seen, "num_steps": step, "seconds": seconds}
 
 
-def _backward(policy: ReformerPolicy, batch: Batch, config: LanguageModelConfig) -> Tensor:
+def batch_gradients(policy: ReformerPolicy, batch: Batch, config: LanguageModelConfig) -> Tensor:
     """Loss of a batch, with gradients; backward runs inside the autocast region, else it would use fp32."""
     weights = torch.tensor([0.0, config.user_token_weight, 1.0, config.plan_token_weight])  # by kind
     with torch.autocast("cpu", torch.bfloat16):
