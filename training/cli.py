@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("pack", nargs="?", default="shop", help="a folder under training/data/domain, or its path")
     check.add_argument("--strict", action="store_true", help="exit with 1 when anything should be mended")
     check.set_defaults(run=_check_domain)
+    _add_data_commands(commands)
+    return parser
+
+
+def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     importer = commands.add_parser(
         "import", help="turn public or own dialogues into uniform JSON lines, and report on them"
     )
@@ -84,7 +89,6 @@ def _parser() -> argparse.ArgumentParser:
     describer.add_argument("path", type=Path)
     describer.add_argument("--pack", default="shop", help="the authored pack whose intents the report knows")
     describer.set_defaults(run=_describe)
-    return parser
 
 
 def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
