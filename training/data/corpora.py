@@ -30,6 +30,8 @@ LICENCES = {
     "crosswoz": "Apache-2.0",
     "intents": "CC BY 4.0 (banking77), CC BY 3.0 (clinc150)",
 }
+ASK_SOURCES = ("bitext_cs", "intents")
+"""Sources that say the intent of what is asked."""
 OTHER_TRADES = frozenset(("sgd", "star", "taskmaster4", "chatterbot_corpus", "crosswoz"))
 """Sources whose agents do not speak for a shop: a phone number that they give is a restaurant's."""
 
@@ -132,10 +134,11 @@ def _customers_texts(row: Mapping[str, Any]) -> list[str]:
 
 
 def load_extra_asks(folder: Path, pack: DomainPack) -> Mapping[str, list[str]]:
-    """Public data's ways to ask, masked, by the pack's intents (`source_intents.yaml`)."""
+    """Public data's ways to ask, masked, by the pack's intents (`source_intents.yaml`); none where it does not lie."""
     masker = EntityMasker()
     asks: dict[str, list[str]] = {}
-    for row in (*read_rows(folder, "bitext_cs"), *read_rows(folder, "intents")):
+    present = (source for source in ASK_SOURCES if (folder / f"{source}.jsonl.gz").exists())
+    for row in itertools.chain.from_iterable(read_rows(folder, source) for source in present):
         source = "bitext_cs" if "turns" in row else row["source"]
         label = row["labels"]["intent"] if "turns" in row else row["intent"]
         intent = pack.source_intents.get(source, {}).get(label)

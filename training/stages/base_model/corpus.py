@@ -123,6 +123,8 @@ def _licences(config: TrainingConfig, corpora: Sequence[Corpus], num_generated: 
     num_asks = sum(
         map(len, load_extra_asks(config.corpus.uniform_data_dir, load_pack(config.corpus.domain_pack)).values())
     )
+    if not num_asks:
+        return (authored, *(corpus.licence for corpus in corpora))
     licence = f"{LICENCES['bitext_cs']} (bitext), {LICENCES['intents']}"
     asks = DataLicence(source="ways to ask (bitext_cs, intents)", licence=licence, num_rows=num_asks)
     return (authored, asks, *(corpus.licence for corpus in corpora))
