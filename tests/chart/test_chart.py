@@ -17,6 +17,7 @@ import yaml
 from model_store.contract.entities import compile_operator_pattern
 from model_store.contract.facts import FactSheet
 from model_store.contract.placeholders import ENTITY_TYPES, FACT_NAMES
+from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import load_entity_patterns
 from service.chat.plan_rules import PlanRules
 from service.settings import Settings, check_bind
@@ -81,6 +82,7 @@ def test_every_manifest_is_valid_kubernetes(
         ({"settings": {"maxWaitSeconds": 0}}, "settings/maxWaitSeconds"),
         ({"service": {"port": "80"}}, "service/port"),
         ({"facts": {"SLOGAN": "Buy"}}, "SLOGAN"),
+        ({"knowledge": {"../facts.yaml": "x"}}, "facts.yaml"),
         ({"facts": {"BRAND": "<b>Loom</b>"}}, "facts/BRAND"),
         ({"image": {"digest": "sha256:abc"}}, "image/digest"),
         ({"training": {"schedule": "every night"}}, "training/schedule"),
@@ -184,6 +186,10 @@ def test_the_service_reads_the_facts_patterns_and_plan_rules_of_the_config_map(r
     assert pattern.regex == compile_operator_pattern("ORDER_ID", r"LL-\d{6}").regex
     rules = PlanRules.load(tmp_path / "plan_rules.yaml")
     assert rules.opening_ids({"gift_card": 128, "thanks": 129}, None) == {129}
+    articles = HelpArticles.load(tmp_path, facts)
+    passage = articles.find("can you mend a zip", "en")
+    assert articles.num_passages == 2 and passage is not None
+    assert passage.text == "We mend: “zips”, {{ bags }}, 15 € each."
 
 
 def test_without_facts_the_bot_gets_an_empty_sheet(render: Render, tmp_path: Path) -> None:
@@ -193,6 +199,7 @@ def test_without_facts_the_bot_gets_an_empty_sheet(render: Render, tmp_path: Pat
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert FactSheet.load(tmp_path / "facts.yaml").missing == FACT_NAMES
     assert load_entity_patterns(tmp_path / "entity_patterns.yaml") == ()
+    assert HelpArticles.load(tmp_path, FactSheet({})).num_passages == 0
 
 
 def test_other_facts_make_other_pods(render: Render) -> None:
@@ -203,7 +210,8 @@ def test_other_facts_make_other_pods(render: Render) -> None:
         return str(metadata["annotations"]["rejoinder/config-checksum"])
 
     assert checksum({}) == checksum({})
-    assert checksum({}) != checksum(SHOP)
+    for name in ("facts", "entityPatterns", "planRules", "knowledge"):
+        assert checksum({}) != checksum({name: SHOP[name]})
 
 
 @pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
