@@ -88,10 +88,12 @@ def measure_articles(subject: Subject) -> dict[str, ArticleFigures]:
 def _measure(subject: Subject, language: str) -> ArticleFigures:
     pack = subject.pack
     held_out = [article for article in pack.held_out_articles if article.language == language]
+    asks = intent_cases(pack, language)
+    left_alone = [Answer(case, None) for case in asks if case.offered is None]
     return figures_of(
         answer_cases(subject, article_cases(pack, held_out, is_there=True)),
         answer_cases(subject, article_cases(pack, held_out, is_there=False)),
-        answer_cases(subject, intent_cases(pack, language)),
+        [*left_alone, *answer_cases(subject, [case for case in asks if case.offered is not None])],
     )
 
 
@@ -153,7 +155,9 @@ def answer_cases(subject: Subject, cases: Sequence[Case]) -> list[Answer]:
 
 
 def article_table(figures: Mapping[str, ArticleFigures]) -> str:
-    """The figures for people, a column a language."""
+    """The figures for people, a column a language; "" without any."""
+    if not figures:
+        return ""
     names = [name for name in ArticleFigures.model_fields if not name.startswith("num_")]
     lines = [f"{'help articles':28}" + "".join(f"{language:>26}" for language in figures)]
     for name in ("num_articles", "num_questions", "num_invented"):
