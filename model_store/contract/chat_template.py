@@ -2,6 +2,7 @@
 
 `<|bos|> [<|system|> text] <|user|> text <|assistant|> text <|eos|> <|user|> … <|assistant|> [<|plan:…|>]`
 
+A help article that may answer the last message is one more system message, right before it (`model_store.knowledge`).
 Customers' words are rendered in lower case. Only the reply that is being made has a plan: what clients send back as
 history is text.
 

@@ -12,7 +12,7 @@ from training.pack_lint.problem import Problem
 from training.pack_lint.reply_rules import reply_problems
 from training.pack_lint.size_rules import size_problems
 
-_COLUMNS = ("intents", "asks", "held-out", *TONES, "given", "missing", "bad", "flows", "branches")
+_COLUMNS = ("intents", "asks", "held-out", *TONES, "given", "missing", "bad", "flows", "branches", "articles", "unseen")
 
 
 def lint(pack: DomainPack, directory: Path) -> tuple[Problem, ...]:
@@ -37,7 +37,10 @@ def size_table(pack: DomainPack) -> str:
 
 
 def _sizes(pack: DomainPack, language: str) -> tuple[int, ...]:
-    """The numbers of a language, in the order of the columns; a branch is one way through a flow."""
+    """The numbers of a language, in the order of the columns.
+
+    A branch is one way through a flow; unseen articles are for evaluation.
+    """
     intents = [intent for intent in pack.intents if intent.language == language]
     flows = [flow for flow in pack.flows if flow.language == language]
     return (
@@ -50,4 +53,6 @@ def _sizes(pack: DomainPack, language: str) -> tuple[int, ...]:
         sum(len(intent.bad_replies) for intent in intents),
         len(flows),
         sum(len(flow.paths) for flow in flows),
+        sum(article.language == language for article in pack.articles),
+        sum(article.language == language for article in pack.held_out_articles),
     )

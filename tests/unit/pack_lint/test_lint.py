@@ -126,9 +126,9 @@ def test_sizes_are_a_table_with_a_row_a_language(packs: Path) -> None:
     lines = size_table(load_pack(str(write_pack(packs / "small", SHORT)))).splitlines()
     assert lines[0].split() == (
         ["language", "intents", "asks", "held-out", "warm", "brief", "formal"]
-        + ["given", "missing", "bad", "flows", "branches"]
+        + ["given", "missing", "bad", "flows", "branches", "articles", "unseen"]
     )
-    assert lines[1].split() == ["en", "1", "1", "0", "1", "0", "0", "0", "0", "1", "0", "0"]
+    assert lines[1].split() == ["en", "1", "1", "0", "1", "0", "0", "0", "0", "1", "0", "0", "0", "0"]
     assert lines[2] == "en bad replies: mechanical 1"
 
 
