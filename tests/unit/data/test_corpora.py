@@ -12,7 +12,8 @@ from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
-from training.data.corpora import load_corpus
+from training.data.corpora import load_corpus, load_extra_asks
+from training.data.domain_pack import load_pack
 from training.data.subwords import name_plans, train_subwords
 from training.data.windows import (
     LISTENER,
@@ -98,6 +99,16 @@ def test_windows_survive_the_disk(tmp_path: Path) -> None:
         assert again.window(index).kinds.tolist() == windows.window(index).kinds.tolist()
     assert again.window(0).plan_probabilities is None
     assert np.array_equal(again.window(1).plan_probabilities, opinion)  # type: ignore[arg-type]
+
+
+def test_ways_to_ask_come_from_the_sources_that_are_there(tmp_path: Path) -> None:
+    """A folder of one's own rows has none; a source of labelled questions brings its questions, masked."""
+    pack = load_pack("shop")
+    assert load_extra_asks(tmp_path, pack) == {}
+    row = {"source": "clinc150", "split": "train", "text": "is order 12345678 on its way", "intent": "order_status"}
+    with gzip.open(tmp_path / "intents.jsonl.gz", "wt") as stream:
+        stream.write(json.dumps(row) + "\n")
+    assert load_extra_asks(tmp_path, pack) == {"track_package": ["is order <ORDER_ID> on its way"]}
 
 
 def test_temperature_evens_out_sources_of_different_sizes() -> None:
