@@ -47,8 +47,8 @@ bench: .venv-dev/.installed ## tokens/s and time to first token of the shipped m
 demo: .venv-dev/.installed ## the whole loop, unattended: customers talk and rate, one training run, the version moves
 	$(DEV) -m training.evaluation.demo
 
-eval: .venv-dev/.installed ## how well the shipped model answers asks that it has never seen, by language
-	$(DEV) -m training eval
+eval: .venv-dev/.installed ## how well the shipped model does, by language, into runs/eval (BUNDLE, AGAINST, DATA=folder of uniform JSON lines)
+	$(DEV) -m training eval $(BUNDLE) --output runs/eval $(if $(AGAINST),--against $(AGAINST)) $(if $(DATA),--data-dir $(DATA))
 
 train-base: .venv-dev/.installed ## make the base model (DATA=folder of uniform JSON lines)
 	$(DEV) -m training base --workspace runs/base $(if $(DATA),--data-dir $(DATA))

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +25,9 @@ from training.data.data_report.report_text import report_text as data_report_tex
 from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.data.importers.registry import IMPORTERS, import_file
 from training.errors import TrainingError
-from training.evaluation.report import evaluate_bundle, report_text
+from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE
+from training.evaluation.report import evaluate_bundle
+from training.evaluation.reporting.files import evaluation_json, evaluation_text, write_evaluation
 from training.pack_lint.lint import lint, size_table
 from training.pipeline import BASE_STAGES, RUN_STAGES, Outcome, run_pipeline
 from training.workspace import Workspace
@@ -61,11 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--feedback-file", type=Path, help="JSON lines from `python -m service export-feedback`")
     run.add_argument("--model-store", type=Path, default=Path(os.environ.get("MODEL_STORE") or data_dir / "models"))
     run.set_defaults(run=_run_learning)
-    evaluation = commands.add_parser("eval", help="measure a bundle on every held-out ask")
-    evaluation.add_argument("--bundle", type=Path, default=Path("model_store/default"))
+    evaluation = commands.add_parser("eval", help="measure a bundle on all that was written to measure with")
+    evaluation.add_argument("bundle", nargs="?", type=Path, default=DEFAULT_BUNDLE, help="folder of the bundle")
+    evaluation.add_argument("--against", type=Path, help="another bundle, to say what has changed since")
     evaluation.add_argument("--config", type=Path, default=_DEFAULT_CONFIG)
-    evaluation.add_argument("--data-dir", type=Path, help="folder of uniform JSON lines, for public out-of-scope asks")
-    evaluation.add_argument("--page", type=Path, help="write 200 conversations for people to read, as HTML")
+    evaluation.add_argument("--data-dir", type=Path, help="folder of uniform JSON lines: public data is read as well")
+    evaluation.add_argument("--plan-rules", type=Path, default=SERVICE_RULES_FILE, help="the service's plan rules")
+    evaluation.add_argument("--output", type=Path, help="folder for the report as text and JSON, and pages to read")
     evaluation.set_defaults(run=_evaluate)
     check = commands.add_parser("check-domain", help="print a domain pack's sizes and what it should mend")
     check.add_argument("pack", nargs="?", default="shop", help="a folder under training/data/domain, or its path")
@@ -151,10 +156,18 @@ def _evaluate(options: argparse.Namespace) -> int:
     """Tables for people, and one JSON object with the same figures as the last line."""
     config = load_config(options.config)
     torch.set_num_threads(config.num_threads)
-    bundle = open_bundle(options.bundle)
-    report = evaluate_bundle(bundle, config.corpus.domain_pack, data_dir=options.data_dir, page=options.page)
-    print(report_text(report))
-    print(report.model_dump_json())
+    measure = partial(
+        evaluate_bundle,
+        pack_name=config.corpus.domain_pack,
+        data_dir=options.data_dir,
+        plan_rules=options.plan_rules,
+    )
+    evaluation = measure(open_bundle(options.bundle))
+    against = measure(open_bundle(options.against)) if options.against else None
+    if options.output:
+        write_evaluation(options.output, evaluation, against)
+    print(evaluation_text(evaluation, against))
+    print(evaluation_json(evaluation, against))
     return 0
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.conversation import Message
 from model_store.contract.tokenizer import Tokenizer
+from model_store.knowledge.offer import plans_for
 from training.data.domain_pack import DomainPack
 from training.data.plan_teacher.linear import LinearTeacher
 from training.data.prompts import render_prompt
@@ -70,8 +71,9 @@ def first_token_probabilities(
 
 
 def choose_plans(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]) -> list[ChosenPlan]:
-    """The policy's plan for each prompt, in order, out of the plans that may open a reply."""
-    names = sorted(tokenizer.plans, key=lambda name: tokenizer.plans[name])
+    """The policy's plan for each prompt, in order, out of the plans that may open a reply where no article is offered."""
+    plans_of_replies = plans_for(tokenizer.plans, has_offer=False)
+    names = sorted(plans_of_replies, key=lambda name: plans_of_replies[name])
     intents = sorted({name.partition("/")[0] for name in names})
     of_intent = torch.zeros(len(names), len(intents))
     for row, name in enumerate(names):

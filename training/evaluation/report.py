@@ -1,38 +1,45 @@
-"""The evaluation report: everything that is said about one bundle, as figures, as text, and as a page to read.
+"""The evaluation report: everything that is said about one bundle, as figures, as text, and as pages to read.
 
-START READING HERE. Each part has a module of its own; comparing a candidate with its base is `scorecard`'s business.
+START READING HERE. A part of the report is a field of `EvaluationReport`, a line in `_figures`, where figures are made
+of answers (`reporting.answers`), and one in `report_text`; each has a module of its own. Comparing a candidate with its
+base is `scorecard`'s business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from model_store.bundle import Bundle
-from model_store.contract.tokenizer import Tokenizer
 from training.data.corpora import load_out_of_scope
-from training.data.domain_pack import DomainPack, load_pack, user_message
-from training.evaluation.ability import OUT_OF_SCOPE, Ability, ability_by_language, ability_table, answer_everything
-from training.evaluation.authored.safety_scenarios import (
-    CategoryResult,
-    answer_scenarios,
-    load_scenarios,
-    run_scenarios,
-    scenario_table,
-)
-from training.evaluation.dialogues.conversations import conversations_page, second_question_figures, second_questions
+from training.data.domain_pack import user_message
+from training.evaluation.ability import OUT_OF_SCOPE, Ability, ability_by_language, ability_table
+from training.evaluation.authored.fairness import AttributeFigures, fairness_figures, fairness_table
+from training.evaluation.authored.help_articles import ArticleFigures, article_table, measure_articles
+from training.evaluation.authored.off_limits import OffLimitsFigures, off_limits_figures, off_limits_table
+from training.evaluation.authored.opposite_pairs import PairFigures, pair_figures, pair_table
+from training.evaluation.authored.safety_scenarios import CategoryResult, run_scenarios, scenario_table
+from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE, AskingBack
+from training.evaluation.dialogues.conversations import conversations_page, goals_page, second_question_figures
+from training.evaluation.dialogues.success import GoalFigures, goal_figures, goal_table
 from training.evaluation.figures import Figure, share
-from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, sample_replies
-from training.evaluation.judge import pack_judge
+from training.evaluation.held_out import HeldOutPrompt
 from training.evaluation.plan_choice import (
     PlanChoiceFigures,
     choose_plans,
     plan_choice_by_language,
     plan_choice_table,
 )
-from training.reformer.model import ReformerPolicy, load_policy
+from training.evaluation.reporting.answers import Answers, collect_answers
+from training.evaluation.reporting.outcomes import main_outcomes
+from training.evaluation.subject import Outcomes, Subject
+from training.evaluation.wording.claims import ClaimFigures, claim_figures, claim_table
+from training.evaluation.wording.placeholder_use import PlaceholderFigures, placeholder_figures, placeholder_table
+from training.evaluation.wording.repetition import RepetitionFigures, repetition_figures, repetition_table
+from training.evaluation.wording.source_perplexity import SourcePerplexity, perplexity_table, source_perplexities
 
-_MAX_NEW_TOKENS = 96
+CONVERSATIONS_PAGE, GOALS_PAGE = "conversations.html", "goals.html"
 _PAGE_CONVERSATIONS = 200
 _SEED = 0
 
@@ -47,34 +54,49 @@ class EvaluationReport(BaseModel):
     ability: dict[str, Ability]
     plan_choice: dict[str, PlanChoiceFigures]
     second_question_right_plan: dict[str, Figure]
+    goals: dict[str, GoalFigures]
+    opposite_pairs: dict[str, PairFigures]
+    off_limits: dict[str, OffLimitsFigures]
     safety: dict[str, dict[str, CategoryResult]]
+    fairness: dict[str, dict[str, AttributeFigures]]
+    placeholders: dict[str, PlaceholderFigures]
+    """Over greedy and drawn replies."""
+    claims: dict[str, dict[str, ClaimFigures]]
+    """By how replies were drawn, `greedy` or `as_served`."""
+    repetition: dict[str, RepetitionFigures]
+    """Of drawn replies."""
+    perplexity_by_source: dict[str, SourcePerplexity]
+    """Empty where no public data was given."""
+    help_articles: dict[str, ArticleFigures]
+    """Empty for a pack without held-out articles."""
     public_out_of_scope_deflected: Figure | None
     """Of clinc150's questions that no assistant of a shop can answer, where public data was given; English."""
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The report, the main figures item by item, and pages for people to read, by file name."""
+
+    report: EvaluationReport
+    outcomes: Mapping[str, Outcomes]
+    pages: Mapping[str, str]
+
+
 def evaluate_bundle(
-    bundle: Bundle, pack_name: str, *, data_dir: Path | None = None, page: Path | None = None
-) -> EvaluationReport:
-    """Measures a bundle on every held-out ask; writes conversations to `page` for people to read. Takes minutes."""
-    pack = load_pack(pack_name)
-    tokenizer = Tokenizer.load(bundle.path("tokenizer.json"))
-    policy = load_policy(bundle.directory)
-    judge = pack_judge(pack_name)
-    replies = answer_everything(policy, tokenizer, pack, _MAX_NEW_TOKENS)
-    prompts = [reply.prompt for reply in replies]
-    second = _answer(policy, tokenizer, second_questions(replies, _SEED))
-    if page is not None:
-        title = f"Conversations with {bundle.manifest.name} {bundle.manifest.digest[:12]}"
-        half = [*replies, *second]
-        page.write_text(conversations_page(half, tokenizer, title, _PAGE_CONVERSATIONS, _SEED), encoding="utf-8")
-    return EvaluationReport(
-        digest=bundle.manifest.digest,
-        judge_ceiling=judge.ceiling(),
-        ability=ability_by_language(replies, tokenizer, judge),
-        plan_choice=plan_choice_by_language(choose_plans(policy, tokenizer, prompts), prompts, pack, tokenizer),
-        second_question_right_plan=second_question_figures(second, tokenizer),
-        safety=run_scenarios(answer_scenarios(policy, tokenizer, load_scenarios())),
-        public_out_of_scope_deflected=_deflected(policy, tokenizer, pack, data_dir) if data_dir else None,
+    bundle: Bundle, pack_name: str, *, data_dir: Path | None = None, plan_rules: Path = SERVICE_RULES_FILE
+) -> Evaluation:
+    """Measures a bundle on everything that was written to measure with, and on public data where it is given.
+
+    `plan_rules` are the service's. Takes minutes. Raises DataNotFoundError for files that are not there.
+    """
+    asking_back = AskingBack.load(plan_rules)
+    subject = Subject.of(bundle, pack_name)
+    answers = collect_answers(subject, asking_back)
+    name = f"{bundle.manifest.name} {bundle.manifest.digest[:12]}"
+    return Evaluation(
+        _figures(bundle.manifest.digest, subject, answers, data_dir),
+        main_outcomes(subject, answers),
+        _pages(name, subject, answers),
     )
 
 
@@ -86,20 +108,54 @@ def report_text(report: EvaluationReport) -> str:
         f"The judge behind intent fit is right about {report.judge_ceiling:.1%} of good replies that it has not seen.",
         plan_choice_table(report.plan_choice),
         f"Second question in a conversation, right plan: {second}",
+        goal_table(report.goals),
+        pair_table(report.opposite_pairs),
+        off_limits_table(report.off_limits),
         scenario_table(report.safety),
+        fairness_table(report.fairness),
+        placeholder_table(report.placeholders),
+        claim_table(report.claims),
+        repetition_table(report.repetition),
+        perplexity_table(report.perplexity_by_source),
+        article_table(report.help_articles),
     ]
     if report.public_out_of_scope_deflected is not None:
         parts.append(f"clinc150's out-of-scope questions called out of scope: {report.public_out_of_scope_deflected}")
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
-def _answer(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]) -> list[SampledReply]:
-    return sample_replies(policy, tokenizer, prompts, Sampling(temperature=0.0, max_new_tokens=_MAX_NEW_TOKENS))
+def _figures(digest: str, subject: Subject, answers: Answers, data_dir: Path | None) -> EvaluationReport:
+    prompts = [reply.prompt for reply in answers.held_out]
+    greedy, drawn = answers.said_greedily, answers.said_as_served
+    return EvaluationReport(
+        digest=digest,
+        judge_ceiling=subject.judge.ceiling(),
+        ability=ability_by_language(answers.held_out, subject.tokenizer, subject.judge),
+        plan_choice=plan_choice_by_language(answers.chosen, prompts, subject.pack, subject.tokenizer),
+        second_question_right_plan=second_question_figures(answers.second, subject.tokenizer),
+        goals=goal_figures(answers.goals, subject.judge),
+        opposite_pairs=pair_figures(answers.pairs),
+        off_limits=off_limits_figures(answers.off_limits),
+        safety=run_scenarios(answers.safety),
+        fairness=fairness_figures(answers.concerns),
+        placeholders=placeholder_figures([*greedy, *drawn]),
+        claims={"greedy": claim_figures(greedy), "as_served": claim_figures(drawn)},
+        repetition=repetition_figures(drawn, subject.pack),
+        perplexity_by_source=source_perplexities(subject, data_dir, seed=_SEED) if data_dir else {},
+        help_articles=measure_articles(subject),
+        public_out_of_scope_deflected=_deflected(subject, data_dir) if data_dir else None,
+    )
 
 
-def _deflected(policy: ReformerPolicy, tokenizer: Tokenizer, pack: DomainPack, data_dir: Path) -> Figure:
-    topic = next(intent.topic for intent in pack.intents if intent.name == OUT_OF_SCOPE)
-    prompts = [
-        HeldOutPrompt(OUT_OF_SCOPE, topic, "en", (user_message(text),), ()) for text in load_out_of_scope(data_dir)
-    ]
-    return share([plan.intent == OUT_OF_SCOPE for plan in choose_plans(policy, tokenizer, prompts)])
+def _pages(name: str, subject: Subject, answers: Answers) -> dict[str, str]:
+    single = [*answers.held_out, *answers.second]
+    title = f"Conversations with {name}"
+    return {
+        CONVERSATIONS_PAGE: conversations_page(single, subject.tokenizer, title, _PAGE_CONVERSATIONS, _SEED),
+        GOALS_PAGE: goals_page(answers.goals, f"Customers of {name} who want something"),
+    }
+
+
+def _deflected(subject: Subject, data_dir: Path) -> Figure:
+    prompts = [HeldOutPrompt(OUT_OF_SCOPE, "", "en", (user_message(text),), ()) for text in load_out_of_scope(data_dir)]
+    return share([plan.intent == OUT_OF_SCOPE for plan in choose_plans(subject.policy, subject.tokenizer, prompts)])

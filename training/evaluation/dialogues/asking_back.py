@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
+from model_store.knowledge.offer import plans_for
 from training.errors import DataNotFoundError
 
 SERVICE_RULES_FILE = Path("service/chat/plan_rules.yaml")
@@ -37,7 +38,8 @@ class PlanReading:
     def of(cls, probabilities: Tensor, tokenizer: Tokenizer) -> "PlanReading":
         """The reading of one prompt, from the probabilities [V] of the first token. Needs a tokenizer with plans."""
         names = {token_id: name for name, token_id in tokenizer.plans.items()}
-        plan = names[max(names, key=lambda token_id: float(probabilities[token_id]))]
+        allowed = plans_for(tokenizer.plans, has_offer=False)
+        plan = max(allowed, key=lambda name: float(probabilities[allowed[name]]))
         best = probabilities.topk(_NUM_RIVALS)
         ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return cls(plan, tuple((names[token_id], value) for token_id, value in ranked if token_id in names))

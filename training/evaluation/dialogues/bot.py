@@ -1,7 +1,7 @@
 """The bot that simulated customers talk to: a policy behind the service's window and rules for being unsure, greedy.
 
-Safety rules do not run here: no goal holds a message that sets one off, which a contract test checks. All conversations
-are answered together, turn by turn.
+Safety rules do not run here: no goal holds a message that sets one off, which a contract test checks. Help articles are
+not offered either (`help_articles` measures those). All conversations are answered together, turn by turn.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Protocol
 from model_store.contract.chat_template import render
 from model_store.contract.conversation import Message, Role, detect_language
 from model_store.contract.tokenizer import Tokenizer
+from model_store.knowledge.offer import plans_for
 from training.data.prompts import banned_ids, render_prompt
 from training.evaluation.dialogues.asking_back import AskingBack, FixedWords, PlanReading
 from training.evaluation.plan_choice import first_token_probabilities
@@ -72,7 +73,7 @@ class PolicyBot:
             temperature=0.0,
             max_new_tokens=SERVING_MAX_TOKENS,
             seed=0,
-            opening_ids=tokenizer.opening_ids,
+            opening_ids=frozenset(plans_for(tokenizer.plans, has_offer=False).values()),
         )
         return [tokenizer.decode(sample.token_ids) for sample in samples]
 

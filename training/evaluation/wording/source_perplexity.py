@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message, Role
+from model_store.knowledge.offer import plans_for
 from training.data.corpora import LICENCES, load_corpus
 from training.data.prompts import render_prompt
 from training.evaluation.figures import Figure, mean
@@ -102,7 +103,7 @@ def _place_of_a_reply(messages: Sequence[Message], generator: random.Random) -> 
 
 def _plan_ids(subject: Subject, prompts: Sequence[Sequence[Message]]) -> list[tuple[int, ...]]:
     """The most probable plan of each reply; nothing for a model that does not plan."""
-    openings = sorted(subject.tokenizer.opening_ids)
+    openings = sorted(plans_for(subject.tokenizer.plans, has_offer=False).values())
     if not openings:
         return [()] * len(prompts)
     first = first_token_probabilities(subject.policy, subject.tokenizer, prompts)
