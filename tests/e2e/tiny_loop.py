@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,17 +75,20 @@ class Loop:
         httpx.post(f"{self.url}/v1/feedback", json=body, timeout=30).raise_for_status()
 
 
-def train_base(workspace: Path) -> Path:
-    """Makes the tiny base model; gives its bundle's directory."""
-    command = [sys.executable, "-m", "training", "base", "--config", str(CONFIG), "--workspace", str(workspace)]
+def train_base(workspace: Path, config: Path = CONFIG) -> Path:
+    """Makes a tiny base model; gives its bundle's directory."""
+    command = [sys.executable, "-m", "training", "base", "--config", str(config), "--workspace", str(workspace)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return workspace / "bundle"
 
 
 @contextmanager
-def running_loop(root: Path) -> Iterator[Loop]:
-    """Trains, publishes and serves; the service is terminated at the end. Raises TimeoutError if it does not start."""
-    bundle = train_base(root / "base")
+def running_loop(root: Path, config: Path = CONFIG, settings: Mapping[str, str] | None = None) -> Iterator[Loop]:
+    """Trains, publishes and serves; the service is terminated at the end. Raises TimeoutError if it does not start.
+
+    `settings` are environment variables of the service.
+    """
+    bundle = train_base(root / "base", config)
     store = ModelStore(LocalBackend(root / "data" / "models"))
     store.promote(Alias.STABLE, store.publish(bundle), expected_generation=0)
     with socket.socket() as probe:
@@ -98,6 +101,7 @@ def running_loop(root: Path) -> Iterator[Loop]:
         "SERVICE_POLL_SECONDS": "0.2",
         # A model that learned nothing is never sure: customers would rate a fixed question, which teaches nothing.
         "SERVICE_MIN_PLAN_CONFIDENCE": "0",
+        **(settings or {}),
     }
     command = [sys.executable, "-m", "service", "serve"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
