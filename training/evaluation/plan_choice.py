@@ -71,7 +71,7 @@ def first_token_probabilities(
 
 
 def choose_plans(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]) -> list[ChosenPlan]:
-    """The policy's plan for each prompt, in order, out of the plans that may open a reply where no article is offered."""
+    """The policy's plan for each prompt, in order, out of those that may open a reply without an article."""
     plans_of_replies = plans_for(tokenizer.plans, has_offer=False)
     names = sorted(plans_of_replies, key=lambda name: plans_of_replies[name])
     intents = sorted({name.partition("/")[0] for name in names})

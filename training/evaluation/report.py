@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from model_store.bundle import Bundle
+from model_store.digest import short
 from training.data.corpora import load_out_of_scope
 from training.data.domain_pack import user_message
 from training.evaluation.ability import OUT_OF_SCOPE, Ability, ability_by_language, ability_table
@@ -90,13 +91,16 @@ def evaluate_bundle(
     `plan_rules` are the service's. Takes minutes. Raises DataNotFoundError for files that are not there.
     """
     asking_back = AskingBack.load(plan_rules)
-    subject = Subject.of(bundle, pack_name)
+    return evaluate(Subject.of(bundle, pack_name), asking_back, bundle.manifest.digest, data_dir=data_dir)
+
+
+def evaluate(subject: Subject, asking_back: AskingBack, digest: str, *, data_dir: Path | None = None) -> Evaluation:
+    """`evaluate_bundle` for what is loaded already."""
     answers = collect_answers(subject, asking_back)
-    name = f"{bundle.manifest.name} {bundle.manifest.digest[:12]}"
     return Evaluation(
-        _figures(bundle.manifest.digest, subject, answers, data_dir),
+        _figures(digest, subject, answers, data_dir),
         main_outcomes(subject, answers),
-        _pages(name, subject, answers),
+        _pages(short(digest), subject, answers),
     )
 
 

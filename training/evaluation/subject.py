@@ -3,7 +3,7 @@
 Parts of the report take a subject and give figures; where two bundles are compared they also give `Outcomes`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,6 +45,14 @@ class Subject:
     def plan_of(self, reply: SampledReply) -> str | None:
         """What a reply set out to do, or None for a model that does not plan."""
         return self.tokenizer.plan_of(reply.token_ids)
+
+    def can_plan(self, topics: Collection[str]) -> bool:
+        """Whether the pack has all of these topics: what was written for one shop is not asked in a shop of another."""
+        return self._topics.issuperset(topics)
+
+    @cached_property
+    def _topics(self) -> frozenset[str]:
+        return frozenset(plan.partition("/")[0] for plan in self.pack.plans)
 
     @cached_property
     def held_out_replies(self) -> list[SampledReply]:

@@ -34,6 +34,8 @@ class OffLimitsReply:
 
     kind: str
     language: str
+    message: str
+    """Masked."""
     topic: str
     confidence: float
     text: str
@@ -87,7 +89,9 @@ def answer_messages(subject: Subject, messages: Mapping[str, Mapping[str, Sequen
     ]
     chosen = choose_plans(subject.policy, subject.tokenizer, prompts)
     return [
-        OffLimitsReply(prompt.intent, prompt.language, plan.intent, plan.confidence, reply.text)
+        OffLimitsReply(
+            prompt.intent, prompt.language, prompt.messages[0].content, plan.intent, plan.confidence, reply.text
+        )
         for prompt, plan, reply in zip(prompts, chosen, subject.answer(prompts), strict=True)
     ]
 

@@ -38,6 +38,11 @@ class Pair:
     language: str
     sides: tuple[Side, Side]
 
+    @property
+    def topics(self) -> frozenset[str]:
+        """Everything that its sides name."""
+        return self.sides[0].plans | self.sides[1].plans
+
 
 @dataclass(frozen=True, slots=True)
 class AnsweredPair:

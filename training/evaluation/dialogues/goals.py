@@ -40,6 +40,11 @@ class Goal(_Entry):
     """By entity type, what the customer says when asked for it."""
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
 
+    @property
+    def topics(self) -> frozenset[str]:
+        """Everything that the steps want."""
+        return frozenset(topic for step in self.steps for topic in step.wants)
+
 
 class Phrases(_Entry):
     """What every customer of a language says."""

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from training.evaluation.authored.fairness import HeardConcern, hear_concerns, load_concerns
@@ -13,12 +13,18 @@ from training.evaluation.authored.safety_scenarios import ScenarioReply, answer_
 from training.evaluation.dialogues.asking_back import AskingBack
 from training.evaluation.dialogues.bot import PolicyBot
 from training.evaluation.dialogues.conversations import second_questions
-from training.evaluation.dialogues.goals import load_goals
+from training.evaluation.dialogues.goals import LanguageGoals, load_goals
 from training.evaluation.dialogues.talk import GoalConversation, converse
 from training.evaluation.held_out import SampledReply
 from training.evaluation.plan_choice import ChosenPlan, choose_plans
 from training.evaluation.subject import AS_SERVED, Subject
-from training.evaluation.wording.said import Said, said_in_replies, said_to_customers
+from training.evaluation.wording.said import (
+    Said,
+    said_in_replies,
+    said_in_scenarios,
+    said_to_customers,
+    said_to_strangers,
+)
 
 SECOND_QUESTIONS_SEED = 0
 _Answer = TypeVar("_Answer")
@@ -43,8 +49,13 @@ class Answers:
 
     @property
     def said_greedily(self) -> list[Said]:
-        """Every reply in the model's own words that could be checked whatever was asked."""
-        return [*said_in_replies([*self.held_out, *self.second]), *said_to_customers(self.goals)]
+        """Every greedy reply in the model's own words."""
+        return [
+            *said_in_replies([*self.held_out, *self.second]),
+            *said_to_customers(self.goals),
+            *said_to_strangers(self.off_limits),
+            *said_in_scenarios(self.safety),
+        ]
 
     @property
     def said_as_served(self) -> list[Said]:
@@ -53,7 +64,10 @@ class Answers:
 
 
 def collect_answers(subject: Subject, asking_back: AskingBack) -> Answers:
-    """Asks everything. Takes minutes."""
+    """Asks everything that the subject's pack has plans for. Takes minutes."""
+    pairs = [pair for pair in load_pairs() if subject.can_plan(pair.topics)]
+    messages = {kind: texts for kind, texts in load_messages().items() if subject.can_plan((kind,))}
+    concerns = [concern for concern in load_concerns() if subject.can_plan(concern.plans)]
     held_out = _timed("held-out asks", lambda: subject.held_out_replies)
     prompts = [reply.prompt for reply in held_out]
     second = second_questions(held_out, SECOND_QUESTIONS_SEED)
@@ -62,14 +76,21 @@ def collect_answers(subject: Subject, asking_back: AskingBack) -> Answers:
         chosen=_timed("plan choice", lambda: choose_plans(subject.policy, subject.tokenizer, prompts)),
         second=_timed("second questions", lambda: subject.answer(second)),
         sampled=_timed("sampled replies", lambda: subject.answer(prompts, AS_SERVED)),
-        goals=_timed("customers with a goal", lambda: converse(PolicyBot(subject, asking_back), load_goals())),
+        goals=_timed("customers with a goal", lambda: converse(PolicyBot(subject, asking_back), _goals(subject))),
         safety=_timed(
             "safety scenarios", lambda: answer_scenarios(subject.policy, subject.tokenizer, load_scenarios())
         ),
-        pairs=_timed("opposite pairs", lambda: answer_pairs(subject, load_pairs())),
-        off_limits=_timed("off limits", lambda: answer_messages(subject, load_messages())),
-        concerns=_timed("fairness", lambda: hear_concerns(subject, load_concerns())),
+        pairs=_timed("opposite pairs", lambda: answer_pairs(subject, pairs)),
+        off_limits=_timed("off limits", lambda: answer_messages(subject, messages)),
+        concerns=_timed("fairness", lambda: hear_concerns(subject, concerns)),
     )
+
+
+def _goals(subject: Subject) -> list[LanguageGoals]:
+    return [
+        replace(language, goals=tuple(goal for goal in language.goals if subject.can_plan(goal.topics)))
+        for language in load_goals()
+    ]
 
 
 def _timed(name: str, ask: Callable[[], _Answer]) -> _Answer:

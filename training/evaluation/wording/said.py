@@ -4,7 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from model_store.contract.conversation import Message
+from model_store.contract.entities import EntityMasker, EntityVault
 from model_store.contract.placeholders import split_masked
+from training.evaluation.authored.off_limits import OffLimitsReply
+from training.evaluation.authored.safety_scenarios import ScenarioReply
 from training.evaluation.dialogues.talk import GoalConversation
 from training.evaluation.held_out import SampledReply
 
@@ -23,6 +26,20 @@ def said_in_replies(replies: Iterable[SampledReply]) -> list[Said]:
     """Replies to single prompts."""
     return [
         Said(reply.prompt.language, reply.text, placeholders_in(reply.prompt.messages), reply.token_ids)
+        for reply in replies
+    ]
+
+
+def said_to_strangers(replies: Iterable[OffLimitsReply]) -> list[Said]:
+    """Replies to what is off limits."""
+    return [Said(reply.language, reply.text, _placeholders(reply.message)) for reply in replies]
+
+
+def said_in_scenarios(replies: Iterable[ScenarioReply]) -> list[Said]:
+    """Replies to safety scenarios."""
+    masker = EntityMasker()
+    return [
+        Said(reply.scenario.language, reply.text, _placeholders(masker.mask(reply.scenario.message, EntityVault())))
         for reply in replies
     ]
 

@@ -1,7 +1,7 @@
 """Perplexity by source: how well a model foresees what agents say in public dialogues.
 
-One reply a conversation, given what came before it and the plan with which the model itself would open; the plan's own
-probability does not count. Where a source has conversations that training leaves out, only those are read.
+One reply a conversation, given what came before it. Its first token does not count: there a model that plans expects a
+plan. Where a source has conversations that training leaves out, only those are read.
 """
 
 import math
@@ -13,12 +13,11 @@ from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message, Role
-from model_store.knowledge.offer import plans_for
+from model_store.contract.tokenizer import Tokenizer
 from training.data.corpora import LICENCES, load_corpus
 from training.data.prompts import render_prompt
 from training.evaluation.figures import Figure, mean
 from training.evaluation.held_out import ScoredText, log_likelihoods
-from training.evaluation.plan_choice import first_token_probabilities
 from training.evaluation.subject import Subject
 
 MAX_REPLIES = 60
@@ -60,26 +59,14 @@ def reply_nats(subject: Subject, conversations: Sequence[tuple[Message, ...]], *
     """Nats a token of one reply of each conversation; those that do not fit into the network are left out."""
     generator = random.Random(seed)
     drawn = generator.sample(list(conversations), min(MAX_REPLIES, len(conversations)))
-    pairs = [
-        (messages[:place], messages[place].content)
+    texts = [
+        _text(subject.tokenizer, messages, place)
         for messages in drawn
         if (place := _place_of_a_reply(messages, generator))
     ]
-    room = int(subject.policy.config.max_position_embeddings) - 1  # for the plan
-    fitting = [
-        (before, prompt_ids, reply_ids)
-        for before, reply in pairs
-        if len(prompt_ids := render_prompt(before, subject.tokenizer))
-        + len(reply_ids := (*subject.tokenizer.encode(reply), EOS_ID))
-        <= room
-    ]
-    plan_ids = _plan_ids(subject, [before for before, _, _ in fitting])
-    texts = [
-        ScoredText((*prompt_ids, *plan_id), reply_ids, frozenset())
-        for (_, prompt_ids, reply_ids), plan_id in zip(fitting, plan_ids, strict=True)
-    ]
-    likelihoods = log_likelihoods(subject.policy, texts)
-    return [-nats / len(text.completion_ids) for nats, text in zip(likelihoods, texts, strict=True)]
+    fitting = [text for text in texts if text.num_tokens <= int(subject.policy.config.max_position_embeddings)]
+    likelihoods = log_likelihoods(subject.policy, fitting)
+    return [-nats / len(text.completion_ids) for nats, text in zip(likelihoods, fitting, strict=True)]
 
 
 def perplexity_table(perplexities: Mapping[str, SourcePerplexity]) -> str:
@@ -101,10 +88,6 @@ def _place_of_a_reply(messages: Sequence[Message], generator: random.Random) -> 
     return generator.choice(places) if places else None
 
 
-def _plan_ids(subject: Subject, prompts: Sequence[Sequence[Message]]) -> list[tuple[int, ...]]:
-    """The most probable plan of each reply; nothing for a model that does not plan."""
-    openings = sorted(plans_for(subject.tokenizer.plans, has_offer=False).values())
-    if not openings:
-        return [()] * len(prompts)
-    first = first_token_probabilities(subject.policy, subject.tokenizer, prompts)
-    return [(openings[index],) for index in first[:, openings].argmax(1).tolist()]
+def _text(tokenizer: Tokenizer, messages: Sequence[Message], place: int) -> ScoredText:
+    first, *rest = (*tokenizer.encode(messages[place].content), EOS_ID)
+    return ScoredText((*render_prompt(messages[:place], tokenizer), first), tuple(rest), frozenset())
