@@ -1,6 +1,7 @@
 """The linear teacher of plans, and the messages that nobody wrote."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from model_store.contract.tokenizer import Tokenizer
 from model_store.store import DEFAULT_BUNDLE
 from training.data.domain_pack import DomainPack, Intent, load_pack
 from training.data.plan_teacher.linear import LinearTeacher
-from training.data.plan_teacher.unlabelled import draw_mixtures
+from training.data.plan_teacher.unlabelled import JointTeacher, draw_mixtures
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,21 @@ def test_mixtures_are_drawn_evenly_and_alike_for_one_seed(pack: DomainPack, toke
         for placeholder in ALL_PLACEHOLDERS:
             rest = rest.replace(placeholder, "")
         assert "<" not in rest and ">" not in rest
+
+
+class Sure:
+    """A teacher of two plans that always says the same."""
+
+    def __init__(self, *probabilities: float) -> None:
+        self._row = probabilities
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        return np.tile(np.array(self._row, np.float16), (len(texts), 1))
+
+
+def test_teachers_are_averaged_geometrically() -> None:
+    """(0.9, 0.1) and (0.5, 0.5) give (3 : 1), and nobody's certainty overrules the other for good."""
+    joint = JointTeacher((Sure(0.9, 0.1), Sure(0.5, 0.5))).probabilities(["a", "b"])
+    assert np.allclose(joint, [[0.75, 0.25]] * 2, atol=0.002)
+    veto = JointTeacher((Sure(0.0, 1.0), Sure(1.0, 0.0))).probabilities(["a"])
+    assert np.allclose(veto, [[0.5, 0.5]], atol=0.002)

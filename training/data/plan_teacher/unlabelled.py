@@ -16,6 +16,8 @@ from training.data.plan_teacher.neighbours import WordNeighbours
 from training.data.typing_noise import add_typing_noise
 
 _BATCH = 20_000
+_FLOOR = 1e-4
+"""What no teacher calls less likely, so that one cannot overrule the others."""
 _SAME_INTENT_SHARE = 0.6
 _MIN_REPLACED, _MAX_REPLACED = 0.15, 0.5
 
@@ -32,6 +34,19 @@ class Teacher(Protocol):
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """[n, num plans] float16, in the order of the pack's plans."""
+
+
+class JointTeacher:
+    """The geometric mean of several teachers' opinions: they err about different messages."""
+
+    def __init__(self, teachers: Sequence[Teacher]) -> None:
+        self._teachers = teachers
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """[n, num plans] float16."""
+        opinions = [teacher.probabilities(texts).astype(np.float64) for teacher in self._teachers]
+        joint = np.exp(np.mean([np.log(opinion + _FLOOR) for opinion in opinions], axis=0)) - _FLOOR
+        return np.asarray(joint / joint.sum(axis=1, keepdims=True), np.float16)
 
 
 @dataclass(frozen=True)

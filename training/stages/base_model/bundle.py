@@ -37,6 +37,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         lineage=Lineage(config=config.digest, stages=("pretrain", "finetune")),
         licences=tuple(DataLicence.model_validate(licence) for licence in corpus["licences"]),
         metrics=metrics,
+        languages=pack.languages,
         weights=config.export.weights,
     )
     destination = workspace.path(BASE_BUNDLE_NAME)

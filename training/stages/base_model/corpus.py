@@ -7,6 +7,7 @@ Writes `tokenizer.json`, and `windows/<source>.npz` into the workspace. Left out
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -116,8 +117,9 @@ def _tokenizer_texts(conversations: Mapping[str, Sequence[PlannedConversation]])
 
 def _licences(config: TrainingConfig, corpora: Sequence[Corpus], num_generated: int) -> tuple[DataLicence, ...]:
     """What the manifest says about the data behind the weights."""
-    name = f"authored pack {config.corpus.domain_pack!r}"
-    authored = DataLicence(source=name, licence="Apache-2.0", num_rows=num_generated)
+    pack = Path(config.corpus.domain_pack)
+    licence = "the operator's own" if pack.is_absolute() else "Apache-2.0"
+    authored = DataLicence(source=f"authored pack {pack.name!r}", licence=licence, num_rows=num_generated)
     if config.corpus.uniform_data_dir is None:
         return (authored,)
     num_asks = sum(

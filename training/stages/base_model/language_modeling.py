@@ -1,4 +1,4 @@
-"""Language modelling: pretraining on all dialogues, then supervised fine-tuning on the shop's.
+"""Language modelling: pretraining on all dialogues, then supervised fine-tuning on the pack's.
 
 Both are next-token training over weighted windows (assistant 1, customer less, structure 0) and differ only in
 data, weights and schedule. Where a window brings a teacher's opinion of the plan, the model learns to share it.
@@ -38,7 +38,7 @@ def run_pretrain(config: TrainingConfig, workspace: Workspace) -> StageResult:
 
 
 def run_finetune(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Tunes `pretrained` on the shop's conversations; writes the checkpoint directory `finetuned`."""
+    """Tunes `pretrained` on the pack's conversations; writes the checkpoint directory `finetuned`."""
     policy = load_policy(workspace.path("pretrained"), dropout=config.finetune.dropout)
     return _train(policy, config.finetune, _Run("finetune", "finetuned", config.seed + 1, workspace))
 

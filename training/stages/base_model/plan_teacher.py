@@ -24,7 +24,7 @@ from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
 from training.data.plan_teacher.linear import LinearTeacher
 from training.data.plan_teacher.neighbours import WordNeighbours, collect_words, find_neighbours
 from training.data.plan_teacher.pretrained_encoder import pad_queries
-from training.data.plan_teacher.unlabelled import MessageSources, Teacher
+from training.data.plan_teacher.unlabelled import JointTeacher, MessageSources, Teacher
 from training.data.typing_noise import add_typing_noise
 from training.optimization import StepGuard, build_adamw, flat_then_linear, warm_up
 from training.workspace import StageResult, Workspace
@@ -86,15 +86,15 @@ def load_teachers(
     """The configured teacher for each language of the pack, and what its messages are made of."""
     pack = load_pack(config.corpus.domain_pack)
     languages = sorted({intent.language for intent in pack.intents})
+    linear = {language: LinearTeacher(pack, language, tokenizer, config.seed) for language in languages}
     if config.plan_teacher.kind == "linear":
-        return {
-            language: LinearTeacher(pack, language, tokenizer, config.seed) for language in languages
-        }, MessageSources()
+        return dict(linear), MessageSources()
     encoder = load_encoder(workspace, pack)
+    tuned = EncoderTeacher(encoder, pack)
     near = json.loads(workspace.path(NEIGHBOURS).read_text(encoding="utf-8"))
     folder = config.corpus.uniform_data_dir
     sources = MessageSources(WordNeighbours(near, encoder.tokenizer), load_public_messages(folder) if folder else {})
-    return dict.fromkeys(languages, EncoderTeacher(encoder, pack)), sources
+    return {language: JointTeacher((teacher, tuned)) for language, teacher in linear.items()}, sources
 
 
 def _find_neighbours(config: TrainingConfig, pack: DomainPack, encoder: IntentEncoder) -> dict[str, tuple[str, ...]]:
