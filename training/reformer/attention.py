@@ -14,7 +14,7 @@ from transformers.models.reformer import modeling_reformer as stock
 
 _SELF_SCORE = -1e5
 """A token's own key in an LSH layer: seen only when it is the only one (position 0)."""
-_MAX_WRITTEN_OUT = 256
+MAX_WRITTEN_OUT = 256
 """Keys up to which the scores are written out as one matrix."""
 
 
@@ -37,7 +37,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float
 
     Written out for short texts: the backward pass of PyTorch's fused kernel for CPUs is several times slower there.
     """
-    if key.shape[2] > _MAX_WRITTEN_OUT:
+    if key.shape[2] > MAX_WRITTEN_OUT:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
     rows = query.shape[0] * query.shape[1]
     queries, keys, values = (x.reshape(rows, *x.shape[2:]) for x in (query, key, value))
