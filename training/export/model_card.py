@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from model_store.contract.manifest import Manifest
 
 _CANNOT = (
-    "It knows the questions of one shop and nothing of the world: no weather, no advice on health, money or law.",
-    "It sees no orders, accounts or stock. It says where to look or what to do, and never that something was done.",
+    "It knows the questions of one business and nothing of the world: no weather, no advice on health, money or law.",
+    "It sees no orders, accounts, cards or stock. It says where to look or what to do, never that something was done.",
     "It misunderstands: see *right plan* below. Where it is not sure of the topic the service asks back, then offers a "
     "person; a share of what it is sure of is still wrong.",
-    "It reads English and Chinese. Other languages are answered as if they were one of the two.",
+    "It reads {languages}. Other languages are answered as if they were one that it reads.",
     "It copies nothing. Names, numbers, prices and deadlines are placeholders that the service fills with the "
-    "customer's own words or the shop's facts; a fact that the shop gives wrong is said wrong.",
+    "customer's own words or the operator's facts; a fact that is given wrong is said wrong.",
     "It follows at most 512 tokens, and answers a second question in a conversation worse than a first one.",
     "Cries for help are answered by fixed rules before it runs. The rules are precise, not complete: people who may be "
     "in danger need a person who reads along.",
@@ -32,10 +32,10 @@ def model_card(manifest: Manifest, num_parameters: int) -> str:
         f"A customer-service Reformer for {languages}: {num_parameters / 1e6:.1f} M parameters, "
         f"{len(shape.attn_layers)} layers of {shape.hidden_size}{tables}, {shape.vocab_size} subwords. Made on "
         f"{manifest.created_at}.",
-        "## What it is for\n\nAnswering what customers of one shop ask, beside people who can take over. Each reply "
-        "opens with a plan (the intent it answers or the detail it asks for), so that it can be explained, counted and "
-        "steered.",
-        "## What it cannot do\n\n" + "\n".join(f"- {line}" for line in _CANNOT),
+        "## What it is for\n\nAnswering what customers of one business ask, beside people who can take over. Each "
+        "reply opens with a plan (the intent it answers or the detail it asks for), so that it can be explained, "
+        "counted and steered.",
+        "## What it cannot do\n\n" + "\n".join(f"- {line.format(languages=languages)}" for line in _CANNOT),
         "## Measured\n\nOn held-out wordings that share no sentence with training; greedy.\n\n"
         + _figures(manifest.metrics),
         f"Stored as {quantization.weights} with a {quantization.kv_cache} cache: the same most probable token at "

@@ -29,7 +29,7 @@ def broken_rules(text: str, rules: tuple[UnsafeRule, ...]) -> tuple[str, ...]:
 
 def _replies(pack: DomainPack) -> Iterator[tuple[str, str, str]]:
     """Language, place and text of all that the bot is taught to say."""
-    for intent in pack.intents:
+    for intent in (*pack.intents, *pack.help_intents):
         for reply in intent.replies:
             yield intent.language, f"{intent.topic}/{intent.name}", reply
     for flow in pack.flows:

@@ -24,3 +24,10 @@ def test_a_first_version_has_no_parent_and_tables_are_named() -> None:
     shape = {**dict(fields["architecture"]), "ngram_rows": 64}  # type: ignore[call-overload]
     card = model_card(Manifest.model_validate({**fields, "architecture": shape, "files": {}}), 1_000_000)
     assert "parent" not in card and "8 x 64 rows" in card
+
+
+def test_a_card_names_the_languages_that_the_model_was_taught() -> None:
+    """A pack in one language makes a model that reads one."""
+    fields = manifest_fields(languages=["en"])
+    card = model_card(Manifest.model_validate({**fields, "files": {}}), 1_000_000)
+    assert "It reads English. Other languages" in card and "Chinese" not in card.partition("## Measured")[0]
