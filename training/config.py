@@ -70,8 +70,8 @@ class PlanTeacherConfig(_Section):
     """Whose opinion of unlabelled messages the network learns to share."""
 
     kind: Literal["linear", "encoder"] = "linear"
-    """linear: a bag of n-grams. encoder: its opinion averaged with that of a pretrained sentence encoder, which is tuned
-    on the pack's asks; needs the extra `teacher`."""
+    """linear: a bag of n-grams. encoder: its opinion averaged with that of a pretrained sentence encoder, tuned on
+    the pack's asks; needs the extra `teacher`."""
     num_epochs: float = Field(2.0, gt=0)
     batch_tokens: int = Field(3072, ge=64)
     lr: float = Field(1.5e-4, gt=0)

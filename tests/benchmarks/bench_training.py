@@ -7,6 +7,7 @@ asks with their plan, long ones conversations.
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -32,8 +33,8 @@ def main() -> None:
     torch.set_num_threads(1)
     config = load_config(_CONFIG)
     for name, length in _SHAPES.items():
-        step, batch = _training_step(config), _batch(length, config.model.vocab_size)
-        ours, stock = _alternate(lambda: step(batch), lambda: _on_stock_kernels(lambda: step(batch)))
+        run = partial(_training_step(config), _batch(length, config.model.vocab_size))
+        ours, stock = _alternate(run, partial(_on_stock_kernels, run))
         print(
             f"{name}: {_BATCH_TOKENS / ours:,.0f} tokens/s, on torch's dropout and fused attention "
             f"{_BATCH_TOKENS / stock:,.0f} (ratio {stock / ours:.2f})"
