@@ -126,7 +126,7 @@ def load_pack(name: str) -> DomainPack:
     mapping = _read(root / "source_intents.yaml") if (root / "source_intents.yaml").exists() else {}
     phrases = _parse_phrases(root / "phrases.yaml")
     pack = DomainPack(
-        name,
+        root.name,
         tuple(intents),
         tuple(flows),
         _read_slots(root / "slots.yaml", intents),
