@@ -50,7 +50,8 @@ def test_a_pack_needs_neither_slots_nor_small_talk(packs: Path) -> None:
 def test_a_pack_may_lie_anywhere(packs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """An absolute path names a pack as well as a folder's name does."""
     root = write_pack(tmp_path_factory.mktemp("elsewhere") / "bakery", ONE_INTENT)
-    assert load_pack(str(root)).plans == ("opening_hours",)
+    pack = load_pack(str(root))
+    assert (pack.name, pack.plans) == ("bakery", ("opening_hours",))
 
 
 def test_customers_give_details_in_the_words_of_the_pack(packs: Path) -> None:
