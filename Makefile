@@ -50,7 +50,11 @@ demo: .venv-dev/.installed ## the whole loop, unattended: customers talk and rat
 eval: .venv-dev/.installed ## how well the shipped model does, by language, into runs/eval (BUNDLE, AGAINST, DATA=folder of uniform JSON lines)
 	$(DEV) -m training eval $(BUNDLE) --output runs/eval $(if $(AGAINST),--against $(AGAINST)) $(if $(DATA),--data-dir $(DATA))
 
-train-base: .venv-dev/.installed ## make the base model (DATA=folder of uniform JSON lines)
+.venv-dev/.teacher: .venv-dev/.installed
+	$(call install,.venv-dev) -e '.[teacher]'
+	@touch $@
+
+train-base: .venv-dev/.teacher ## make the base model (DATA=folder of uniform JSON lines)
 	$(DEV) -m training base --workspace runs/base $(if $(DATA),--data-dir $(DATA))
 
 learn: .venv-dev/.installed ## one learning run on the thumbs in data/

