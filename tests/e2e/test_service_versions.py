@@ -121,9 +121,10 @@ def test_a_bad_version_is_refused_by_name_and_the_running_one_goes_on(
         (directory / "tokenizer.json").write_text("{}")
         write_bundle(directory, manifest_fields(name))
     bad = service.store.publish(directory)
-    service.store.promote("stable", bad)
-    stored = Path(service.settings.model_store_location) / "versions" / bad
-    spoil(stored, damage)
+    move = service.store.plan_promotion("stable", bad)
+    # Between the check and the move: afterwards, the service might have taken the version up before it is damaged.
+    spoil(Path(service.settings.model_store_location) / "versions" / bad, damage)
+    service.store.apply("stable", move)
     wait_until(lambda: any(bad in series for series in service.metric("rejoinder_model_refused_info")))
     num_refusals = sum(service.metric("rejoinder_model_load_failures_total").values())
     response = service.http.post("/v1/chat/completions", json=BODY)
@@ -137,7 +138,7 @@ def test_a_bad_version_is_refused_by_name_and_the_running_one_goes_on(
 
 
 def spoil(stored: Path, damage: str) -> None:
-    """Damages a version in the store after it was promoted."""
+    """Damages a version in the store after it was checked."""
     stored.chmod(0o755)
     graph = stored / "model.onnx"
     if damage == "flipped bit":
