@@ -71,12 +71,11 @@ class AskingBack:
 
     @classmethod
     def load(cls, path: Path = SERVICE_RULES_FILE, min_confidence: float = SERVING_MIN_PLAN_CONFIDENCE) -> "AskingBack":
-        """Reads the service's rules. Raises DataNotFoundError, or KeyError or yaml.YAMLError for a broken file."""
-        if not path.exists():
-            raise DataNotFoundError(
-                what="The service's plan rules", path=path, remedy="Name the file with --plan-rules."
-            )
-        rules: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        """Reads a shop's rules; what its file does not say is as the service ships it.
+
+        Raises DataNotFoundError, or KeyError or yaml.YAMLError for a broken file.
+        """
+        rules = {**_entries(SERVICE_RULES_FILE), **_entries(path)}
         return cls(rules["unsure"], rules.get("topics", {}), min_confidence)
 
     def instead_of(self, reading: PlanReading, earlier: Sequence[Message], language: str) -> FixedWords | None:
@@ -97,6 +96,14 @@ class AskingBack:
         """Every question that may have been asked before, in any language."""
         wordings = [wording for name in _QUESTIONS for wording in self.unsure[name].values()]
         return re.compile("|".join(re.sub(r"\\\{(?:first|second)\\\}", ".+", re.escape(text)) for text in wordings))
+
+
+def _entries(path: Path) -> Mapping[str, Any]:
+    if not path.exists():
+        raise DataNotFoundError(
+            what="The service's plan rules", path=path, remedy="Run this where the service's files are."
+        )
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 def topic_of(plan: str) -> str:

@@ -49,7 +49,8 @@ class PolicyBot:
     def answer(self, conversations: Sequence[Sequence[Message]]) -> list[BotReply]:
         """See `Bot.answer`. What was named outside the window may still be named in a reply, as in the service."""
         tokenizer = self._subject.tokenizer
-        room = int(self._subject.policy.config.max_position_embeddings) - SERVING_MAX_TOKENS
+        max_positions = int(self._subject.policy.config.max_position_embeddings)
+        room = max_positions - min(SERVING_MAX_TOKENS, max_positions // 2)
         windows = [fit_window(messages, tokenizer, room) for messages in conversations]
         first = first_token_probabilities(self._subject.policy, tokenizer, windows)
         readings = [PlanReading.of(row, tokenizer) for row in first]
