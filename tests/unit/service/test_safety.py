@@ -23,11 +23,15 @@ RULES = SafetyRules.load()
         "I am going to hurt myself",
         "they'd be better off dead than with me? no, I'd be better off dead",
         "There is no reason to live",
+        "I can't go on anymore",
+        "I'd rather be dead",
         "我想自杀",
         "我真的想死",
         "我不想活了",
         "活不下去了",
         "我想结束自己的生命",
+        "我要跳楼",
+        "今晚就结束这一切",
     ],
 )
 def test_a_cry_for_help_is_heard(text: str) -> None:
@@ -46,6 +50,9 @@ def test_a_cry_for_help_is_heard(text: str) -> None:
         "I cut myself on the package",
         "Do you sell the Suicide Squad DVD?",
         "I don't want to live in the dark, where are my lamps",
+        "I can't go on like this with your app",
+        "I'd rather be dead than seen in these",
+        "我要跳楼机的门票",
         "kill the order please",
         "想死你们的蛋糕了",
         "我想死你了",
@@ -67,3 +74,25 @@ def test_a_broken_rules_file_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidDataFileError, match=r"rules\.yaml"):
         SafetyRules.load(path)
     assert DEFAULT_RULES_FILE.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is a gas leak from the heater I bought",
+        "the battery exploded and my son is burnt",
+        "the charger is smoking",
+        "电池爆炸了，孩子烫伤了",
+        "着火了",
+    ],
+)
+def test_danger_now_is_answered_before_any_model(text: str) -> None:
+    """Fire, gas and burns: call for help first."""
+    rule = RULES.match(text)
+    assert rule is not None and rule.name == "emergency"
+
+
+@pytest.mark.parametrize("text", ["I got burned by your prices", "烫伤膏有货吗", "is the oven glove burn proof?"])
+def test_words_of_danger_in_shop_talk_are_left_alone(text: str) -> None:
+    """Figures of speech and products."""
+    assert RULES.match(text) is None
