@@ -34,7 +34,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     notes = ReleaseNotes(
         name=config.name,
         created_at=str((workspace.result("inputs") or {})["created_at"]),
-        lineage=Lineage(config=config.digest, stages=("pretrain", "finetune")),
+        lineage=Lineage(config=config.digest, stages=_stages(config)),
         licences=tuple(DataLicence.model_validate(licence) for licence in corpus["licences"]),
         metrics=metrics,
         languages=pack.languages,
@@ -43,6 +43,13 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     destination = workspace.path(BASE_BUNDLE_NAME)
     manifest = export_bundle(policy, tokenizer_file, destination, notes, text_sample(pack, tokenizer))
     return {"digest": manifest.digest, "directory": str(destination), "metrics": manifest.metrics}
+
+
+def _stages(config: TrainingConfig) -> tuple[str, ...]:
+    """The stages that this configuration has something to do in, in their order."""
+    is_taught = config.plan_teacher.kind == "encoder"
+    optional = [("plan_teacher", is_taught), ("message_summary", config.model.message_summary)]
+    return (*(name for name, is_used in optional if is_used), "pretrain", "finetune")
 
 
 def _measure(policy: ReformerPolicy, tokenizer: Tokenizer, config: TrainingConfig) -> dict[str, float]:
