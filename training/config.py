@@ -135,6 +135,9 @@ class RewardConfig(_Section):
     lr: float = Field(2e-4, gt=0)
     num_epochs: int = Field(4, ge=1)
     batch_size: int = Field(32, ge=2)
+    contrast_share: float = Field(0.25, ge=0, lt=0.5)
+    """Share of authored contrasts (a good reply and a bad one to the same ask) in what an epoch learns from, and their
+    weight in the loss: always less than people's thumbs. 0: thumbs alone."""
     overlap_weight: float = Field(0.2, ge=0)
     """Weight of BLEU/ROUGE against corrections and references, where they exist."""
     unsafe_penalty: float = Field(1.0, ge=0)

@@ -52,3 +52,8 @@ def weighted_bce(scores: Tensor, is_up: Tensor, weights: Tensor) -> Tensor:
     """Binary cross-entropy of scores [B] against thumbs [B], a mean by weight [B]."""
     losses = F.binary_cross_entropy_with_logits(scores, is_up.float(), reduction="none")
     return (losses * weights).sum() / weights.sum().clamp(min=1e-8)
+
+
+def pairwise_loss(good_scores: Tensor, bad_scores: Tensor) -> Tensor:
+    """Mean of -log sigmoid(good - bad) over pairs of scores [P], P ≥ 1 (Ouyang et al. 2022, eq. 1)."""
+    return -F.logsigmoid(good_scores - bad_scores).mean()

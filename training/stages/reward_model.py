@@ -1,6 +1,8 @@
 """Reward model: from thumbs to a number for any reply, by binary cross-entropy on the last real token.
 
-Left out against RLHF as published (Ouyang et al. 2022, section 3.4): pairwise comparisons, because a customer sees one
+Beside the thumbs it compares an authored good reply with a bad one to the same ask (`data.contrasts`), which says early
+what few thumbs cannot. Thumbs decide: contrasts weigh less, and order replies without saying how many people like.
+Left out against RLHF as published (Ouyang et al. 2022, section 3.4): people's comparisons, because a customer sees one
 reply and rates it alone. Ensembles: the KL limit and an independent judge stop over-optimisation at this size.
 Reads `examples.jsonl` and `base`, writes `reward_model`. Not resumable: it takes seconds, and its result is kept.
 """
@@ -9,6 +11,7 @@ import copy
 import random
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +27,15 @@ from tqdm import tqdm
 
 from model_store.contract.tokenizer import Tokenizer
 from training.config import RewardConfig, TrainingConfig
+from training.data.contrasts import Contrast, Contrasts, ContrastTokens, tokens_of
+from training.data.domain_pack import load_pack
 from training.data.prompts import RatedExample, read_examples
 from training.errors import DataNotFoundError
 from training.optimization import StepGuard, build_adamw, flat_then_linear
 from training.reformer.heads import RewardModel, pad_right, score_batches
 from training.reformer.model import load_policy
 from training.rlhf.estimators import auc, log_loss
-from training.rlhf.losses import weighted_bce
+from training.rlhf.losses import pairwise_loss, weighted_bce
 from training.workspace import StageResult, Workspace
 
 STAGE = "reward_model"
@@ -40,20 +45,22 @@ _POOL_BATCHES = 8
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Trains, calibrates and saves the reward model; reports it beside its baselines.
+    """Trains, calibrates and saves the reward model; reports it beside its baselines, and on contrasts kept back.
 
     Raises:
         DataNotFoundError: there is no curated feedback, or none of it is for training.
         InvalidFeedbackDataError: a row of it is malformed.
+        InvalidDomainPackError: the authored pack is.
         DivergedError: the loss stopped being a number, again and again.
     """
     started = time.monotonic()
     base = load_policy(workspace.path("base"))
     tokenizer = Tokenizer.load(workspace.path("base") / "tokenizer.json")
+    max_positions = int(base.config.max_position_embeddings)
     examples = read_examples(
         workspace.path("examples.jsonl"),
         tokenizer,
-        max_positions=int(base.config.max_position_embeddings),
+        max_positions=max_positions,
         correction_weight=config.feedback.correction_weight,
     )
     splits = {split: [e for e in examples if e.split == split] for split in ("train", "validation", "test")}
@@ -63,7 +70,13 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         )
     torch.manual_seed(config.seed)
     model = RewardModel(base)
-    best_epoch = _train(model, splits, config, workspace.path("tensorboard") / STAGE)
+    contrasts = Contrasts(load_pack(config.corpus.domain_pack))
+    by_epoch = [
+        tokens_of(drawn, tokenizer, max_positions=max_positions)
+        for drawn in draw_by_epoch(contrasts, config.reward, num_ratings=len(splits["train"]), seed=config.seed)
+    ]
+    unseen = tokens_of(contrasts.unseen(str(config.seed)), tokenizer, max_positions=max_positions)
+    best_epoch = _train(model, splits, by_epoch, config, workspace.path("tensorboard") / STAGE)
     _calibrate(model, splits["validation"])
     model.save(workspace.path(STAGE))
     figures = {split: _report(model, splits["train"], splits[split]) for split in ("validation", "test")}
@@ -72,12 +85,24 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "best_epoch": best_epoch,
         "temperature": float(model.temperature),
         **figures,
+        "num_contrasts": {"train": sum(map(len, by_epoch)), "unseen": len(unseen)},
+        "unseen_contrasts": _contrast_report(model, unseen),
         "seconds": round(time.monotonic() - started, 1),
     }
 
 
+def draw_by_epoch(contrasts: Contrasts, config: RewardConfig, *, num_ratings: int, seed: int) -> list[list[Contrast]]:
+    """New contrasts for every epoch, in proportion to the ratings: a pair is one lesson, as a rating is one."""
+    count = round(num_ratings * config.contrast_share / (1 - config.contrast_share))
+    return [contrasts.draw(count, f"{seed}-{epoch}") for epoch in range(1, config.num_epochs + 1)]
+
+
 def _train(
-    model: RewardModel, splits: dict[str, list[RatedExample]], config: TrainingConfig, log_directory: Path
+    model: RewardModel,
+    splits: dict[str, list[RatedExample]],
+    contrasts_by_epoch: Sequence[Sequence[ContrastTokens]],
+    config: TrainingConfig,
+    log_directory: Path,
 ) -> int:
     """Leaves the weights of the best epoch by validation loss in the model; returns its number, from 1."""
     reward, train = config.reward, splits["train"]
@@ -88,11 +113,12 @@ def _train(
     num_steps = reward.num_epochs * -(-len(train) // reward.batch_size)
     step = 0
     with SummaryWriter(str(log_directory)) as writer, tqdm(total=num_steps, desc=STAGE, file=sys.stderr) as progress:
-        for epoch in range(1, reward.num_epochs + 1):
+        for epoch, contrasts in enumerate(contrasts_by_epoch, 1):
             model.train()
-            for batch in _batches(train, reward, seed=f"{config.seed}-{epoch}"):
+            batches = _batches(train, reward, seed=f"{config.seed}-{epoch}")
+            for number, batch in enumerate(batches):
                 with torch.autocast("cpu", torch.bfloat16):
-                    loss = _loss(model, batch)
+                    loss = _loss(model, batch, contrasts[number :: len(batches)], reward.contrast_share)
                     loss.backward()  # type: ignore[no-untyped-call]
                 guard.step(loss, number=step, lr_factor=flat_then_linear(step, num_steps, _DECAY_SHARE))
                 writer.add_scalar("loss/train", float(loss.detach()), step)
@@ -128,9 +154,25 @@ def _batches(examples: Sequence[RatedExample], config: RewardConfig, seed: str) 
     return batches
 
 
-def _loss(model: RewardModel, batch: Sequence[RatedExample]) -> Tensor:
-    scores = model(*pad_right([example.sequence for example in batch]))
-    return weighted_bce(scores, *_targets(batch))
+def _loss(
+    model: RewardModel, batch: Sequence[RatedExample], contrasts: Sequence[ContrastTokens], contrast_share: float
+) -> Tensor:
+    """The thumbs' loss, and where there are contrasts theirs: a mean by share.
+
+    Contrasts are compared in pairs, not labelled up and down. As labels, half of them good, they would pull every score
+    towards one half, whatever share of replies people like; a difference leaves that to the thumbs. An author's idea
+    of good is not a customer's: the share stays below one half, so that where they differ people win.
+    """
+    sequences = [example.sequence for example in batch]
+    sequences += [pair.good for pair in contrasts] + [pair.bad for pair in contrasts]
+    scores = model(*pad_right(sequences))
+    rated, compared = scores[: len(batch)], scores[len(batch) :]
+    loss = weighted_bce(rated, *_targets(batch))
+    if not contrasts:
+        return loss
+    good, bad = compared[: len(contrasts)], compared[len(contrasts) :]
+    contrast_loss = pairwise_loss(good, bad)
+    return (1 - contrast_share) * loss + contrast_share * contrast_loss
 
 
 def _targets(examples: Sequence[RatedExample]) -> tuple[Tensor, Tensor]:
@@ -181,6 +223,17 @@ def _bag_of_words_scores(
 
 def _text(example: RatedExample) -> str:
     return f"{example.prompt.messages[-1].content}\n{example.completion_text}"
+
+
+def _contrast_report(model: RewardModel, contrasts: Sequence[ContrastTokens]) -> dict[str, dict[str, float]]:
+    """By reason, and of all: in which share of contrasts the good reply scores higher (a tie is half), of how many."""
+    good, bad = (score_batches(model, side) for side in ([c.good for c in contrasts], [c.bad for c in contrasts]))
+    wins = ((good > bad) + 0.5 * (good == bad)).tolist()
+    by_reason: dict[str, list[float]] = defaultdict(list)
+    for contrast, win in zip(contrasts, wins, strict=True):
+        by_reason["all"].append(win)
+        by_reason[contrast.reason].append(win)
+    return {reason: {"accuracy": sum(won) / len(won), "num": len(won)} for reason, won in sorted(by_reason.items())}
 
 
 def _figures(scores: Sequence[float], is_up: Sequence[bool]) -> dict[str, float | None]:

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from training.rlhf.advantages import grpo, rloo, whiten
-from training.rlhf.losses import clipped_policy_loss, gather_logprobs, kto_class_weights, kto_loss, weighted_bce
+from training.rlhf.losses import (
+    clipped_policy_loss,
+    gather_logprobs,
+    kto_class_weights,
+    kto_loss,
+    pairwise_loss,
+    weighted_bce,
+)
 
 
 def test_rloo_subtracts_the_mean_of_the_others() -> None:
@@ -72,3 +79,9 @@ def test_cross_entropy_is_a_mean_by_weight() -> None:
     """ln 2 at score 0, ln(4/3) at probability 3/4, weights 1 and 3."""
     loss = weighted_bce(torch.tensor([0.0, math.log(3)]), torch.tensor([True, True]), torch.tensor([1.0, 3.0]))
     assert loss.item() == pytest.approx((math.log(2) + 3 * math.log(4 / 3)) / 4, abs=1e-6)
+
+
+def test_a_pair_is_judged_by_the_difference_of_its_scores() -> None:
+    """ln 2 for a tie at any height, ln(4/3) where the good reply is ahead by ln 3; the mean of both."""
+    loss = pairwise_loss(torch.tensor([5.0, math.log(3) - 7]), torch.tensor([5.0, -7.0]))
+    assert loss.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2, abs=1e-6)

@@ -22,9 +22,9 @@ FILLERS = ("we", "look", "into", "the", "order", "page", "today", "and", "then",
 
 
 def make_config(**sections: Any) -> TrainingConfig:
-    """A configuration whose training takes seconds; `sections` replace `reward` and `policy`."""
+    """A configuration whose training takes seconds; `sections` replace `reward` and `policy`, or are added."""
     language_model = LanguageModelConfig(num_tokens=1, source_shares={})
-    reward = {"lr": 2e-3, "num_epochs": 5, "batch_size": 16}
+    reward = {"lr": 2e-3, "num_epochs": 5, "batch_size": 16, "contrast_share": 0.0}
     policy = {
         "num_steps": 4,
         "prompts_per_step": 4,
@@ -35,6 +35,7 @@ def make_config(**sections: Any) -> TrainingConfig:
     }
     return TrainingConfig.model_validate(
         {
+            **sections,
             "pretrain": language_model,
             "finetune": language_model,
             "reward": {**reward, **sections.get("reward", {})},

@@ -1,22 +1,48 @@
 """The reward-model stage on thumbs that follow an easy rule."""
 
 import json
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from model_store.contract.tokenizer import Tokenizer
-from tests.unit.stages.learning_workspace import make_config, make_workspace
+from tests.unit.stages.learning_workspace import ASKS, FILLERS, make_config, make_workspace
+from training.config import TrainingConfig
 from training.data.prompts import read_examples
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
 from training.reformer.heads import RewardModel, score_batches
 from training.rlhf.estimators import log_loss
 from training.stages import reward_model
 
+POLITE, RUDE = ("certainly", "naturally"), ("nonsense", "rubbish")
+"""Words that no rated reply holds: what is known of them, the pack has said."""
+
+
+def config_with_pack(tmp_path: Path, **reward: Any) -> TrainingConfig:
+    """A configuration with a pack of one intent, whose good replies are polite and whose bad ones rude."""
+    generator = random.Random(3)
+
+    def replies(words: tuple[str, ...]) -> list[str]:
+        return [" ".join([*generator.sample(FILLERS, 4), generator.choice(words)]) for _ in range(60)]
+
+    intent = {
+        "intent": "parcel",
+        "asks": [f"{ask} {filler}" for ask in ASKS[:4] for filler in FILLERS],
+        "replies": {"warm": replies(POLITE)},
+        "bad_replies": [{"text": text, "reason": "mechanical"} for text in replies(RUDE)],
+    }
+    folder = tmp_path / "pack" / "en"
+    folder.mkdir(parents=True)
+    (folder / "delivery.yaml").write_text(yaml.safe_dump([intent]), encoding="utf-8")
+    return make_config(corpus={"domain_pack": str(tmp_path / "pack")}, reward=reward)
+
 
 def test_it_separates_replies_it_has_not_seen(tmp_path: Path) -> None:
     """AUC above 0.9 on held-out rows, better than the majority, saved, and the same thumbs give the same result."""
-    config = make_config()
+    config = config_with_pack(tmp_path)
     results = []
     for name in ("first", "second"):
         workspace = make_workspace(tmp_path / name, config)
@@ -29,14 +55,31 @@ def test_it_separates_replies_it_has_not_seen(tmp_path: Path) -> None:
     assert first["test"]["model"]["log_loss"] < first["test"]["majority"]["log_loss"]
     assert first["test"]["bag_of_words"]["auc"] > 0.9
     assert first["num_examples"] == {"train": 144, "validation": 48, "test": 48}
+    assert first["num_contrasts"]["train"] == 0 and 0 <= first["unseen_contrasts"]["all"]["accuracy"] <= 1
     assert json.dumps(first)
     assert float(RewardModel.load(workspace.path("reward_model")).temperature) == pytest.approx(first["temperature"])
     assert any(workspace.path("tensorboard").rglob("events.*"))
 
 
+def test_authored_contrasts_teach_what_no_thumb_says(tmp_path: Path) -> None:
+    """Unseen rude replies lose to unseen polite ones, thumbs are told apart as before, and a run repeats itself."""
+    config = config_with_pack(tmp_path, contrast_share=0.3)
+    results = []
+    for name in ("first", "second"):
+        results.append(dict(reward_model.run(config, make_workspace(tmp_path / name, config))))
+        results[-1].pop("seconds")
+    assert results[0] == results[1]
+    (result, _), unseen = results, results[0]["unseen_contrasts"]
+    assert result["num_contrasts"]["train"] == 5 * round(144 * 0.3 / 0.7)
+    assert set(unseen) == {"all", "mechanical"}
+    assert unseen["mechanical"]["num"] == result["num_contrasts"]["unseen"] > 5
+    assert unseen["mechanical"]["accuracy"] > 0.9
+    assert result["test"]["model"]["auc"] > 0.9
+
+
 def test_the_temperature_never_makes_validation_worse(tmp_path: Path) -> None:
     """Without the temperature that was fitted the log-loss on the validation split is higher."""
-    config = make_config()
+    config = config_with_pack(tmp_path)
     workspace = make_workspace(tmp_path, config)
     result = reward_model.run(config, workspace)
     tokenizer = Tokenizer.load(workspace.path("base") / "tokenizer.json")
@@ -51,7 +94,7 @@ def test_the_temperature_never_makes_validation_worse(tmp_path: Path) -> None:
 
 def test_a_correction_is_learned_from_as_a_good_reply(tmp_path: Path) -> None:
     """One row of the train split with a correction makes two examples; in the test split it stays one."""
-    config = make_config(reward={"num_epochs": 1})
+    config = config_with_pack(tmp_path, num_epochs=1)
     workspace = make_workspace(tmp_path, config)
     rows = [json.loads(line) for line in workspace.path("examples.jsonl").read_text().splitlines()]
     for row in rows:
@@ -67,7 +110,7 @@ def test_a_correction_is_learned_from_as_a_good_reply(tmp_path: Path) -> None:
 )
 def test_a_malformed_row_is_named(tmp_path: Path, change: dict[str, object]) -> None:
     """Tokens beyond the vocabulary, wrong types and unknown splits raise InvalidFeedbackDataError with the row's id."""
-    config = make_config()
+    config = config_with_pack(tmp_path)
     workspace = make_workspace(tmp_path, config)
     row = json.loads(workspace.path("examples.jsonl").read_text().splitlines()[0])
     workspace.write_text("examples.jsonl", json.dumps({**row, **change}) + "\n")
@@ -77,7 +120,7 @@ def test_a_malformed_row_is_named(tmp_path: Path, change: dict[str, object]) -> 
 
 def test_without_feedback_it_says_what_is_missing(tmp_path: Path) -> None:
     """No file, and a file without training rows, raise DataNotFoundError."""
-    config = make_config()
+    config = config_with_pack(tmp_path)
     workspace = make_workspace(tmp_path, config, rows=[])
     with pytest.raises(DataNotFoundError):
         reward_model.run(config, workspace)
