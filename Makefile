@@ -13,7 +13,7 @@ make_venv = $(PYTHON) -m venv $(1)
 install = $(1)/bin/python -m pip install -q
 endif
 
-.PHONY: help run test check bench demo eval train-base learn chart clean
+.PHONY: help run test check bench sweep demo eval train-base learn chart clean
 
 help: ## the words and what they do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -43,6 +43,9 @@ check: .venv-dev/.installed ## style, types, layers
 
 bench: .venv-dev/.installed ## tokens/s and time to first token of the shipped model over HTTP
 	$(DEV) -m tests.benchmarks.bench_http
+
+sweep: .venv-dev/.installed ## right plans by the base model's size and amount of data, into runs/sweep (OPTIONS="--tokens 1600000 --sizes 128x4 256x6")
+	$(DEV) -m tests.benchmarks.sweep_base $(OPTIONS)
 
 demo: .venv-dev/.installed ## the whole loop, unattended: customers talk and rate, one training run, the version moves
 	$(DEV) -m training.evaluation.demo
