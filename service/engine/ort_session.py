@@ -76,6 +76,7 @@ class OrtSession:
         self._output_index = np.zeros(1, np.int64)
         self._logits = np.zeros((options.num_slots, architecture.vocab_size), np.float32)
         self._bindings: dict[tuple[int, int, int], ort.IOBinding] = {}
+        self._piece_bindings: dict[tuple[int, int], ort.IOBinding] = {}
 
     def run(self, inputs: ModelInputs) -> NDArray[np.float32]:
         """Logits [n, V] of the decoded tokens, plus a last row for the prompt piece's last token when there is one.
@@ -103,7 +104,7 @@ class OrtSession:
         self._token_ids[:length] = piece.token_ids
         self._last_positions[piece.slot] = piece.first_position + length - 1
         self._output_index[0] = length - 1
-        binding = self._binding(piece.slot, 1, length)
+        binding = self._piece_binding(piece.slot, length)
         if self._architecture.ngram_rows:
             # As long as the message so far, so it is bound afresh.
             is_summed = self._architecture.message_summary
@@ -118,6 +119,15 @@ class OrtSession:
         if key not in self._bindings:
             self._bindings[key] = self._bind(*key)
         return self._bindings[key]
+
+    def _piece_binding(self, slot: int, length: int) -> ort.IOBinding:
+        """A prompt piece's own binding, even where it is one token long: its previous tokens are bound anew each time,
+        which would leave a decoding step with another prompt's.
+        """
+        key = (slot, length)
+        if key not in self._piece_bindings:
+            self._piece_bindings[key] = self._bind(slot, 1, length)
+        return self._piece_bindings[key]
 
     def _bind(self, first_slot: int, num_slots: int, length: int) -> ort.IOBinding:
         slots = slice(first_slot, first_slot + num_slots)

@@ -233,3 +233,17 @@ def test_an_engine_completes_with_ngrams_as_torch_does(tmp_path: Path, message_s
         ]
         logits[:, :256] = -np.inf
         assert found[name] == logits.argmax(axis=1).tolist()
+
+
+def test_a_prompt_whose_last_piece_is_one_token_leaves_later_completions_alone(tmp_path: Path) -> None:
+    """The same prompt gives the same completion before and after a prompt of 65 tokens was read in the same slot."""
+    shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=True)
+    onnx.save(ngram_graph("float32", message_summary=True), str(tmp_path / "model.onnx"))
+    options = EngineOptions(num_slots=1)
+    engine = Engine(OrtSession(tmp_path / "model.onnx", shape, options), shape.max_positions, shape.vocab_size, options)
+    sampling = SamplingParams(temperature=0, max_tokens=30, banned_token_ids=frozenset(range(256)))
+    found = []
+    for number, length in enumerate((20, 65, 20)):
+        engine.submit(CompletionRequest(str(number), random_ids(length, seed=length), sampling))
+        found.append([delta.token_id for _ in range(200) if engine.has_work for delta in engine.step()])
+    assert len(found[0]) == 30 and found[2] == found[0]
