@@ -16,6 +16,8 @@ TEACHER = "linear teacher"
 ROWS_FILE, PLOT_FILE = "sweep.json", "sweep"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Okabe and Ito's, which nearly everybody can tell apart."""
+_DODGE = 1.03
+"""How far the next share's points stand to the right, so that intervals do not hide each other."""
 
 
 class Settings(BaseModel):
@@ -129,42 +131,51 @@ def _in_percent(figure: Figure) -> str:
 
 def save_plot(rows: Iterable[Row], folder: Path) -> None:
     """Writes `sweep.png` and `sweep.svg`: right plans against parameters, a panel a language, a line a share."""
-    rows = sorted(rows, key=lambda row: (row.share, row.cost.parameters if row.cost else 0))
+    rows = sorted(rows, key=lambda row: row.share)
     languages = sorted({language for row in rows for language in row.right_plan})
-    canvas = Canvas(figsize=(5 * len(languages), 4), layout="constrained")
+    canvas = Canvas(figsize=(4.5 * len(languages), 4.5), layout="constrained")
     FigureCanvasAgg(canvas)
     panels = canvas.subplots(1, len(languages), sharey=True, squeeze=False)[0]
     for axes, language in zip(panels, languages, strict=True):
         _draw_panel(axes, rows, language)
     panels[0].set_ylabel("right plan on held-out asks, %")
-    panels[-1].legend(frameon=False, fontsize="small")
+    panels[0].set_ylim(bottom=0)
+    canvas.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     with matplotlib.rc_context({"svg.hashsalt": "sweep"}):  # the same figures give the same bytes
         canvas.savefig(folder / f"{PLOT_FILE}.png", dpi=150)
         canvas.savefig(folder / f"{PLOT_FILE}.svg", metadata={"Date": None})
 
 
 def _draw_panel(axes: Axes, rows: Sequence[Row], language: str) -> None:
+    axes.set_xscale("log")
     for number, share in enumerate(sorted({row.share for row in rows})):
         colour = _COLOURS[number % len(_COLOURS)]
         label = f"{share:.0%} of the asks"
-        for row in rows:
-            if row.share == share and row.cost is None:
+        of_share = [row for row in rows if row.share == share]
+        for row in of_share:
+            if row.cost is None:
                 height = 100 * row.right_plan[language].value
                 axes.axhline(height, color=colour, linestyle="--", linewidth=1, label=f"{row.network}, {label}")
-        _draw_curve(axes, [row for row in rows if row.share == share and row.cost], language, colour, label)
+        curve = axes.errorbar(*_points(of_share, language, _DODGE**number), color=colour, marker="o", capsize=3)
+        curve.set_label(label)
+    sizes = {row.network: _millions(row.cost) for row in rows if row.cost}
+    axes.set_xticks(list(sizes.values()), [f"{name}\n{size:.1f} M" for name, size in sizes.items()])
+    axes.minorticks_off()
     axes.set_title(language)
-    axes.set_xlabel("parameters outside the n-gram tables, millions")
+    axes.set_xlabel("network, parameters outside the n-gram tables")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
 
 
-def _draw_curve(axes: Axes, rows: Sequence[Row], language: str, colour: str, label: str) -> None:
-    """One share's networks from small to large, with their intervals."""
-    sizes = [(row.cost.parameters - row.cost.table_parameters) / 1e6 for row in rows if row.cost]
-    found = [row.right_plan[language] for row in rows]
-    heights = [100 * figure.value for figure in found]
-    below = [100 * (figure.value - figure.low) for figure in found]
-    above = [100 * (figure.high - figure.value) for figure in found]
-    axes.errorbar(sizes, heights, yerr=[below, above], color=colour, marker="o", capsize=3, label=label)
-    for size, height, row in zip(sizes, heights, rows, strict=True):
-        axes.annotate(row.network, (size, height), (6, 5), textcoords="offset points", fontsize="x-small")
+def _points(rows: Sequence[Row], language: str, dodge: float) -> tuple[list[float], list[float], list[list[float]]]:
+    """Sizes, heights and the intervals' arms below and above, from the smallest network to the largest."""
+    measured = [(dodge * _millions(row.cost), row.right_plan[language]) for row in rows if row.cost]
+    points = sorted(measured, key=lambda point: point[0])
+    heights = [100 * figure.value for _, figure in points]
+    below = [100 * (figure.value - figure.low) for _, figure in points]
+    above = [100 * (figure.high - figure.value) for _, figure in points]
+    return [size for size, _ in points], heights, [below, above]
+
+
+def _millions(cost: Cost) -> float:
+    return (cost.parameters - cost.table_parameters) / 1e6
