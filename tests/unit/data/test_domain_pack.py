@@ -55,7 +55,7 @@ def test_a_reply_names_only_what_the_customer_gave() -> None:
             if message.role is Role.ASSISTANT:
                 assert entities_in(re.sub("“.*”", "", message.content)) <= entities_in(said), conversation
             said += " " + message.content
-        assert conversation.messages[-1].role is Role.ASSISTANT and "{" not in said
+        assert conversation.messages[-1].role is Role.ASSISTANT and not re.search(r"{\w+}", said)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from model_store.contract.tokenizer import Tokenizer
+from model_store.knowledge.offer import plans_for
 from model_store.store import DEFAULT_BUNDLE
 from tests.unit.reformer.tiny_policy import tiny_policy
 from training.data.domain_pack import DomainPack, load_pack
@@ -48,13 +49,13 @@ def test_answers_count_from_their_threshold_on(pack: DomainPack, tokenizer: Toke
 
 
 def test_the_plan_is_read_where_the_reply_opens(pack: DomainPack, tokenizer: Tokenizer) -> None:
-    """Batches of padded prompts give what each prompt gives alone, and an intent's plans count together."""
+    """Batches of padded prompts give what each prompt gives alone, an intent's plans count together, and what is not offered cannot be quoted."""
     policy = tiny_policy(max_positions=512, vocab_size=tokenizer.vocab_size)
     prompts = prompts_of(pack, "en") + prompts_of(pack, "zh")
     for prompt, plan in zip(prompts, choose_plans(policy, tokenizer, prompts), strict=True):
         with torch.no_grad():
             logits = policy(torch.tensor([render_prompt(prompt.messages, tokenizer)])).logits[0, -1]
-        names = list(tokenizer.plans)
+        names = list(plans_for(tokenizer.plans, has_offer=False))
         probabilities = logits[[tokenizer.plans[name] for name in names]].softmax(-1).tolist()
         by_intent: dict[str, float] = {}
         for name, probability in zip(names, probabilities, strict=True):
