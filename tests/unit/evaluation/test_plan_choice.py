@@ -49,7 +49,7 @@ def test_answers_count_from_their_threshold_on(pack: DomainPack, tokenizer: Toke
 
 
 def test_the_plan_is_read_where_the_reply_opens(pack: DomainPack, tokenizer: Tokenizer) -> None:
-    """Batches of padded prompts give what each prompt gives alone, an intent's plans count together, and what is not offered cannot be quoted."""
+    """Padded batches give what each prompt gives alone, an intent's plans count together, nothing unoffered counts."""
     policy = tiny_policy(max_positions=512, vocab_size=tokenizer.vocab_size)
     prompts = prompts_of(pack, "en") + prompts_of(pack, "zh")
     for prompt, plan in zip(prompts, choose_plans(policy, tokenizer, prompts), strict=True):
