@@ -132,7 +132,7 @@ def _open_workspace(options: argparse.Namespace, config: TrainingConfig, kind: s
     data_dir = os.environ.get("DATA_DIR")
     runs = Path(data_dir) / "runs" if data_dir else Path("runs")
     root = options.workspace or runs / f"{kind}-{now:%Y%m%d-%H%M%S}"
-    workspace = Workspace(root, config.digest)
+    workspace = Workspace(root)
     if workspace.result("inputs") is None:
         workspace.save_result("inputs", {"created_at": now.isoformat(timespec="seconds")})
     logging.getLogger("training").info("workspace %s", root)

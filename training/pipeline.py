@@ -1,9 +1,12 @@
 """The ordered stages of the two jobs: START READING HERE.
 
 `BASE_STAGES` make the first model from dialogues; `RUN_STAGES` turn people's thumbs into the next version. A
-finished stage leaves its result in the workspace and is not run again, so a killed run goes on where it was.
+finished stage leaves its result in the workspace and is not run again, so a killed run goes on where it was. When the
+configuration has changed since, the stages that it concerns are run again, and with them all that come after.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +19,16 @@ from training.stages.base_model import bundle, corpus, language_modeling, messag
 from training.workspace import StageResult, Workspace
 
 Stage = Callable[[TrainingConfig, Workspace], StageResult]
+
+NEW_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "plan_teacher": ("seed", "corpus.domain_pack", "corpus.uniform_data_dir", "plan_teacher"),
+    "corpus": ("corpus", "model.vocab_size", "pretrain.source_shares", "finetune.source_shares"),
+    "message_summary": ("model", "message_summary"),
+    "pretrain": ("pretrain",),
+    "finetune": ("finetune",),
+    "base_bundle": ("",),
+}
+"""What of the configuration a stage depends on beside what the stages before it do; "", and for others: all of it."""
 
 BASE_STAGES: Mapping[str, Stage] = {
     "plan_teacher": plan_teacher.run,
@@ -60,7 +73,11 @@ class Outcome:
 def run_pipeline(stages: Mapping[str, Stage], config: TrainingConfig, workspace: Workspace) -> Outcome:
     """Runs the stages that have no result yet, in order, until one of them ends the run."""
     results: dict[str, Mapping[str, Any]] = {}
+    settings: dict[str, Any] = {}
     for number, (name, stage) in enumerate(stages.items(), 1):
+        settings |= {path: _setting(config, path) for path in NEW_SETTINGS.get(name, ("",))}
+        if workspace.claim(name, _digest(settings)):
+            _log.info("stage %d/%d: %s was made with other settings", number, len(stages), name)
         result = workspace.result(name)
         if result is None:
             _log.info("stage %d/%d: %s", number, len(stages), name)
@@ -72,6 +89,18 @@ def run_pipeline(stages: Mapping[str, Stage], config: TrainingConfig, workspace:
         if end := _early_end(name, result):
             return Outcome(*end, results)
     return Outcome(ExitCode.DONE, _success(results), results)
+
+
+def _setting(config: TrainingConfig, path: str) -> Any:
+    value: Any = config.model_dump(mode="json")
+    for name in filter(None, path.split(".")):
+        value = value[name]
+    return value
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    """sha256 of the canonical JSON form."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _early_end(name: str, result: Mapping[str, Any]) -> tuple[ExitCode, str] | None:

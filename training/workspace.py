@@ -1,6 +1,7 @@
 """The workspace: the directory in which one run keeps what it has made, so that it can stop and go on.
 
-A stage's result is a JSON file named after it; a stage with a result is not run again. Files are replaced atomically.
+A stage's result is a JSON file named after it; a stage with a result is not run again unless what it was made with has
+changed. Files are replaced atomically.
 """
 
 import json
@@ -18,17 +19,13 @@ StageResult = Mapping[str, Any]
 
 
 class Workspace:
-    """A run's directory. Holds results, checkpoints and data files; one configuration for its whole life."""
+    """A run's directory. Holds results, checkpoints and data files."""
 
-    def __init__(self, root: Path, config_digest: str) -> None:
-        """Creates or reopens `root`. Raises WorkspaceError when it belongs to another configuration."""
+    def __init__(self, root: Path) -> None:
+        """Creates or reopens `root`. Raises WorkspaceError when that is impossible."""
         self.root = root
         try:
             root.mkdir(parents=True, exist_ok=True)
-            owner = root / "config.digest"
-            if owner.exists() and owner.read_text().strip() != config_digest:
-                raise WorkspaceError(path=root, problem="it was made with another configuration")
-            owner.write_text(config_digest + "\n")
         except OSError as error:
             raise WorkspaceError(path=root, problem=error) from error
 
@@ -40,6 +37,18 @@ class Workspace:
         """A finished stage's result, or None."""
         path = self.root / f"{stage}.result.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def claim(self, stage: str, settings_digest: str) -> bool:
+        """Makes the stage's leftovers those of these settings; True when such of others had to be forgotten."""
+        owner = self.path(f"{stage}.settings")
+        known = owner.read_text(encoding="utf-8").strip() if owner.exists() else None
+        is_stale = known is not None and known != settings_digest
+        if is_stale:
+            self.path(f"{stage}.result.json").unlink(missing_ok=True)
+            self.drop_checkpoint(stage)
+        if known != settings_digest:
+            self.write_text(owner.name, settings_digest + "\n")
+        return is_stale
 
     def save_result(self, stage: str, result: StageResult) -> None:
         """Marks a stage as finished."""

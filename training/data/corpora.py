@@ -8,8 +8,9 @@ What is left out on purpose: what a turn says beyond 1,000 characters, and what 
 import gzip
 import itertools
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from model_store.contract.conversation import Message, detect_language
 from model_store.contract.entities import EntityMasker, EntityVault
 from model_store.contract.manifest import DataLicence
 from training.data.cleaning.exchanges import RepetitionFilter, clean_conversation
-from training.data.domain_pack import DomainPack
+from training.data.domain_pack import DomainPack, Intent
 from training.errors import DataNotFoundError, ImportFormatError
 
 LICENCES = {
@@ -37,6 +38,7 @@ OTHER_TRADES = frozenset(("sgd", "star", "taskmaster4", "chatterbot_corpus", "cr
 
 _MAX_MESSAGE_ROWS = 6000
 _MAX_MESSAGE_CHARS = 160
+_MAX_MORE_ASKS = 3000
 
 
 @dataclass(frozen=True)
@@ -146,3 +148,16 @@ def load_extra_asks(folder: Path, pack: DomainPack) -> Mapping[str, list[str]]:
             text = row["turns"][0]["text"] if "turns" in row else row["text"]
             asks.setdefault(intent, []).append(masker.mask(text, EntityVault()))
     return asks
+
+
+def with_more_asks(pack: DomainPack, extra: Mapping[str, Sequence[str]], seed: int) -> DomainPack:
+    """The pack, each of its English intents with up to 3,000 more asks; such with braces, which would be slots, are left out."""
+    generator = random.Random(seed)
+
+    def widened(intent: Intent) -> Intent:
+        more = extra.get(intent.name, ()) if intent.language == "en" else ()
+        more = [text for text in more if "{" not in text]
+        chosen = generator.sample(more, min(len(more), _MAX_MORE_ASKS))
+        return replace(intent, asks=(*intent.asks, *chosen))
+
+    return replace(pack, intents=tuple(map(widened, pack.intents)))

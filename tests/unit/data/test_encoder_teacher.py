@@ -92,11 +92,11 @@ def test_the_stage_teaches_the_encoder_and_resumes_to_the_same_weights(
     monkeypatch.setattr(plan_teacher, "_CHECKPOINT_EVERY", 2)
     config, pack = _few_steps(load_config(TINY)), _few_asks()
     monkeypatch.setattr(plan_teacher, "load_pack", lambda name: pack)
-    whole = Workspace(tmp_path / "whole", config.digest)
+    whole = Workspace(tmp_path / "whole")
     result = plan_teacher.run(config, whole)
     assert result["kind"] == "encoder" and 0 <= result["accuracy_on_unseen_asks"] <= 1
 
-    broken = Workspace(tmp_path / "broken", config.digest)
+    broken = Workspace(tmp_path / "broken")
     with monkeypatch.context() as patch:
         patch.setattr(Workspace, "save_checkpoint", _saving_then_killed)
         with pytest.raises(KeyboardInterrupt):

@@ -124,7 +124,7 @@ def clear_policy(shape: Architecture, seed: int) -> ReformerPolicy:
 
 def make_workspace(root: Path, config: TrainingConfig, **inputs: str) -> Workspace:
     """A workspace whose inputs are said."""
-    workspace = Workspace(root, config.digest)
+    workspace = Workspace(root)
     workspace.save_result("inputs", {"created_at": CREATED_AT, **inputs})
     return workspace
 

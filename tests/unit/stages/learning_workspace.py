@@ -49,7 +49,7 @@ def make_workspace(
 ) -> Workspace:
     """Writes `base` and `examples.jsonl`."""
     torch.manual_seed(0)
-    workspace: Workspace = workspace_class(root, config.digest)
+    workspace: Workspace = workspace_class(root)
     base = workspace.path("base")
     base.mkdir(exist_ok=True)
     backend = train_subwords([*ASKS, *KIND_WORDS, *CURT_WORDS, *FILLERS] * 20, 600)

@@ -25,7 +25,7 @@ def small_run(**changes: object) -> TrainingConfig:
 
 
 def prepare(config: TrainingConfig, root: Path) -> Workspace:
-    workspace = Workspace(root, config.digest)
+    workspace = Workspace(root)
     corpus.run(config, workspace)
     message_summary.run(config, workspace)
     return workspace

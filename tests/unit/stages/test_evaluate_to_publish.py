@@ -140,7 +140,7 @@ def copy_of(gated: Workspace, config: TrainingConfig, root: Path) -> tuple[Works
     old = Path(str((gated.result("inputs") or {})["model_store"]))
     shutil.copytree(old, root / "models")
     shutil.copytree(gated.root, root / "w")
-    workspace = Workspace(root / "w", config.digest)
+    workspace = Workspace(root / "w")
     workspace.save_result("inputs", {**(gated.result("inputs") or {}), "model_store": str(root / "models")})
     return workspace, local_store(root / "models")
 

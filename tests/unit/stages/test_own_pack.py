@@ -20,7 +20,7 @@ def test_a_pack_elsewhere_in_one_language_becomes_a_corpus(tmp_path: Path) -> No
     config = config.model_copy(
         update={"corpus": config.corpus.model_copy(update={"domain_pack": str(tmp_path / "our_desk")})}
     )
-    workspace = Workspace(tmp_path / "workspace", config.digest)
+    workspace = Workspace(tmp_path / "workspace")
     (licence,) = corpus.run(config, workspace)["licences"]
     assert (licence["source"], licence["licence"]) == ("authored pack 'our_desk'", "the operator's own")
     assert set(Tokenizer.load(workspace.path("tokenizer.json")).plans) == set(load_pack("card_desk").plans)

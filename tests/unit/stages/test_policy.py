@@ -146,7 +146,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, algorithm: str
     with pytest.raises(KeyboardInterrupt):
         policy.run(config, dying)
     assert not dying.path("policy").exists()
-    resumed = Workspace(dying.root, config.digest)
+    resumed = Workspace(dying.root)
     result = policy.run(config, resumed)
     first, second = _weights(whole.path("policy")), _weights(resumed.path("policy"))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from model_store.contract.tokenizer import Tokenizer
 from training.config import PlanTeacherConfig, TrainingConfig
-from training.data.corpora import load_public_messages
+from training.data.corpora import load_extra_asks, load_public_messages, with_more_asks
 from training.data.domain_pack import DomainPack, fill_slots, load_pack
 from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
 from training.data.plan_teacher.linear import LinearTeacher
@@ -48,7 +48,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         return {"kind": "linear"}
     started = time.monotonic()
     torch.manual_seed(config.seed)
-    pack = load_pack(config.corpus.domain_pack)
+    pack = _taught_pack(config)
     encoder = IntentEncoder.pretrained(intents_of(pack))
     neighbours = _find_neighbours(config, pack, encoder)
     workspace.write_text(NEIGHBOURS, json.dumps(neighbours, ensure_ascii=False))
@@ -84,7 +84,7 @@ def load_teachers(
     config: TrainingConfig, workspace: Workspace, tokenizer: Tokenizer
 ) -> tuple[dict[str, Teacher], MessageSources]:
     """The configured teacher for each language of the pack, and what its messages are made of."""
-    pack = load_pack(config.corpus.domain_pack)
+    pack = _taught_pack(config)
     languages = sorted({intent.language for intent in pack.intents})
     linear = {language: LinearTeacher(pack, language, tokenizer, config.seed) for language in languages}
     if config.plan_teacher.kind == "linear":
@@ -95,6 +95,13 @@ def load_teachers(
     folder = config.corpus.uniform_data_dir
     sources = MessageSources(WordNeighbours(near, encoder.tokenizer), load_public_messages(folder) if folder else {})
     return {language: JointTeacher((teacher, tuned)) for language, teacher in linear.items()}, sources
+
+
+def _taught_pack(config: TrainingConfig) -> DomainPack:
+    """The pack, its English intents with what public data asks of them too."""
+    pack = load_pack(config.corpus.domain_pack)
+    folder = config.corpus.uniform_data_dir
+    return with_more_asks(pack, load_extra_asks(folder, pack), config.seed) if folder else pack
 
 
 def _find_neighbours(config: TrainingConfig, pack: DomainPack, encoder: IntentEncoder) -> dict[str, tuple[str, ...]]:
