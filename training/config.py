@@ -63,7 +63,9 @@ class CorpusConfig(_Section):
     num_generated_asks: int = Field(0, ge=0)
     """Messages drawn with their plans alone: the source `domain_asks`."""
     num_mixtures: int = Field(0, ge=0)
-    """Messages mixed of pieces of asks, with a linear teacher's opinion of their plan: the source `domain_mixtures`."""
+    """Messages mixed of pieces of asks, with the teacher's opinion of their plan: the source `domain_mixtures`."""
+    num_given_plans: int = Field(0, ge=0)
+    """Conversations whose last reply follows its plan and not the message: the source `domain_given_plans`."""
 
 
 class PlanTeacherConfig(_Section):

@@ -151,7 +151,7 @@ def load_extra_asks(folder: Path, pack: DomainPack) -> Mapping[str, list[str]]:
 
 
 def with_more_asks(pack: DomainPack, extra: Mapping[str, Sequence[str]], seed: int) -> DomainPack:
-    """The pack, each of its English intents with up to 3,000 more asks; such with braces, which would be slots, are left out."""
+    """The pack, each of its English intents with up to 3,000 more asks; braces would be slots, such are left out."""
     generator = random.Random(seed)
 
     def widened(intent: Intent) -> Intent:

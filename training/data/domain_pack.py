@@ -160,6 +160,11 @@ def plan_of(intent: str, missing_entity: str | None = None) -> str:
     return f"{intent}/ask_{missing_entity.lower()}" if missing_entity else intent
 
 
+def intent_of(plan: str) -> str:
+    """The intent that a plan answers, or asks for a detail of."""
+    return plan.partition("/")[0]
+
+
 def entities_in(text: str) -> frozenset[str]:
     """Entity types whose placeholders occur in masked text."""
     found = (entity_type_of(s.text) for s in split_masked(text) if s.is_placeholder)

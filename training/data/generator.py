@@ -25,7 +25,7 @@ _ONE_EXCHANGE = 2
 _SECOND_CONCERN_SHARE = 0.2
 _FLOW_SHARE = 0.18
 """Of conversations and of asks, those on a path through an authored flow."""
-_SWITCH_SHARE = 0.2
+_SWITCH_SHARE = 0.35
 _GIVEN_ALONG_SHARE = 0.2
 _ARTICLE_SHARE = 0.08
 """Of conversations and of asks, those about a help article or with one that does not fit."""
@@ -77,7 +77,7 @@ class ConversationGenerator:
         if self._is_about_an_article(language):
             conversation = self._with_article(language)
         else:
-            conversation = self._chain(language, num_intents=1 if kind < 0.75 else self._random.choice((2, 2, 3)))
+            conversation = self._chain(language, num_intents=1 if kind < 0.7 else self._random.choice((2, 2, 3)))
         system_messages = self._pack.phrases.system_messages.get(language)
         if system_messages and self._random.random() < _SYSTEM_SHARE:
             system = Message(Role.SYSTEM, self._random.choice(system_messages))
@@ -100,6 +100,25 @@ class ConversationGenerator:
         exchange, plan = self._exchange(intent, before)
         plan = plan if len(exchange) == _ONE_EXCHANGE else plan_of(intent.name)
         return LabelledConversation((*before, *exchange[:1]), intent.name, plan, language)
+
+    def draw_with_another_plan(self) -> LabelledConversation:
+        """A conversation whose last message asks for something else than what its reply, true to its plan, answers.
+
+        Who learns from such words the reply from its plan, and not from the message once more: a plan can then be
+        pinned, and a plan chosen well is worded well. The plan is not to be learned from it.
+        """
+        while True:
+            conversation = self._chain(self._random.choice(list(self._by_language)), self._random.choice((1, 1, 2)))
+            *before, message, reply = conversation.messages
+            if not entities_in(reply.content) and not entities_in(message.content):
+                other = self._draw_intent(conversation.language, is_last=False)
+                ask = fill_slots(self._random.choice(other.asks), self._pack.slots[conversation.language], self._random)
+                return replace(conversation, messages=(*before, Message(Role.USER, ask), reply))
+
+    def draw_earlier(self, language: str) -> list[Message]:
+        """What may come before a message in `language`: another concern and its reply, perhaps in another language."""
+        exchange, _ = self._exchange(self._draw_intent(self._maybe_other(language), is_last=False), ())
+        return exchange
 
     def _chain(self, language: str, num_intents: int) -> LabelledConversation:
         """One customer with `num_intents` concerns after another, perhaps closing with thanks."""

@@ -36,6 +36,8 @@ class PlannedConversation(NamedTuple):
     plan: str | None = None
     plan_probabilities: np.ndarray | None = None
     """[num plans]: a teacher's opinion of the plan, for a customer's message that is nobody's."""
+    plan_is_given: bool = False
+    """Whether the plan is there to be worded, not to be learned: it does not follow from the messages."""
 
 
 class Window(NamedTuple):
@@ -117,7 +119,10 @@ class _WindowCutter:
         for message in earlier:
             self._append(_message_tokens(message, None, self._tokenizer))
         if conversation.plan_probabilities is None:
-            self._append(_message_tokens(last, conversation.plan, self._tokenizer))
+            ids, kinds = _message_tokens(last, conversation.plan, self._tokenizer)
+            if conversation.plan_is_given:
+                kinds = [STRUCTURE if kind == PLAN else kind for kind in kinds]
+            self._append((ids, kinds))
         else:
             self._append(_opening_tokens(last, self._tokenizer, self._max_tokens - 1))
         self._close(conversation.plan_probabilities)

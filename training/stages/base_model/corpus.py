@@ -5,12 +5,14 @@ Writes `tokenizer.json`, and `windows/<source>.npz` into the workspace. Left out
 """
 
 import itertools
+import random
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from model_store.contract.conversation import Message, detect_language
 from model_store.contract.manifest import DataLicence
 from model_store.contract.tokenizer import Tokenizer
 from training.config import TrainingConfig
@@ -27,8 +29,11 @@ from training.workspace import StageResult, Workspace
 PACK_SOURCE = "domain_pack"
 ASKS_SOURCE = "domain_asks"
 MIXTURES_SOURCE = "domain_mixtures"
+GIVEN_PLANS_SOURCE = "domain_given_plans"
 VALIDATION_SOURCE = "domain_pack_validation"
+_DRAWN_SOURCES = {PACK_SOURCE, ASKS_SOURCE, MIXTURES_SOURCE, GIVEN_PLANS_SOURCE}
 _NUM_VALIDATION = 400
+_EARLIER_SHARE = 0.2
 _TOKENIZER_CHARS_PER_SOURCE = 3_000_000
 
 
@@ -62,6 +67,10 @@ def _collect_conversations(config: TrainingConfig, corpora: Sequence[Corpus]) ->
     asks = (generator.draw_ask() for _ in range(corpus.num_generated_asks))
     for source, generated in ((PACK_SOURCE, drawn), (ASKS_SOURCE, asks), (VALIDATION_SOURCE, unseen)):
         conversations[source] = [PlannedConversation(item.messages, item.plan) for item in generated]
+    given = (generator.draw_with_another_plan() for _ in range(corpus.num_given_plans))
+    conversations[GIVEN_PLANS_SOURCE] = [
+        PlannedConversation(item.messages, item.plan, plan_is_given=True) for item in given
+    ]
     return conversations
 
 
@@ -71,18 +80,26 @@ def _draw_mixtures(config: TrainingConfig, workspace: Workspace, tokenizer: Toke
     pack = load_pack(config.corpus.domain_pack)
     teachers, sources = load_teachers(config, workspace, tokenizer)
     mixtures = draw_mixtures(pack, teachers, config.corpus.num_mixtures, config.seed, sources)
+    earlier = ConversationGenerator(pack, config.seed + 1)
+    coin = random.Random(config.seed)
     return [
-        PlannedConversation((user_message(text),), plan_probabilities=probabilities) for text, probabilities in mixtures
+        PlannedConversation(
+            (*_maybe_earlier(earlier, text, coin), user_message(text)), plan_probabilities=probabilities
+        )
+        for text, probabilities in mixtures
     ]
+
+
+def _maybe_earlier(generator: ConversationGenerator, text: str, coin: random.Random) -> list[Message]:
+    """Sometimes another concern and its reply, so that a message is heard after others as well as alone."""
+    return generator.draw_earlier(detect_language(text)) if coin.random() < _EARLIER_SHARE else []
 
 
 def _load_corpora(config: TrainingConfig) -> list[Corpus]:
     folder = config.corpus.uniform_data_dir
     if folder is None:
         return []
-    wanted = sorted(
-        {*config.pretrain.source_shares, *config.finetune.source_shares} - {PACK_SOURCE, ASKS_SOURCE, MIXTURES_SOURCE}
-    )
+    wanted = sorted({*config.pretrain.source_shares, *config.finetune.source_shares} - _DRAWN_SOURCES)
     progress = tqdm(wanted, desc="reading corpora", file=sys.stderr)
     return [load_corpus(folder, source, config.corpus.max_rows_per_source) for source in progress]
 
