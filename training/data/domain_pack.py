@@ -63,6 +63,8 @@ class Phrases:
 
     system_messages: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By language."""
+    tone_messages: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """How an operator asks for a tone, by tone and language."""
     given_along: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     """Endings that give a detail along with an ask, by entity and language."""
     given_later: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
@@ -244,6 +246,10 @@ def _check_phrases(path: Path, phrases: Phrases) -> None:
     for texts in phrases.system_messages.values():
         for text in texts:
             _check_placeholders(path, "phrases.yaml system_messages", text)
+    for tone, by_language in phrases.tone_messages.items():
+        _require(tone in TONES, path, f"phrases.yaml tone_messages: {tone!r} is none of {', '.join(TONES)}")
+        for text in (text for texts in by_language.values() for text in texts):
+            _check_placeholders(path, f"phrases.yaml tone_messages {tone}", text)
     for entity, by_language in (*phrases.given_along.items(), *phrases.given_later.items()):
         for text in (text for texts in by_language.values() for text in texts):
             _require(entities_in(text) == {entity}, path, f"phrases.yaml {entity}: {text!r} does not give <{entity}>")

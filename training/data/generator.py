@@ -21,6 +21,8 @@ _GIVEN_LATER = {
 }
 """How a detail is given that was asked for, where the pack does not say."""
 _SYSTEM_SHARE = 0.08
+_TONE_SHARE = 0.12
+"""Of conversations without flow or article, those with an operator who asks for a tone."""
 _ONE_EXCHANGE = 2
 _SECOND_CONCERN_SHARE = 0.2
 _FLOW_SHARE = 0.18
@@ -77,12 +79,33 @@ class ConversationGenerator:
         if self._is_about_an_article(language):
             conversation = self._with_article(language)
         else:
-            conversation = self._chain(language, num_intents=1 if kind < 0.7 else self._random.choice((2, 2, 3)))
+            tone = self._draw_tone(language)
+            num_intents = 1 if kind < 0.7 else self._random.choice((2, 2, 3))
+            conversation = self._chain(language, num_intents, tone)
+            if tone:
+                return self._under(self._in_tone(tone, language), conversation)
         system_messages = self._pack.phrases.system_messages.get(language)
         if system_messages and self._random.random() < _SYSTEM_SHARE:
-            system = Message(Role.SYSTEM, self._random.choice(system_messages))
-            return replace(conversation, messages=(system, *conversation.messages))
+            return self._under(self._random.choice(system_messages), conversation)
         return conversation
+
+    def _draw_tone(self, language: str) -> str | None:
+        """A tone that an operator asks for in that language; most often none."""
+        tones = [tone for tone, messages in self._pack.phrases.tone_messages.items() if messages.get(language)]
+        return self._random.choice(tones) if tones and self._random.random() < _TONE_SHARE else None
+
+    def _in_tone(self, tone: str, language: str) -> str:
+        """A system message that asks for a tone, sometimes after what else it says."""
+        phrases = self._pack.phrases
+        asked = self._random.choice(phrases.tone_messages[tone][language])
+        general = phrases.system_messages.get(language, ())
+        if not general or self._random.random() < 0.5:
+            return asked
+        return ("" if language == "zh" else " ").join((self._random.choice(general), asked))
+
+    @staticmethod
+    def _under(system: str, conversation: LabelledConversation) -> LabelledConversation:
+        return replace(conversation, messages=(Message(Role.SYSTEM, system), *conversation.messages))
 
     def draw_ask(self) -> LabelledConversation:
         """A customer's message without its reply, and the plan that fits it; sometimes after another concern."""
@@ -120,13 +143,13 @@ class ConversationGenerator:
         exchange, _ = self._exchange(self._draw_intent(self._maybe_other(language), is_last=False), ())
         return exchange
 
-    def _chain(self, language: str, num_intents: int) -> LabelledConversation:
-        """One customer with `num_intents` concerns after another, perhaps closing with thanks."""
+    def _chain(self, language: str, num_intents: int, tone: str | None = None) -> LabelledConversation:
+        """One customer with `num_intents` concerns after another, perhaps closing with thanks, answered in one tone."""
         messages: list[Message] = []
         for position in range(num_intents):
             language = self._maybe_other(language) if position else language
             intent = self._draw_intent(language, is_last=0 < position == num_intents - 1)
-            exchange, plan = self._exchange(intent, messages)
+            exchange, plan = self._exchange(intent, messages, tone)
             messages += exchange
         return LabelledConversation(tuple(messages), intent.name, plan, language)
 
@@ -178,20 +201,22 @@ class ConversationGenerator:
         (intent,) = self._random.choices(self._by_language[language], self._weights[language])
         return intent
 
-    def _exchange(self, intent: Intent, before: Sequence[Message]) -> tuple[list[Message], str]:
+    def _exchange(
+        self, intent: Intent, before: Sequence[Message], tone: str | None = None
+    ) -> tuple[list[Message], str]:
         """A customer's message, the reply and its plan; sometimes the reply asks for a detail, gets it and goes on."""
         ask = self._draw_ask(intent)
         given = _given(before) | entities_in(ask)
         missing = [entity for entity in intent.replies_missing if entity not in given]
         exchange = [Message(Role.USER, ask)]
-        if missing and self._random.random() < 0.3:
+        if missing and not tone and self._random.random() < 0.3:
             entity = self._random.choice(missing)
             exchange.append(Message(Role.ASSISTANT, self._random.choice(intent.replies_missing[entity])))
             if self._random.random() < 0.5 or not intent.replies_given.get(entity):
                 return exchange, plan_of(intent.name, entity)
             exchange.append(Message(Role.USER, self._draw_detail(entity, intent.language)))
             given |= {entity}
-        exchange.append(Message(Role.ASSISTANT, self._draw_reply(intent, given)))
+        exchange.append(Message(Role.ASSISTANT, self._draw_reply(intent, given, tone)))
         return exchange, plan_of(intent.name)
 
     def _draw_ask(self, intent: Intent) -> str:
@@ -211,7 +236,8 @@ class ConversationGenerator:
         wordings = self._pack.phrases.given_later.get(entity, {}).get(language)
         return self._random.choice(wordings or _GIVEN_LATER[language]).replace("{0}", entity)
 
-    def _draw_reply(self, intent: Intent, given: frozenset[str]) -> str:
+    def _draw_reply(self, intent: Intent, given: frozenset[str], wanted_tone: str | None = None) -> str:
+        """A good reply; what a wanted tone has to say comes before what uses a given detail."""
         using_given = [
             text
             for entity, texts in intent.replies_given.items()
@@ -219,10 +245,11 @@ class ConversationGenerator:
             for text in texts
             if entities_in(text) <= given
         ]
-        if using_given and self._random.random() < 0.6:
+        if using_given and not wanted_tone and self._random.random() < 0.6:
             return self._random.choice(using_given)
         tones = [tone for tone in _TONE_WEIGHTS if intent.replies_by_tone.get(tone)]
         (tone,) = self._random.choices(tones, [_TONE_WEIGHTS[tone] for tone in tones])
+        tone = wanted_tone if wanted_tone in tones else tone
         fitting = [text for text in intent.replies_by_tone[tone] if entities_in(text) <= given]
         return self._random.choice(fitting or list(intent.replies_by_tone[tone]))
 

@@ -5,7 +5,7 @@ A prompt's banned tokens are the ones that the service would ban: what training 
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model_store.contract.chat_template import render
@@ -39,12 +39,17 @@ def opening_ids(messages: Sequence[Message], tokenizer: Tokenizer) -> frozenset[
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation to be answered, as the policy sees it; `references` are replies that people wrote for it."""
+    """A conversation to be answered, as the policy sees it."""
 
     messages: tuple[Message, ...]
     token_ids: tuple[int, ...]
     banned_ids: frozenset[int]
+    opening_ids: frozenset[int]
+    """Plans that a reply may open with; empty for a model without plans."""
     references: tuple[str, ...] = ()
+    """Replies that people wrote for it."""
+    intents: frozenset[str] = frozenset()
+    """What was asked, where an author says so; empty where a person asked and nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +69,22 @@ class RatedExample:
         return [*self.prompt.token_ids, *self.completion_ids]
 
 
-def build_prompt(messages: Sequence[Message], tokenizer: Tokenizer, references: tuple[str, ...] = ()) -> Prompt:
-    """Renders messages and finds what is banned."""
-    return Prompt(tuple(messages), render_prompt(messages, tokenizer), banned_ids(messages), references)
+def build_prompt(
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    *,
+    references: tuple[str, ...] = (),
+    intents: frozenset[str] = frozenset(),
+) -> Prompt:
+    """Renders messages and finds what a reply must not hold and may open with."""
+    return Prompt(
+        tuple(messages),
+        render_prompt(messages, tokenizer),
+        banned_ids(messages),
+        opening_ids(messages, tokenizer),
+        references,
+        intents,
+    )
 
 
 def read_examples(
@@ -89,12 +107,12 @@ def read_examples(
 
 
 def unique_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
-    """Prompts by their tokens, first come first; references of equal ones are joined."""
+    """Prompts by their tokens, first come first; references and intents of equal ones are joined."""
     found: dict[tuple[int, ...], Prompt] = {}
     for prompt in prompts:
-        earlier = found.get(prompt.token_ids)
-        references = tuple(dict.fromkeys((*earlier.references, *prompt.references))) if earlier else prompt.references
-        found[prompt.token_ids] = Prompt(prompt.messages, prompt.token_ids, prompt.banned_ids, references)
+        earlier = found.get(prompt.token_ids, prompt)
+        references = tuple(dict.fromkeys((*earlier.references, *prompt.references)))
+        found[prompt.token_ids] = replace(prompt, references=references, intents=earlier.intents | prompt.intents)
     return list(found.values())
 
 
@@ -116,7 +134,7 @@ def _examples_of(row: dict[str, object], tokenizer: Tokenizer, correction_weight
     if not token_ids or not all(0 <= token_id < tokenizer.vocab_size for token_id in token_ids):
         raise ValueError("completion_token_ids is empty or beyond the vocabulary")
     references = (str(correction),) if correction else ()
-    prompt = build_prompt([Message.from_dict(message) for message in messages], tokenizer, references)
+    prompt = build_prompt([Message.from_dict(message) for message in messages], tokenizer, references=references)
     rated = RatedExample(str(split), prompt, tuple(token_ids), str(row["completion_text"]), bool(row["is_up"]), weight)
     if not correction or split != "train" or correction_weight == 0:
         return [rated]

@@ -116,3 +116,16 @@ def test_an_ask_that_is_held_out_is_refused_in_any_spelling(tmp_path: Path, monk
     )
     with pytest.raises(InvalidDomainPackError, match="a.yaml x: held-out asks also occur"):
         load_pack("own")
+
+
+def test_an_operator_who_asks_for_a_tone_gets_replies_in_it() -> None:
+    """Under a system message that asks for a tone, every reply which the pack has in tones is in that one."""
+    asked = PACK.phrases.tone_messages
+    wanted = {text: tone for tone, texts in asked.items() for texts in texts.values() for text in texts}
+    tone_of = {text: tone for i in PACK.intents for tone, texts in i.replies_by_tone.items() for text in texts}
+    replies = []
+    for system, *rest in drawn(1500):
+        tones = [tone for text, tone in wanted.items() if system.endswith(text)]
+        replies += [(tone, tone_of[reply]) for tone in tones[:1] for reply in rest[1::2] if reply in tone_of]
+    assert len(replies) > 50 and {wanted for wanted, _ in replies} == set(domain_pack.TONES)
+    assert all(wanted == found for wanted, found in replies)

@@ -74,6 +74,7 @@ def test_customers_give_details_in_the_words_of_the_pack(packs: Path) -> None:
     [
         ("given_later: {DATE: {en: [tomorrow]}}", "does not give <DATE>"),
         ("system_messages: {en: ['You serve <NOBODY>.']}", "unknown placeholders"),
+        ("tone_messages: {gruff: {en: [Be gruff.]}}", "'gruff' is none of warm, brief, formal"),
         ("greetings: {en: [hi]}", "greetings"),
     ],
 )
