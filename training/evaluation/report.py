@@ -39,6 +39,7 @@ from training.evaluation.wording.claims import ClaimFigures, claim_figures, clai
 from training.evaluation.wording.placeholder_use import PlaceholderFigures, placeholder_figures, placeholder_table
 from training.evaluation.wording.repetition import RepetitionFigures, repetition_figures, repetition_table
 from training.evaluation.wording.source_perplexity import SourcePerplexity, perplexity_table, source_perplexities
+from training.evaluation.wording.tone import ToneFigures, tone_figures, tone_table
 
 CONVERSATIONS_PAGE, GOALS_PAGE = "conversations.html", "goals.html"
 _PAGE_CONVERSATIONS = 200
@@ -66,6 +67,7 @@ class EvaluationReport(BaseModel):
     """By how replies were drawn, `greedy` or `as_served`."""
     repetition: dict[str, RepetitionFigures]
     """Of drawn replies."""
+    tone: dict[str, dict[str, ToneFigures]]
     perplexity_by_source: dict[str, SourcePerplexity]
     """Empty where no public data was given."""
     help_articles: dict[str, ArticleFigures]
@@ -120,6 +122,7 @@ def report_text(report: EvaluationReport) -> str:
         placeholder_table(report.placeholders),
         claim_table(report.claims),
         repetition_table(report.repetition),
+        tone_table(report.tone),
         perplexity_table(report.perplexity_by_source),
         article_table(report.help_articles),
     ]
@@ -145,6 +148,7 @@ def _figures(digest: str, subject: Subject, answers: Answers, data_dir: Path | N
         placeholders=placeholder_figures([*greedy, *drawn]),
         claims={"greedy": claim_figures(greedy), "as_served": claim_figures(drawn)},
         repetition=repetition_figures(drawn, subject.pack),
+        tone=tone_figures(answers.toned, subject.pack),
         perplexity_by_source=source_perplexities(subject, data_dir, seed=_SEED) if data_dir else {},
         help_articles=measure_articles(subject),
         public_out_of_scope_deflected=_deflected(subject, data_dir) if data_dir else None,

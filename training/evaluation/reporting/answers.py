@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from training.evaluation.dialogues.bot import PolicyBot
 from training.evaluation.dialogues.conversations import second_questions
 from training.evaluation.dialogues.goals import LanguageGoals, load_goals
 from training.evaluation.dialogues.talk import GoalConversation, converse
-from training.evaluation.held_out import SampledReply
+from training.evaluation.held_out import HeldOutPrompt, SampledReply
 from training.evaluation.plan_choice import ChosenPlan, choose_plans
 from training.evaluation.subject import AS_SERVED, Subject
 from training.evaluation.wording.said import (
@@ -25,6 +25,7 @@ from training.evaluation.wording.said import (
     said_to_customers,
     said_to_strangers,
 )
+from training.evaluation.wording.tone import TonedReply, toned_prompts
 
 SECOND_QUESTIONS_SEED = 0
 _Answer = TypeVar("_Answer")
@@ -46,6 +47,7 @@ class Answers:
     pairs: list[AnsweredPair]
     off_limits: list[OffLimitsReply]
     concerns: list[HeardConcern]
+    toned: list[TonedReply]
 
     @property
     def said_greedily(self) -> list[Said]:
@@ -83,7 +85,14 @@ def collect_answers(subject: Subject, asking_back: AskingBack) -> Answers:
         pairs=_timed("opposite pairs", lambda: answer_pairs(subject, pairs)),
         off_limits=_timed("off limits", lambda: answer_messages(subject, messages)),
         concerns=_timed("fairness", lambda: hear_concerns(subject, concerns)),
+        toned=_timed("tones", lambda: _answer_in_tones(subject, prompts)),
     )
+
+
+def _answer_in_tones(subject: Subject, prompts: Sequence[HeldOutPrompt]) -> list[TonedReply]:
+    asked = toned_prompts(subject.pack, prompts)
+    replies = subject.answer([prompt for _, prompt in asked])
+    return [TonedReply(tone, reply) for (tone, _), reply in zip(asked, replies, strict=True)]
 
 
 def _goals(subject: Subject) -> list[LanguageGoals]:

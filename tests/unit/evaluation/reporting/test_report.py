@@ -51,7 +51,7 @@ def test_every_part_speaks_about_both_languages(evaluation: Evaluation) -> None:
     report = evaluation.report
     for part in (report.ability, report.plan_choice, report.goals, report.opposite_pairs, report.safety):
         assert list(part) == ["en", "zh"]
-    for part in (report.fairness, report.placeholders, report.repetition, report.claims["as_served"]):
+    for part in (report.fairness, report.placeholders, report.repetition, report.tone, report.claims["as_served"]):
         assert list(part) == ["en", "zh"]
     assert report.goals["en"].num_conversations >= 3
     assert report.off_limits == {} and report.perplexity_by_source == {}, "no plan, no data: not measured"
