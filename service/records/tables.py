@@ -71,6 +71,7 @@ conversations = Table(
     Column("tenant", Text, primary_key=True),
     Column("id", Text, primary_key=True),
     Column("created_at", UtcTimestamp, nullable=False),
+    Index("ix_conversations_created_at", "tenant", "created_at", "id"),
 )
 
 completions = Table(
@@ -100,6 +101,7 @@ completions = Table(
         ("tenant", "conversation_id"), ("conversations.tenant", "conversations.id"), name="fk_completions_conversation"
     ),
     Index("ix_completions_conversation", "tenant", "conversation_id", "created_at"),
+    Index("ix_completions_created_at", "created_at"),
 )
 
 feedback = Table(
@@ -117,6 +119,47 @@ feedback = Table(
     CheckConstraint("rating IN ('up', 'down')", name="ck_feedback_rating"),
     CheckConstraint("(rating IS NULL) = (withdrawn_at IS NOT NULL)", name="ck_feedback_withdrawn"),
     Index("ix_feedback_updated_at", "updated_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # SHA-256 of the key, in hex; the key itself is kept nowhere
+    Column("scopes", JsonText, nullable=False),
+    Column("origins", JsonText, nullable=False),  # web pages' origins that it may issue widget tokens for
+    Column("created_at", UtcTimestamp, nullable=False),
+    Column("revoked_at", UtcTimestamp),
+    Index("ix_api_keys_digest", "digest", unique=True),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
+    Column("key_digest", Text, primary_key=True),
+    Column("request_digest", Text, nullable=False),
+    Column("claim_id", Text, nullable=False),
+    Column("claimed_at", UtcTimestamp, nullable=False),
+    Column("answered_at", UtcTimestamp),
+    Column("completion_id", Text),  # what an answer is about; it goes when its completion does
+    Column("answer", JsonText, nullable=False),
+    Index("ix_idempotency_keys_claimed_at", "claimed_at"),
+    Index("ix_idempotency_keys_completion", "completion_id"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("conversation_digest", Text, primary_key=True),  # SHA-256 of the id, in hex: clients choose ids
+    Column("erased_at", UtcTimestamp, nullable=False),
+    Column("first_rated_at", UtcTimestamp),
+    Column("num_completions", Integer, nullable=False),
+    Column("num_feedback", Integer, nullable=False),
 )
 
 training_examples = Table(
