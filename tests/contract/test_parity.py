@@ -18,6 +18,7 @@ from service.engine.types import CompletionRequest, EngineOptions, SamplingParam
 from tests.unit.engine.tiny_reformer import (
     NGRAM_ROWS,
     architecture,
+    chat_ids,
     graph,
     ngram_graph,
     ngram_model,
@@ -30,6 +31,7 @@ from training.export.parity import MAX_FLOAT32_DIFFERENCE, bounds_broken, max_di
 
 LENGTHS = (3, 70, 150)
 NUM_STEPS = 140
+SUMMARY_SHAPE = architecture(ngram_rows=NGRAM_ROWS, message_summary=True)
 OpenSession = Callable[..., OrtSession]
 
 
@@ -45,12 +47,20 @@ def open_session(tmp_path: Path) -> OpenSession:
     return open_one
 
 
+def open_summary_session(directory: Path, profile_name: str) -> OrtSession:
+    """One slot of the network with n-gram tables and a message summary."""
+    path = directory / f"summary-{profile_name}.onnx"
+    onnx.save(ngram_graph(profile_name, message_summary=True), str(path))
+    return OrtSession(path, SUMMARY_SHAPE, EngineOptions(num_slots=1))
+
+
 def read_prompt(session: OrtSession, prompt_ids: Sequence[int]) -> NDArray[np.float32]:
     """Reads a prompt into slot 0, which must be the only one in use; the last token's logits."""
     position = 0
     while position < len(prompt_ids):
         end = session.cache.piece_end(position, len(prompt_ids))
-        logits = session.run(ModelInputs((), (), PromptPiece(0, position, tuple(prompt_ids[position:end]))))
+        before = (0, 0, *prompt_ids[:position])[message_start(prompt_ids[:position]) :]
+        logits = session.run(ModelInputs((), (), PromptPiece(0, position, tuple(prompt_ids[position:end]), before)))
         position = end
     last: NDArray[np.float32] = logits[0].copy()
     return last
@@ -97,6 +107,16 @@ def test_a_prompt_of_every_length_equals_torch_at_its_last_position(open_session
         assert np.abs(found - expected[length - 1]).max() <= MAX_FLOAT32_DIFFERENCE, length
 
 
+def test_a_prompt_that_ends_beside_a_border_equals_torch_with_ngrams_and_summary(tmp_path: Path) -> None:
+    """fp32: conversations whose last piece is 1, 2, 63 or 64 tokens long, each with its reply's opening at the end."""
+    session = open_summary_session(tmp_path, "float32")
+    model = ngram_model(message_summary=True)
+    for length in (1, 2, 3, 62, 63, 64, 65, 66, 127, 128, 129, 130, 191, 192, 193, 257):
+        prompt = chat_ids(length, seed=length)
+        difference = np.abs(read_prompt(session, prompt) - torch_logits(model, prompt)[-1]).max()
+        assert difference <= MAX_FLOAT32_DIFFERENCE, length
+
+
 @pytest.mark.parametrize("is_axial", [False, True])
 def test_the_exported_graph_equals_torch_on_whole_sequences(is_axial: bool) -> None:
     """fp32: what the export stage measures before it publishes, up to the last position there is."""
@@ -136,6 +156,14 @@ def test_the_service_computes_the_bits_that_the_manifests_figures_were_measured_
     token_ids = random_ids(150, seed=3)
     measured = GraphSession(graph("int8"), architecture()).run(token_ids).logits
     assert np.array_equal(read_prompt(open_session("int8", 1), token_ids), measured[-1])
+
+
+@pytest.mark.parametrize("length", [64, 65, 150])
+def test_the_service_computes_the_bits_of_summaries_too(tmp_path: Path, length: int) -> None:
+    """int8: the same with n-gram tables and a message summary."""
+    token_ids = chat_ids(length, seed=3)
+    measured = GraphSession(ngram_graph("int8", message_summary=True), SUMMARY_SHAPE).run(token_ids).logits
+    assert np.array_equal(read_prompt(open_summary_session(tmp_path, "int8"), token_ids), measured[-1])
 
 
 def test_a_prompt_piece_never_crosses_a_chunk_border(open_session: OpenSession) -> None:

@@ -8,11 +8,17 @@ import pytest
 from model_store.contract.control_tokens import EOS_ID
 from service.engine.engine import Engine
 from service.engine.types import CompletionRequest, Delta, SamplingParams
-from tests.unit.engine.tiny_reformer import MAX_POSITIONS, VOCAB_SIZE, random_ids
+from tests.unit.engine.tiny_reformer import MAX_POSITIONS, VOCAB_SIZE, chat_ids
 
 OpenEngine = Callable[..., Engine]
 NOT_EOS = frozenset({EOS_ID})
 GREEDY = SamplingParams(temperature=0, max_tokens=24, banned_token_ids=NOT_EOS)
+
+
+@pytest.fixture(params=["plain", "summary"])
+def network(request: pytest.FixtureRequest) -> str:
+    """A stock Reformer, and one that has n-gram tables and a message summary like the one that ships."""
+    return str(request.param)
 
 
 def run(engine: Engine, requests: Iterable[CompletionRequest]) -> dict[str, list[Delta]]:
@@ -34,7 +40,7 @@ def drain(engine: Engine) -> dict[str, list[Delta]]:
 def requests_of_many_lengths(sampling: SamplingParams = GREEDY) -> list[CompletionRequest]:
     """Seven prompts of 1 to 200 tokens, more than there are slots."""
     lengths = (3, 70, 150, 1, 64, 65, 200)
-    return [CompletionRequest(f"r{n}", random_ids(n, seed=n), sampling) for n in lengths]
+    return [CompletionRequest(f"r{n}", chat_ids(n, seed=n), sampling) for n in lengths]
 
 
 @pytest.mark.parametrize("num_slots", [3, 8])
@@ -61,7 +67,7 @@ def test_float32_greedy_tokens_do_not_depend_on_the_batch(open_engine: OpenEngin
 def test_a_seed_gives_the_same_completion_whatever_the_neighbours(open_engine: OpenEngine) -> None:
     """Drawn tokens depend on the request alone; another seed draws others."""
     sampling = SamplingParams(temperature=1.5, top_p=0.95, seed=11, max_tokens=30, banned_token_ids=NOT_EOS)
-    request = CompletionRequest("mine", random_ids(40, seed=5), sampling)
+    request = CompletionRequest("mine", chat_ids(40, seed=5), sampling)
     neighbours = requests_of_many_lengths(SamplingParams(temperature=1.0, seed=99, max_tokens=20))
     alone = run(open_engine(), [request])["mine"]
     in_company = run(open_engine(), [*neighbours[:3], request, *neighbours[3:]])["mine"]
@@ -73,7 +79,7 @@ def test_a_seed_gives_the_same_completion_whatever_the_neighbours(open_engine: O
 def test_completions_that_start_and_end_in_the_middle_leave_the_others_unchanged(open_engine: OpenEngine) -> None:
     """Slots are compacted while a long prompt is being read; caches move with their completions."""
     requests = [
-        CompletionRequest(f"r{index}", random_ids(length, seed=index), SamplingParams(0, max_tokens=max_tokens))
+        CompletionRequest(f"r{index}", chat_ids(length, seed=index), SamplingParams(0, max_tokens=max_tokens))
         for index, (length, max_tokens) in enumerate([(130, 60), (20, 4), (90, 70), (10, 9), (300, 10)])
     ]
     alone = open_engine()
@@ -98,7 +104,7 @@ def test_cancelling_a_waiting_completion_takes_it_out_of_the_queue(open_engine: 
     """State one of three: queued."""
     engine = open_engine(num_slots=1)
     for name in ("first", "second", "third"):
-        engine.submit(CompletionRequest(name, random_ids(5, seed=1), GREEDY))
+        engine.submit(CompletionRequest(name, chat_ids(5, seed=1), GREEDY))
     engine.step()
     assert (engine.num_running, engine.num_waiting) == (1, 2)
     assert engine.cancel("second")
@@ -109,9 +115,9 @@ def test_cancelling_a_waiting_completion_takes_it_out_of_the_queue(open_engine: 
 def test_cancelling_while_the_prompt_is_read_frees_the_slot_at_once(open_engine: OpenEngine) -> None:
     """State two of three: the next request gets the slot in the very next step and an uninfluenced completion."""
     engine = open_engine(num_slots=1)
-    follower = CompletionRequest("follower", random_ids(70, seed=2), GREEDY)
+    follower = CompletionRequest("follower", chat_ids(70, seed=2), GREEDY)
     expected = run(open_engine(), [follower])["follower"]
-    engine.submit(CompletionRequest("reader", random_ids(300, seed=1), GREEDY))
+    engine.submit(CompletionRequest("reader", chat_ids(300, seed=1), GREEDY))
     engine.submit(follower)
     assert engine.step() == []
     assert engine.cancel("reader")
@@ -124,7 +130,7 @@ def test_cancelling_while_the_prompt_is_read_frees_the_slot_at_once(open_engine:
 def test_cancelling_while_decoding_leaves_the_neighbours_unchanged(open_engine: OpenEngine) -> None:
     """State three of three: the first slot is vacated while the others decode and a prompt is read."""
     requests = [
-        CompletionRequest(name, random_ids(length, seed=length), GREEDY)
+        CompletionRequest(name, chat_ids(length, seed=length), GREEDY)
         for name, length in (("gone", 10), ("second", 80), ("third", 20), ("reading", 250))
     ]
     alone = open_engine()
@@ -158,7 +164,7 @@ def test_the_end_of_sequence_token_is_delivered_and_stops_the_completion(open_en
     banned = frozenset(range(VOCAB_SIZE)) - {EOS_ID, 270, 271, 272}
     sampling = SamplingParams(temperature=3.0, seed=4, max_tokens=200, banned_token_ids=banned)
     engine = open_engine()
-    deltas = run(engine, [CompletionRequest("r", random_ids(9, seed=9), sampling)])["r"]
+    deltas = run(engine, [CompletionRequest("r", chat_ids(9, seed=9), sampling)])["r"]
     assert 1 < len(deltas) < 200
     assert (deltas[-1].token_id, deltas[-1].finish_reason) == (EOS_ID, "stop")
     assert all(delta.finish_reason is None and delta.token_id != EOS_ID for delta in deltas[:-1])
@@ -176,7 +182,7 @@ def test_the_context_limit_ends_a_completion_for_length(open_engine: OpenEngine)
     """Prompt and completion together fill the model's positions and no more."""
     engine = open_engine()
     sampling = SamplingParams(temperature=0, max_tokens=10_000, banned_token_ids=NOT_EOS)
-    deltas = run(engine, [CompletionRequest("r", random_ids(MAX_POSITIONS - 7, seed=1), sampling)])["r"]
+    deltas = run(engine, [CompletionRequest("r", chat_ids(MAX_POSITIONS - 7, seed=1), sampling)])["r"]
     assert engine.max_context == MAX_POSITIONS
     assert len(deltas) == 7
     assert deltas[-1].finish_reason == "length"
@@ -187,6 +193,6 @@ def test_a_long_prompt_is_read_in_pieces_between_the_others_tokens(open_engine: 
     engine = open_engine()
     engine.submit(CompletionRequest("short", (260, 261), GREEDY))
     engine.step()
-    engine.submit(CompletionRequest("long", random_ids(200, seed=4), GREEDY))
+    engine.submit(CompletionRequest("long", chat_ids(200, seed=4), GREEDY))
     steps = [{delta.request_id for delta in engine.step()} for _ in range(4)]
     assert steps == [{"short"}, {"short"}, {"short"}, {"short", "long"}]

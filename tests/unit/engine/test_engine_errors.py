@@ -22,6 +22,7 @@ from service.engine.types import CompletionRequest, EngineOptions, SamplingParam
 from tests.unit.engine.tiny_reformer import MAX_POSITIONS, VOCAB_SIZE, architecture, random_ids, write_bundle_files
 
 OpenEngine = Callable[..., Engine]
+FindBundle = Callable[[str, str], tuple[Path, Manifest]]
 SAMPLING = SamplingParams(temperature=0, max_tokens=3)
 
 
@@ -139,22 +140,18 @@ def test_a_truncated_graph_is_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_graph_of_another_architecture_is_refused(
-    bundles: dict[str, tuple[Path, Manifest]], change: dict[str, Any]
-) -> None:
+def test_a_graph_of_another_architecture_is_refused(find_bundle: FindBundle, change: dict[str, Any]) -> None:
     """The manifest's shape decides the caches; a graph that wants others would read foreign memory."""
-    directory, manifest = bundles["float32"]
+    directory, manifest = find_bundle("float32", "plain")
     other = manifest.model_copy(update={"architecture": architecture().model_copy(update=change)})
     with pytest.raises(ModelUnusableError):
         Engine.open(directory, other, EngineOptions())
 
 
-def test_a_graph_with_other_caches_than_the_manifest_says_is_refused(
-    bundles: dict[str, tuple[Path, Manifest]],
-) -> None:
+def test_a_graph_with_other_caches_than_the_manifest_says_is_refused(find_bundle: FindBundle) -> None:
     """float32 caches under a manifest that promises int8."""
     with pytest.raises(ModelUnusableError, match="caches are float32"):
-        Engine.open(bundles["float32"][0], bundles["int8"][1], EngineOptions())
+        Engine.open(find_bundle("float32", "plain")[0], find_bundle("int8", "plain")[1], EngineOptions())
 
 
 def test_the_golden_run_passes_when_reproduced_and_names_the_first_difference(open_engine: OpenEngine) -> None:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import ReformerConfig, ReformerModelWithLMHead
 
+from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.manifest import Architecture, Manifest
 from tests.bundles import manifest_fields
 from training.export.graph_session import GraphSession
@@ -104,6 +105,17 @@ def random_ids(length: int, seed: int) -> tuple[int, ...]:
     return tuple(int(token_id) for token_id in np.random.default_rng(seed).integers(256, VOCAB_SIZE, length))
 
 
+def chat_ids(length: int, seed: int) -> tuple[int, ...]:
+    """A rendered conversation of random words: turns of 1 to 40 tokens, cut to its last `length`, a reply opening."""
+    generator = np.random.default_rng(seed)
+    token_ids: list[int] = []
+    while len(token_ids) < length:
+        for speaker in (USER_ID, ASSISTANT_ID):
+            words = generator.integers(256, VOCAB_SIZE, generator.integers(1, 41))
+            token_ids += [speaker, *(int(word) for word in words)]
+    return (*token_ids[len(token_ids) - length + 1 :], ASSISTANT_ID)
+
+
 def torch_logits(model: ReformerModelWithLMHead, token_ids: tuple[int, ...]) -> NDArray[np.float32]:
     """[S, V], every position in one full forward pass."""
     with torch.no_grad():
@@ -133,9 +145,15 @@ def int8_profile(*, is_axial: bool = False, local_chunk_length: int = 64) -> Qua
     )
 
 
-def write_bundle_files(directory: Path, profile_name: str, **changes: object) -> Manifest:
-    """Writes `model.onnx` and gives the manifest that describes it; `changes` are manifest fields."""
-    onnx.save(graph(profile_name), str(directory / "model.onnx"))
+def write_bundle_files(directory: Path, profile_name: str, network: str = "plain", **changes: object) -> Manifest:
+    """Writes `model.onnx` and gives the manifest that describes it; `changes` are manifest fields.
+
+    The network is "plain", or "summary" with all that the shipped one has: n-gram tables and a message summary.
+    """
+    is_summary = network == "summary"
+    model = ngram_graph(profile_name, message_summary=True) if is_summary else graph(profile_name)
+    shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=True) if is_summary else architecture()
+    onnx.save(model, str(directory / "model.onnx"))
     is_int8 = profile_name == "int8"
     quantization = {
         "weights": "int8_block64" if is_int8 else "float32",
@@ -144,5 +162,5 @@ def write_bundle_files(directory: Path, profile_name: str, **changes: object) ->
         "perplexity_ratio": 1.0,
         "max_logit_difference": 0.0,
     }
-    fields = manifest_fields("tiny", architecture=architecture().model_dump(), quantization=quantization)
+    fields = manifest_fields("tiny", architecture=shape.model_dump(), quantization=quantization)
     return Manifest.model_validate({**fields, "files": {}, **changes})
