@@ -4,13 +4,17 @@ SQLite is for one process: its pool is a single connection, because before SQLit
 corrupt the write-ahead log. PostgreSQL is for several workers or replicas. Statements live in `sql_store`.
 """
 
+import fcntl
 import math
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
@@ -18,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 from service.records.errors import InvalidRecordStoreUrlError, RecordStoreUnavailableError
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
+_TURN_SECONDS = 0.002
 _SQLITE_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})
 _POSTGRESQL_DRIVERS = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 
@@ -46,6 +51,29 @@ def open_reader(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -
     if not Path(str(parsed.database)).is_file():
         raise RecordStoreUnavailableError(store=_describe(parsed), problem="there is no such file")
     return _open_sqlite(parsed, timeout_seconds, is_writer=False)
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An INSERT that knows ON CONFLICT, in this database's dialect."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def scrub(engine: Engine) -> None:
+    """Takes what was deleted out of SQLite's file and log; returns when no byte of it is left in either.
+
+    Does nothing on PostgreSQL, whose VACUUM and WAL are its administrator's. Raises RecordStoreUnavailableError while
+    somebody else reads: the log cannot be cut then.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    connection = engine.raw_connection()  # a checkpoint cannot be in a transaction, which `connect` would begin
+    try:
+        cursor = connection.cursor()
+        is_busy = bool(cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+    finally:
+        connection.close()
+    if is_busy:
+        raise RecordStoreUnavailableError(store=_describe(engine.url), problem="another process is reading it")
 
 
 @contextmanager
@@ -103,6 +131,7 @@ def _open_sqlite(url: URL, timeout_seconds: float, *, is_writer: bool) -> Engine
         if is_writer:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")  # NORMAL would acknowledge before the log is on disk
+            connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, see `scrub`
         else:
             connection.execute("PRAGMA query_only=ON")
 
@@ -111,7 +140,36 @@ def _open_sqlite(url: URL, timeout_seconds: float, *, is_writer: bool) -> Engine
         # IMMEDIATE waits for the write lock here, where the busy timeout holds; upgrading a read lock fails at once.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
+    if is_writer:
+        _take_turns(engine, timeout_seconds)
     return engine
+
+
+def _take_turns(engine: Engine, timeout_seconds: float) -> None:
+    """Lets one process at a time write or checkpoint, so that a command can write beside a running service.
+
+    Before SQLite 3.51.3 a commit during another process's checkpoint can corrupt the log. The lock lies beside the
+    database and is held from a connection's checkout to its return, so a commit and its checkpoint are inside.
+    """
+
+    @event.listens_for(engine, "checkout")
+    def take(_: object, record: Any, __: object) -> None:
+        descriptor = os.open(f"{engine.url.database}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        record.info["turn"] = descriptor
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    problem = "another process is writing to it"
+                    raise RecordStoreUnavailableError(store=_describe(engine.url), problem=problem) from error
+                time.sleep(_TURN_SECONDS)
+
+    @event.listens_for(engine, "checkin")
+    def give_back(_: object, record: Any) -> None:
+        os.close(record.info.pop("turn"))
 
 
 def _open_postgresql(url: URL, timeout_seconds: float, *, is_writer: bool) -> Engine:

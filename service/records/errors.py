@@ -6,7 +6,12 @@ RecordsError
 ├── RecordSchemaError
 ├── CompletionNotFoundError
 ├── CompletionExistsError
+├── ConversationNotFoundError
+├── ConversationErasedError
 ├── UnstorableRecordError
+├── IdempotencyError
+│   ├── IdempotencyKeyReusedError
+│   └── IdempotencyKeyInUseError
 └── FeedbackTokenError
     ├── InvalidFeedbackTokenError
     └── ExpiredFeedbackTokenError
@@ -60,11 +65,45 @@ class CompletionExistsError(RecordsError):
     template = "The completion {completion_id!r} is already recorded. Record each completion once, under a new id."
 
 
+class ConversationNotFoundError(RecordsError):
+    """No conversation of this tenant has this id."""
+
+    code = "conversation_not_found"
+    template = "There is no conversation {conversation_id!r}. POST /v1/conversations begins one."
+
+
+class ConversationErasedError(RecordsError):
+    """The conversation was erased, so nothing is recorded under its id any more."""
+
+    code = "conversation_erased"
+    template = "The conversation {conversation_id!r} was erased. Begin a new one, under a new id."
+
+
 class UnstorableRecordError(RecordsError):
     """A record holds something that not every database can keep unchanged; nothing was written."""
 
     code = "unstorable_record"
     template = "The record was not stored: {field} holds {problem}. Remove it and send the record again."
+
+
+class IdempotencyError(RecordsError):
+    """An idempotency key cannot be used for this request."""
+
+    code = "idempotency_error"
+
+
+class IdempotencyKeyReusedError(IdempotencyError):
+    """The key came before with another request."""
+
+    code = "idempotency_key_reused"
+    template = "This Idempotency-Key was used for another request. Send a new key with every new request."
+
+
+class IdempotencyKeyInUseError(IdempotencyError):
+    """The first request with this key is still being answered."""
+
+    code = "idempotency_key_in_use"
+    template = "The first request with this Idempotency-Key is still being answered. Send it again in a moment."
 
 
 class FeedbackTokenError(RecordsError):

@@ -1,29 +1,36 @@
 """The record store in SQL: SQLite by default, PostgreSQL by URL, the same statements for both.
 
 Synchronous on purpose: SQLite's driver blocks whatever wraps it, so the chat layer calls the store from a worker thread
-and one code path serves both databases. Connections and durability: `database`.
+and one code path serves both databases. Connections and durability: `database`, `group_commit`. SQL: `statements`.
 """
 
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine, Row, Table, false, func, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Engine, false, func, select, update
 
-from model_store.contract.conversation import Message
-from service.records.database import DEFAULT_TIMEOUT_SECONDS, open_engine, transaction
-from service.records.errors import CompletionExistsError, CompletionNotFoundError
+from service.records.database import DEFAULT_TIMEOUT_SECONDS, open_engine, scrub, transaction
+from service.records.errors import CompletionNotFoundError, ConversationNotFoundError
+from service.records.group_commit import GroupCommit, Result, Work
 from service.records.migrations import upgrade
+from service.records.statements import completions, conversations, erasure, idempotency, retention
+from service.records.statements import feedback as feedback_statements
 from service.records.storable import check_storable, is_storable_text
 from service.records.store import (
     DEFAULT_TENANT,
+    IDEMPOTENCY_SECONDS,
+    Claim,
     CompletionRecord,
+    ConversationSummary,
+    Erasure,
     FeedbackCounts,
     FeedbackRecord,
+    IdempotencyKey,
+    KeptAnswer,
+    PurgeCounts,
+    StoredConversation,
     StoredFeedback,
 )
-from service.records.tables import completions, conversations
+from service.records.tables import conversations as conversations_table
 from service.records.tables import feedback as feedback_table
 
 
@@ -33,7 +40,7 @@ class SqlRecordStore:
     def __init__(self, engine: Engine) -> None:
         """Takes over `engine`, whose database must have been migrated; `open` does both."""
         self._engine = engine
-        self._insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._writer = GroupCommit(engine) if engine.dialect.name == "sqlite" else None
 
     @classmethod
     def open(cls, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> "SqlRecordStore":
@@ -41,7 +48,11 @@ class SqlRecordStore:
 
         Raises InvalidRecordStoreUrlError, RecordStoreUnavailableError or RecordSchemaError.
         """
-        engine = open_engine(url, timeout_seconds=timeout_seconds)
+        return cls.take_over(open_engine(url, timeout_seconds=timeout_seconds))
+
+    @classmethod
+    def take_over(cls, engine: Engine) -> "SqlRecordStore":
+        """`open` for an engine that was made otherwise; closes it when it cannot be used."""
         try:
             upgrade(engine)
         except BaseException:
@@ -49,49 +60,22 @@ class SqlRecordStore:
             raise
         return cls(engine)
 
-    def record_completion(self, completion: CompletionRecord) -> None:
+    def record_completion(self, completion: CompletionRecord, claim: Claim | None = None) -> None:
         """See `RecordStore.record_completion`."""
         check_storable(completion)
-        conversation = {
-            "tenant": completion.tenant,
-            "id": completion.conversation_id,
-            "created_at": completion.created_at,
-        }
-        with transaction(self._engine) as connection:
-            connection.execute(self._insert(conversations).values(conversation).on_conflict_do_nothing())
-            new = self._insert(completions).values(_completion_values(completion)).on_conflict_do_nothing()
-            if connection.execute(new.returning(completions.c.id)).first() is None:
-                raise CompletionExistsError(completion_id=completion.id)
+        self._write(lambda connection: completions.record(connection, completion, claim))
 
     def get_completion(self, completion_id: str, *, tenant: str = DEFAULT_TENANT) -> CompletionRecord:
         """See `RecordStore.get_completion`."""
         if not (is_storable_text(completion_id) and is_storable_text(tenant)):
             raise CompletionNotFoundError(completion_id=completion_id)
-        query = select(completions).where(completions.c.id == completion_id, completions.c.tenant == tenant)
         with transaction(self._engine) as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            raise CompletionNotFoundError(completion_id=completion_id)
-        return _completion_record(row)
+            return completions.read(connection, tenant, completion_id)
 
-    def record_feedback(self, feedback: FeedbackRecord) -> StoredFeedback:
+    def record_feedback(self, feedback: FeedbackRecord, key: IdempotencyKey | None = None) -> StoredFeedback:
         """See `RecordStore.record_feedback`."""
         check_storable(feedback)
-        values = _feedback_values(feedback, datetime.now(UTC))
-        # INSERT … SELECT from the completion: one statement looks it up, checks its tenant and writes, without a gap.
-        source = (
-            select(*(literal(value, feedback_table.c[name].type) for name, value in values.items()))
-            .select_from(completions)
-            .where(completions.c.id == feedback.completion_id, completions.c.tenant == feedback.tenant)
-        )
-        new = self._insert(feedback_table).from_select(list(values), source)
-        replaced = {name: new.excluded[name] for name in values if name not in ("completion_id", "rater", "created_at")}
-        upsert = new.on_conflict_do_update(index_elements=["completion_id", "rater"], set_=replaced)
-        with transaction(self._engine) as connection:
-            row = connection.execute(upsert.returning(*feedback_table.c)).first()
-        if row is None:
-            raise CompletionNotFoundError(completion_id=feedback.completion_id)
-        return _stored_feedback(row)
+        return self._write(lambda connection: feedback_statements.record(connection, feedback, key))
 
     def count_feedback(self) -> FeedbackCounts:
         """See `RecordStore.count_feedback`."""
@@ -104,47 +88,80 @@ class SqlRecordStore:
             counts = {rating: count for rating, count in connection.execute(query)}
         return FeedbackCounts(num_up=counts.get("up", 0), num_down=counts.get("down", 0))
 
+    def claim(self, key: IdempotencyKey, *, lease_seconds: float) -> Claim | KeptAnswer:
+        """See `RecordStore.claim`."""
+        return self._write(lambda connection: idempotency.claim(connection, key, lease_seconds=lease_seconds))
+
+    def release(self, claim: Claim) -> None:
+        """See `RecordStore.release`."""
+        self._write(lambda connection: idempotency.release(connection, claim))
+
+    def begin_conversation(
+        self, conversation_id: str, created_at: datetime, *, tenant: str = DEFAULT_TENANT
+    ) -> ConversationSummary:
+        """See `RecordStore.begin_conversation`."""
+        self._write(lambda connection: conversations.begin(connection, tenant, conversation_id, created_at))
+        return ConversationSummary(conversation_id, created_at)
+
+    def list_conversations(
+        self, *, limit: int, before: ConversationSummary | None = None, tenant: str = DEFAULT_TENANT
+    ) -> tuple[ConversationSummary, ...]:
+        """See `RecordStore.list_conversations`."""
+        with transaction(self._engine) as connection:
+            return conversations.page(connection, tenant, limit=limit, before=before)
+
+    def get_conversation(
+        self, conversation_id: str, *, max_turns: int, tenant: str = DEFAULT_TENANT
+    ) -> StoredConversation:
+        """See `RecordStore.get_conversation`."""
+        if not is_storable_text(conversation_id):
+            raise ConversationNotFoundError(conversation_id=conversation_id)
+        with transaction(self._engine) as connection:
+            return conversations.read(connection, tenant, conversation_id, max_turns=max_turns)
+
+    def erase_conversation(self, conversation_id: str, *, tenant: str = DEFAULT_TENANT) -> Erasure:
+        """See `RecordStore.erase_conversation`."""
+        if not is_storable_text(conversation_id):
+            raise ConversationNotFoundError(conversation_id=conversation_id)
+        erased = self._write(lambda connection: erasure.erase(connection, tenant, conversation_id))
+        scrub(self._engine)
+        return erased
+
+    def purge(self, before: datetime) -> PurgeCounts:
+        """See `RecordStore.purge`."""
+        total = PurgeCounts(0, 0, 0)
+        while any(piece := self._write(lambda connection: retention.purge_piece(connection, before))):
+            total = PurgeCounts(*map(sum, zip(total, piece, strict=True)))
+        if any(total):
+            scrub(self._engine)
+        return total
+
+    def count_older(self, before: datetime) -> PurgeCounts:
+        """What `purge` would delete now."""
+        with transaction(self._engine) as connection:
+            return retention.count_older(connection, before)
+
+    def forget_keys(self) -> None:
+        """See `RecordStore.forget_keys`."""
+        before = datetime.now(UTC) - timedelta(seconds=IDEMPOTENCY_SECONDS)
+        self._write(lambda connection: retention.forget_keys(connection, before))
+
     def health(self) -> None:
         """See `RecordStore.health`. A full disk shows only when something is really written."""
         with transaction(self._engine) as connection:
             # A statement that could write: a read-only or locked database refuses it although no row matches.
-            connection.execute(update(conversations).where(false()).values(created_at=conversations.c.created_at))
+            unchanged = {"created_at": conversations_table.c.created_at}
+            connection.execute(update(conversations_table).where(false()).values(unchanged))
 
     def close(self) -> None:
-        """Closes the connections; SQLite then folds its write-ahead log into the file."""
+        """Writes what is waiting and closes the connections; SQLite then folds its write-ahead log into the file."""
+        if self._writer is not None:
+            self._writer.close()
         self._engine.dispose()
 
-
-def _columns_of(row: Row[Any], table: Table, *left_out: str) -> dict[str, Any]:
-    return {column.name: row._mapping[column] for column in table.c if column.name not in left_out}
-
-
-def _completion_values(completion: CompletionRecord) -> dict[str, object]:
-    values = {column.name: getattr(completion, column.name) for column in completions.c}
-    values["prompt_messages"] = [message.as_dict() for message in completion.prompt_messages]
-    values["sampling"] = dict(completion.sampling)
-    return values
-
-
-def _completion_record(row: Row[Any]) -> CompletionRecord:
-    values = _columns_of(row, completions, "is_finished")
-    values["prompt_messages"] = tuple(Message.from_dict(message) for message in values["prompt_messages"])
-    values["completion_token_ids"] = tuple(values["completion_token_ids"])
-    values["token_logprobs"] = tuple(values["token_logprobs"])
-    return CompletionRecord(**values)
-
-
-def _feedback_values(record: FeedbackRecord, now: datetime) -> dict[str, object]:
-    values = asdict(record)
-    del values["tenant"]
-    if record.rating is None:
-        # Who takes a rating back takes back what was said with it.
-        values.update(reasons=(), comment=None, correction=None)
-    values.update(created_at=now, updated_at=now, withdrawn_at=now if record.rating is None else None)
-    return values
-
-
-def _stored_feedback(row: Row[Any]) -> StoredFeedback:
-    values = _columns_of(row, feedback_table)
-    values["reasons"] = tuple(values["reasons"])
-    return StoredFeedback(**values)
+    def _write(self, work: Work[Result]) -> Result:
+        """Does the work in a transaction, and returns when that is on disk."""
+        if self._writer is not None:
+            return self._writer.run(work)
+        with transaction(self._engine) as connection:
+            return work(connection)

@@ -6,7 +6,7 @@ The records are plain values. How they become rows is `sql_store`'s business, wh
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from model_store.contract.conversation import Message
 from model_store.contract.feedback import Rating
@@ -17,6 +17,11 @@ FINISHED_REASONS: frozenset[FinishReason] = frozenset({"stop", "length", "handov
 
 DEFAULT_TENANT = "default"
 ANONYMOUS_RATER = "anonymous"
+DERIVED_ID_PREFIX = "conv_derived_"
+"""Begins the id of a conversation that came without one; people who begin with the same words may share it."""
+
+IDEMPOTENCY_SECONDS = 86_400
+"""How long a key stands for the answer to its first request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +84,84 @@ class StoredFeedback:
     created_at: datetime
     updated_at: datetime
     withdrawn_at: datetime | None
+    plan: str | None = None
+    """What the rated completion set out to say."""
+    model_digest: str = ""
+    """The version that made it."""
+    is_replay: bool = False
+    """Whether a retry was answered with what its first request was told; nothing changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationSummary:
+    """A conversation in a list, and the place in the list where the next page begins."""
+
+    id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedTurn:
+    """A finished completion, with all that the model was shown for it. Masked."""
+
+    completion_id: str
+    created_at: datetime
+    prompt_messages: tuple[Message, ...]
+    completion_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """A conversation as it lies in the store; `turns` are its newest in order."""
+
+    id: str
+    created_at: datetime
+    turns: tuple[RecordedTurn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """What was erased, and since when training could have read ratings of it (None: it never could)."""
+
+    conversation_id: str
+    erased_at: datetime
+    first_rated_at: datetime | None
+    num_completions: int
+    num_feedback: int
+
+
+class PurgeCounts(NamedTuple):
+    """How much a purge has deleted, or would."""
+
+    num_completions: int
+    num_feedback: int
+    num_conversations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """A client's key for one request to one route; both are digests, which say nothing without the service's secret."""
+
+    route: str
+    key_digest: str
+    request_digest: str
+    tenant: str = DEFAULT_TENANT
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to answer under a key, for a while."""
+
+    key: IdempotencyKey
+    claim_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What the first request with a key has led to."""
+
+    completion_id: str
+    answer: Mapping[str, Any] | None
 
 
 class FeedbackCounts(NamedTuple):
@@ -95,20 +178,59 @@ class RecordStore(Protocol):
     Each raises RecordStoreUnavailableError when the database cannot do it, and then nothing has been acknowledged.
     """
 
-    def record_completion(self, completion: CompletionRecord) -> None:
-        """Keeps a completion, and its conversation when it is new.
+    def record_completion(self, completion: CompletionRecord, claim: Claim | None = None) -> None:
+        """Keeps a completion, and its conversation when it is new; with it, the answer to `claim`.
 
-        Raises CompletionExistsError when the id is taken and UnstorableRecordError for text no database should hold.
+        Raises CompletionExistsError when the id is taken, ConversationErasedError, UnstorableRecordError for text no
+        database should hold, and IdempotencyKeyInUseError when the claim was taken over.
         """
 
     def get_completion(self, completion_id: str, *, tenant: str = DEFAULT_TENANT) -> CompletionRecord:
         """The completion. Raises CompletionNotFoundError, also for another tenant's."""
 
-    def record_feedback(self, feedback: FeedbackRecord) -> StoredFeedback:
+    def record_feedback(self, feedback: FeedbackRecord, key: IdempotencyKey | None = None) -> StoredFeedback:
         """Records, replaces or withdraws a rater's feedback, and returns what is now stored.
 
-        Raises CompletionNotFoundError, also for another tenant's completion, and UnstorableRecordError.
+        A key that came before gets the answer from then, and nothing changes. Raises CompletionNotFoundError, also for
+        another tenant's completion, UnstorableRecordError, and IdempotencyKeyReusedError.
         """
+
+    def claim(self, key: IdempotencyKey, *, lease_seconds: float) -> Claim | KeptAnswer:
+        """Takes the right to answer under a key, or gives what its first request has led to.
+
+        Raises IdempotencyKeyReusedError or IdempotencyKeyInUseError.
+        """
+
+    def release(self, claim: Claim) -> None:
+        """Gives back a claim that came to nothing."""
+
+    def begin_conversation(
+        self, conversation_id: str, created_at: datetime, *, tenant: str = DEFAULT_TENANT
+    ) -> ConversationSummary:
+        """Makes an empty conversation. Raises ConversationErasedError."""
+
+    def list_conversations(
+        self, *, limit: int, before: ConversationSummary | None = None, tenant: str = DEFAULT_TENANT
+    ) -> tuple[ConversationSummary, ...]:
+        """A tenant's conversations, newest first, from below `before` on."""
+
+    def get_conversation(
+        self, conversation_id: str, *, max_turns: int, tenant: str = DEFAULT_TENANT
+    ) -> StoredConversation:
+        """A conversation with its newest turns. Raises ConversationNotFoundError, also for another tenant's."""
+
+    def erase_conversation(self, conversation_id: str, *, tenant: str = DEFAULT_TENANT) -> Erasure:
+        """Erases a conversation and everything about it; for one that is erased already, says so again.
+
+        On SQLite no byte of it is left in the file or its log. Raises ConversationNotFoundError, also for another
+        tenant's.
+        """
+
+    def purge(self, before: datetime) -> PurgeCounts:
+        """Deletes what was recorded before this time, of all tenants, like an erasure but without tombstones."""
+
+    def forget_keys(self) -> None:
+        """Deletes idempotency keys that have had their day."""
 
     def count_feedback(self) -> FeedbackCounts:
         """Counts the standing ratings."""

@@ -1,0 +1,1 @@
+"""What the store does, in SQL: functions over a connection whose transaction the caller began and will commit."""
