@@ -1,11 +1,13 @@
-"""A real bundle of a tiny Reformer with random weights: real tokenizer, real graph, real golden run."""
+"""A real bundle of a tiny Reformer with random weights: real tokenizer, real graph, real golden run.
+
+It has what the shipped one has: n-gram tables, a message summary, plans.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 import torch
-from transformers import ReformerConfig, ReformerModelWithLMHead
 
 from model_store.bundle import open_bundle, write_bundle
 from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, FIRST_PLAN_ID, USER_ID
@@ -17,6 +19,7 @@ from tests.contract.fake_engine import train_tokenizer
 from training.data.subwords import name_plans
 from training.export.onnx_graph import build_graph
 from training.export.quantize import FLOAT32
+from training.reformer.model import ReformerPolicy, new_policy
 
 PLANS = ("answer", "answer/ask_order_id", "goodbye")
 
@@ -36,6 +39,8 @@ def make_real_bundle(directory: Path, name: str = "tiny", seed: int = 7, plans: 
         vocab_size=vocab_size,
         max_positions=256,
         local_chunk_length=64,
+        ngram_rows=64,
+        message_summary=True,
     )
     weights = {key: tensor.numpy() for key, tensor in _random_model(shape, seed).state_dict().items()}
     onnx.save(build_graph(weights, shape, FLOAT32), str(directory / "model.onnx"))
@@ -63,27 +68,8 @@ def _complete(directory: Path, prompt_ids: tuple[int, ...]) -> list[int]:
     return token_ids
 
 
-def _random_model(shape: Architecture, seed: int) -> ReformerModelWithLMHead:
-    torch.manual_seed(seed)
-    config = ReformerConfig(
-        hidden_size=shape.hidden_size,
-        attn_layers=list(shape.attn_layers),
-        num_attention_heads=shape.num_attention_heads,
-        attention_head_size=shape.attention_head_size,
-        feed_forward_size=shape.feed_forward_size,
-        vocab_size=shape.vocab_size,
-        max_position_embeddings=shape.max_positions,
-        local_attn_chunk_length=shape.local_chunk_length,
-        lsh_attn_chunk_length=shape.max_positions,
-        axial_pos_embds=False,
-        hidden_act="relu",
-        layer_norm_eps=1e-12,
-        num_buckets=16,
-        num_hashes=1,
-        is_decoder=True,
-    )
-    model = ReformerModelWithLMHead(config)
-    model.train(False)
+def _random_model(shape: Architecture, seed: int) -> ReformerPolicy:
+    model: ReformerPolicy = new_policy(shape, seed=seed).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and "embeddings" not in name:
