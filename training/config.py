@@ -147,23 +147,33 @@ class RewardConfig(_Section):
     overlong_penalty: float = Field(0.5, ge=0)
     repetition_penalty: float = Field(0.5, ge=0)
     improper_ending_penalty: float = Field(0.5, ge=0)
+    wrong_plan_penalty: float = Field(0.5, ge=0)
+    """For setting out to answer something else than an authored prompt asks; what a person asked nobody knows."""
 
 
 class PolicyConfig(_Section):
     """How the policy is moved towards the reward."""
 
-    algorithm: Literal["rloo", "kto"] = "rloo"
+    algorithm: Literal["rloo", "grpo", "kto"] = "rloo"
+    """rloo, grpo: policy gradient on rollouts, each with the advantage of its paper. kto: on the ratings themselves."""
     lr: float = Field(1e-4, gt=0)
     kl_coefficient: float = Field(0.05, ge=0)
-    """RLOO: weight of the KL penalty in nats a completion. KTO: beta."""
+    """Policy gradient: weight of the KL penalty in nats a completion, in the first step. KTO: beta."""
+    target_kl: float | None = Field(1.0, gt=0)
+    """Policy gradient: the KL that the coefficient is adapted to, in nats a completion. None: it stays as it is."""
+    kl_gain: float = Field(0.1, ge=0)
+    """How fast it is adapted: a step changes it by a fifth of this share at most."""
+    replay_share: float = Field(0.2, ge=0, lt=1)
+    """Share of authored replies beside the completions of an update, and the weight of their loss: against forgetting.
+    0: none."""
     num_steps: int = Field(24, ge=1)
-    """RLOO: rollout steps. KTO: ignored."""
+    """Policy gradient: rollout steps. KTO: ignored."""
     prompts_per_step: int = Field(16, ge=1)
     samples_per_prompt: int = Field(4, ge=2)
     updates_per_step: int = Field(2, ge=1)
     clip_range: float = Field(0.2, gt=0)
     num_epochs: int = Field(1, ge=1)
-    """KTO: passes over the ratings. RLOO: ignored."""
+    """KTO: passes over the ratings. Policy gradient: ignored."""
     batch_size: int = Field(32, ge=2)
     max_kl: float = Field(3.0, gt=0)
     """Nats a completion; training stops at the last checkpoint below it."""

@@ -28,12 +28,11 @@ from model_store.contract.feedback import (
     REASON_PATTERN,
     Rating,
 )
+from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P
 from service.chat.decoding import UNSAFE_CHARACTERS
 from service.chat.reply import ChatRequest
 from service.errors import InvalidValueError
 
-DEFAULT_TEMPERATURE = 0.7
-DEFAULT_TOP_P = 0.9
 MAX_CHOICES = 8
 _UNSUPPORTED_FIELDS = ("tools", "functions", "logit_bias", "audio", "web_search_options")
 _NEUTRAL_VALUES: dict[str, tuple[object, ...]] = {
@@ -56,6 +55,8 @@ SafeText = Annotated[str, AfterValidator(_clean_text)]
 """Text that every part of the service can hold: NFC, no lone surrogates, no C0 or C1 controls but tab and line feed."""
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+CONVERSATION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,64}$"
+ConversationId = Annotated[str, StringConstraints(pattern=CONVERSATION_ID_PATTERN)]
 _Stop = Annotated[SafeText, StringConstraints(min_length=1, max_length=64)]
 
 
@@ -105,14 +106,19 @@ class StreamOptions(_Schema):
 class RequestMetadata(_Schema):
     """The one key of OpenAI's metadata that means something here."""
 
-    conversation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] | None = None
+    conversation_id: ConversationId | None = None
 
 
 class ChatCompletionRequest(_Schema):
-    """The body of POST /v1/chat/completions. `top_k` and `repetition_penalty` are extensions."""
+    """The body of POST /v1/chat/completions. `top_k`, `repetition_penalty` and `conversation_id` are extensions.
+
+    `metadata.conversation_id` only names the conversation, whose messages all are here, as OpenAI's clients send them.
+    `conversation_id` continues one that the service keeps: `messages` are what is new.
+    """
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=128)]
     messages: Annotated[list[RequestMessage], Field(min_length=1)]
+    conversation_id: ConversationId | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -162,6 +168,13 @@ class ChatCompletionRequest(_Schema):
             raise PydanticCustomError("invalid_value", "top_logprobs needs logprobs to be true.")
         return self
 
+    @model_validator(mode="after")
+    def _check_conversation(self) -> "ChatCompletionRequest":
+        named = self.metadata.conversation_id if self.metadata else None
+        if self.conversation_id is not None and named not in (None, self.conversation_id):
+            raise PydanticCustomError("invalid_value", "conversation_id and metadata name two conversations. Send one.")
+        return self
+
     @property
     def has_usage_delta(self) -> bool:
         """Whether a stream ends with a piece that holds only the usage."""
@@ -185,7 +198,8 @@ class ChatCompletionRequest(_Schema):
             num_choices=self.n or 1,
             stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
             num_top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            conversation_id=self.metadata.conversation_id if self.metadata else None,
+            conversation_id=self.conversation_id or (self.metadata.conversation_id if self.metadata else None),
+            is_continued=self.conversation_id is not None,
             user=self.safety_identifier or self.user,
         )
 

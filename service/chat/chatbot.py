@@ -15,6 +15,7 @@ from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message, check_prompt
 from model_store.knowledge.offer import HELP_PLAN, offer_article, plans_for
 from model_store.knowledge.search import Passage
+from model_store.sampling import OPENING_MIN_P
 from service.chat.context_window import Prompt, fit_prompt
 from service.chat.knowledge.help_articles import HelpArticles, quoting
 from service.chat.masking import ConversationMasker, MaskedConversation
@@ -36,8 +37,6 @@ from service.errors import ContextLengthExceededError, DrainingError
 
 _DRAIN_CHECK_SECONDS = 0.05
 _ABORT_SECONDS = 2.0
-_PLAN_MIN_P = 0.5
-"""A wording may be drawn at random, what it says should not be: plans half as likely as the best still get a chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +159,7 @@ class Chatbot:
             num_top_logprobs=request.num_top_logprobs or 0,
             banned_token_ids=question.banned_token_ids,
             opening_token_ids=rules.opening_ids(plans, pinned),
-            opening_min_p=_PLAN_MIN_P,
+            opening_min_p=OPENING_MIN_P,
             num_opening_logprobs=NUM_RIVAL_PLANS,
         )
         context = self._context(request, model, question, started_at)

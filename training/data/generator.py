@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from model_store.contract.conversation import Message, Role, detect_language
-from training.data.domain_pack import DomainPack, Intent, entities_in, fill_slots, load_pack, plan_of
+from training.data.domain_pack import DomainPack, Intent, entities_in, fill_slots, plan_of
 from training.data.flows.flow import Flow
 from training.data.knowledge.exchanges import ArticleShelf, Case, Exchange, question_and_reply
 from training.data.typing_noise import add_typing_noise
@@ -276,9 +276,3 @@ class ConversationGenerator:
 def _given(messages: Sequence[Message]) -> frozenset[str]:
     """Entity types that the customer has given; amounts and dates in a quoted article are the shop's."""
     return entities_in(" ".join(message.content for message in messages if message.role is Role.USER))
-
-
-def training_prompts(pack_name: str, count: int, seed: int) -> list[list[Message]]:
-    """Prompts (messages ending with the customer's) drawn from the pack's training asks."""
-    generator = ConversationGenerator(load_pack(pack_name), seed)
-    return [list(generator.draw().messages[:-1]) for _ in range(count)]

@@ -116,6 +116,11 @@ def unique_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
     return list(found.values())
 
 
+def prompts_with_room(prompts: Iterable[Prompt], max_tokens: int) -> list[Prompt]:
+    """Prompts without duplicates that leave room for a whole completion: of at most `max_tokens`."""
+    return [prompt for prompt in unique_prompts(prompts) if len(prompt.token_ids) <= max_tokens]
+
+
 def _parse_row(line: str, tokenizer: Tokenizer, correction_weight: float) -> list[RatedExample]:
     row: dict[str, object] = {}
     try:

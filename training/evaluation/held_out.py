@@ -14,15 +14,13 @@ import torch
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message
 from model_store.contract.tokenizer import Tokenizer
+from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P
 from training.data.domain_pack import DomainPack, Intent, held_out_prompts, user_message
 from training.data.prompts import banned_ids, opening_ids, render_prompt
 from training.reformer.decoder import sample_completions
 from training.reformer.model import ReformerPolicy
 from training.rlhf.logprobs import completion_logprobs, pack_completions
 
-SERVING_TEMPERATURE = 0.7
-SERVING_TOP_P = 0.9
-"""The service's defaults: policies are compared as people meet them."""
 _BATCH_SIZE = 32
 
 
@@ -49,10 +47,11 @@ class SampledReply:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How replies are drawn; temperature 0 is greedy."""
+    """How replies are drawn: as the service does, where nothing else is said. Temperature 0 is greedy."""
 
-    temperature: float = SERVING_TEMPERATURE
-    top_p: float = SERVING_TOP_P
+    temperature: float = DEFAULT_TEMPERATURE
+    top_p: float = DEFAULT_TOP_P
+    opening_min_p: float = OPENING_MIN_P
     max_new_tokens: int = 96
     seed: int = 0
 
@@ -91,26 +90,21 @@ def sample_replies(
     policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt], sampling: Sampling
 ) -> list[SampledReply]:
     """One reply to each prompt, in order, under the bans that serving uses."""
-    by_openings: dict[frozenset[int], list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        by_openings.setdefault(opening_ids(prompt.messages, tokenizer), []).append(index)
-    replies: dict[int, SampledReply] = {}
-    for openings, indices in by_openings.items():
-        chosen = [prompts[index] for index in indices]
-        samples = sample_completions(
-            policy,
-            [render_prompt(prompt.messages, tokenizer) for prompt in chosen],
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_new_tokens=sampling.max_new_tokens,
-            seed=sampling.seed,
-            banned_ids=[banned_ids(prompt.messages) for prompt in chosen],
-            opening_ids=openings,
-        )
-        for index, sample in zip(indices, samples, strict=True):
-            text = tokenizer.decode(sample.token_ids)
-            replies[index] = SampledReply(prompts[index], tuple(sample.token_ids), text, sample.ended)
-    return [replies[index] for index in range(len(prompts))]
+    samples = sample_completions(
+        policy,
+        [render_prompt(prompt.messages, tokenizer) for prompt in prompts],
+        banned_ids=[banned_ids(prompt.messages) for prompt in prompts],
+        opening_ids=[opening_ids(prompt.messages, tokenizer) for prompt in prompts],
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        opening_min_p=sampling.opening_min_p,
+        max_new_tokens=sampling.max_new_tokens,
+        seed=sampling.seed,
+    )
+    return [
+        SampledReply(prompt, sample.token_ids, tokenizer.decode(sample.token_ids), sample.ended)
+        for prompt, sample in zip(prompts, samples, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +156,7 @@ def log_likelihoods(policy: ReformerPolicy, texts: Sequence[ScoredText]) -> list
             [text.completion_ids for text in chosen],
             [text.banned for text in chosen],
             int(policy.config.vocab_size),
-            opening_ids=chosen[0].opening_ids,
+            opening_ids=[text.opening_ids for text in chosen],
         )
         sums = completion_logprobs(policy, batch, 1.0).values.double().sum(1)
         for index, nats in zip(indices, sums.tolist(), strict=True):

@@ -4,6 +4,7 @@ The same function as a full forward pass over the text so far, one position at a
 lengths share a batch and no row sees another. Serving people is `service.engine`'s business; this file needs torch.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict, Unpack
@@ -38,8 +39,8 @@ class SamplingOptions(TypedDict):
     top_p: NotRequired[float]
     max_new_tokens: int
     seed: int
-    opening_ids: NotRequired[frozenset[int]]
-    """The first token is one of these, banned or not; empty for any that is not banned."""
+    opening_min_p: NotRequired[float]
+    """Openings less probable than this share of the most probable one are never drawn; 0, the default, draws all."""
     batch_size: NotRequired[int]
 
 
@@ -48,12 +49,14 @@ def sample_completions(
     prompts: Sequence[Sequence[int]],
     *,
     banned_ids: Sequence[frozenset[int]],
+    opening_ids: Sequence[frozenset[int]] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> list[Sample]:
     """One completion a prompt, in the prompts' order.
 
-    Every row draws from numbers of its own, so a completion depends on `seed` and its place in `prompts`, not on the
-    batches. A completion also stops, without having ended, when the policy has no position left.
+    A completion opens with one of its row's `opening_ids`, banned or not; with any token that is not banned where the
+    row has none. Every row draws from numbers of its own, so a completion depends on `seed` and its place in `prompts`,
+    not on the batches. A completion also stops, without having ended, when the policy has no position left.
 
     Raises:
         ValueError: a prompt is empty or leaves no position for a completion.
@@ -65,6 +68,7 @@ def sample_completions(
     uniforms = torch.rand(len(prompts), options["max_new_tokens"], generator=generator, dtype=torch.float64)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     batch_size = options.get("batch_size", 64)
+    openings = opening_ids or [frozenset()] * len(prompts)
     samples: dict[int, Sample] = {}
     was_training = policy.training
     policy.eval()
@@ -72,7 +76,8 @@ def sample_completions(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = _Batch(policy, [prompts[row] for row in rows], [banned_ids[row] for row in rows])
-            samples.update(zip(rows, batch.complete(uniforms[rows], options), strict=True))
+            not_opening = not_opening_mask([openings[row] for row in rows], batch.banned)
+            samples.update(zip(rows, batch.complete(uniforms[rows], not_opening, options), strict=True))
     finally:
         policy.train(was_training)
     return [samples[index] for index in range(len(prompts))]
@@ -86,11 +91,37 @@ def banned_mask(banned_ids: Sequence[frozenset[int]], vocab_size: int) -> Tensor
     return mask
 
 
-def not_opening_mask(opening_ids: frozenset[int], vocab_size: int) -> Tensor:
-    """What must not come first where a completion has to open with one of `opening_ids`: bool [V]."""
-    mask = torch.ones(vocab_size, dtype=torch.bool)
-    mask[sorted(opening_ids)] = False
+def not_opening_mask(opening_ids: Sequence[frozenset[int]], banned: Tensor) -> Tensor:
+    """What must not come first in each row: all but its openings, or what is `banned` [B, V] in a row without any."""
+    mask = banned.clone()
+    for row, openings in enumerate(opening_ids):
+        if openings:
+            mask[row] = True
+            mask[row, sorted(openings)] = False
     return mask
+
+
+def opening_distribution(logits: Tensor, *, temperature: float, top_p: float, min_p: float) -> Tensor:
+    """Probabilities [B, V] that a completion's first token is drawn with, from logits [B, V], banned ones masked."""
+    return drawing_distribution(_likely(logits, min_p), temperature=temperature, top_p=top_p)
+
+
+def drawing_distribution(logits: Tensor, *, temperature: float, top_p: float) -> Tensor:
+    """Probabilities [B, V] that a token is drawn with, float64: the nucleus at a temperature above 0."""
+    probabilities = (logits / temperature).softmax(-1).double()
+    if top_p == 1:
+        return probabilities
+    descending, ids = probabilities.sort(dim=-1, descending=True, stable=True)
+    kept = descending.masked_fill(descending.cumsum(-1) - descending >= top_p, 0.0)
+    nucleus = torch.zeros_like(probabilities).scatter(-1, ids, kept)
+    return nucleus / nucleus.sum(-1, keepdim=True)
+
+
+def _likely(logits: Tensor, min_p: float) -> Tensor:
+    """Logits without tokens less probable than `min_p` times the most probable one, before any temperature."""
+    if min_p == 0:
+        return logits
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(min_p), BANNED_LOGIT)
 
 
 class _Batch:
@@ -103,25 +134,26 @@ class _Batch:
         self._max_positions = int(policy.config.max_position_embeddings)
         self._lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._prompt_ids = nn.utils.rnn.pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True)
-        self._banned = banned_mask(banned_ids, int(policy.config.vocab_size))
+        self.banned = banned_mask(banned_ids, int(policy.config.vocab_size))
         self._rows = torch.arange(len(prompts))
         self._token_ids: list[list[int]] = [[] for _ in prompts]
         self._logprobs: list[list[float]] = [[] for _ in prompts]
         self._has_ended = [False] * len(prompts)
 
     @torch.no_grad()
-    def complete(self, uniforms: Tensor, options: SamplingOptions) -> list[Sample]:
-        """uniforms [B, max_new_tokens] in [0, 1) decide the draws."""
-        not_opening = not_opening_mask(options.get("opening_ids", frozenset()), self._banned.shape[1])
+    def complete(self, uniforms: Tensor, not_opening: Tensor, options: SamplingOptions) -> list[Sample]:
+        """uniforms [B, max_new_tokens] in [0, 1) decide the draws; the first token is none of not_opening [B, V]."""
         width = min(self._max_positions, int(self._lengths.max()) + options["max_new_tokens"])
         caches = _Caches(self._policy, len(self._rows), width)
         prefix = torch.arange(self._prompt_ids.shape[1])[None]
         hidden = caches.run(self._prompt_ids, prefix)[self._rows, self._lengths - 1]
         previous = last_tokens(self._prompt_ids, self._lengths)
         for number in range(options["max_new_tokens"]):
-            is_opening = number == 0 and options.get("opening_ids")
-            banned = not_opening if is_opening else self._banned[self._rows]
+            banned = self.banned[self._rows] if number else not_opening
             logits = self._policy.token_logits(hidden).float().masked_fill(banned, BANNED_LOGIT)
+            if number == 0:
+                has_opening = (not_opening != self.banned).any(-1, keepdim=True)
+                logits = torch.where(has_opening, _likely(logits, options.get("opening_min_p", 0.0)), logits)
             chosen, logprobs = _choose(logits, uniforms[self._rows, number], options)
             is_open = self._append(chosen, logprobs)
             if not is_open.any():
@@ -229,12 +261,7 @@ def _choose(logits: Tensor, uniforms: Tensor, options: SamplingOptions) -> tuple
     """Token ids [B] and their log-probabilities [B] under the sampling distribution, from logits [B, V]."""
     if options["temperature"] == 0:
         return logits.argmax(-1), torch.zeros(len(logits))
-    probabilities = (logits / options["temperature"]).softmax(-1).double()
-    top_p = options.get("top_p", 1.0)
-    if top_p < 1:
-        descending, ids = probabilities.sort(dim=-1, descending=True, stable=True)
-        descending = descending.masked_fill(descending.cumsum(-1) - descending >= top_p, 0.0)
-        probabilities = torch.zeros_like(probabilities).scatter(-1, ids, descending)
+    probabilities = drawing_distribution(logits, temperature=options["temperature"], top_p=options.get("top_p", 1.0))
     # A token of probability zero adds nothing to the sum, so it is never the first to exceed a draw.
     cumulative = probabilities.cumsum(-1)
     total = cumulative[:, -1:]

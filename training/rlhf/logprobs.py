@@ -22,8 +22,8 @@ class CompletionBatch:
     """bool [B, S - 1]: True at t where token t + 1 belongs to the completion."""
     banned: Tensor
     """bool [B, V]."""
-    opening_ids: frozenset[int] = frozenset()
-    """What a completion had to open with; a completion that does not was made without that rule."""
+    not_opening: Tensor
+    """bool [B, V]: what a completion could not open with; one that does was made without that rule."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,17 @@ def pack_completions(
     banned_ids: Sequence[frozenset[int]],
     vocab_size: int,
     *,
-    opening_ids: frozenset[int] = frozenset(),
+    opening_ids: Sequence[frozenset[int]] | None = None,
 ) -> CompletionBatch:
-    """Puts prompts and completions, one each a row, into tensors."""
+    """Puts prompts and completions, one each a row, into tensors; rows without `opening_ids` open with any token."""
     rows = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
     token_ids, lengths = pad_right(rows)
     starts = torch.tensor([len(prompt) for prompt in prompts])
     position = torch.arange(1, token_ids.shape[1])[None]
     mask = (position >= starts[:, None]) & (position < lengths[:, None])
-    return CompletionBatch(token_ids, mask, banned_mask(banned_ids, vocab_size), opening_ids)
+    banned = banned_mask(banned_ids, vocab_size)
+    not_opening = not_opening_mask(opening_ids or [frozenset()] * len(rows), banned)
+    return CompletionBatch(token_ids, mask, banned, not_opening)
 
 
 def completion_logprobs(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> TokenLogprobs:
@@ -65,10 +67,9 @@ def _banned_tokens(batch: CompletionBatch, token_ids: Tensor) -> Tensor:
     """What could not be drawn at each completion token, bool [N, V]."""
     row = batch.mask.nonzero()[:, 0]
     banned = batch.banned[row]
-    if batch.opening_ids:
-        is_first = torch.cat([row.new_ones(1, dtype=torch.bool), row[1:] != row[:-1]])
-        opens = is_first & torch.isin(token_ids, torch.tensor(sorted(batch.opening_ids)))
-        banned[opens] = not_opening_mask(batch.opening_ids, banned.shape[1])
+    is_first = torch.cat([row.new_ones(min(1, len(row)), dtype=torch.bool), row[1:] != row[:-1]])
+    opens = is_first & ~batch.not_opening[row, token_ids]
+    banned[opens] = batch.not_opening[row[opens]]
     return banned
 
 

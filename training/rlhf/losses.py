@@ -30,6 +30,11 @@ def clipped_policy_loss(
     return -(gain * mask).sum() / mask.sum().clamp(min=1)
 
 
+def supervised_loss(logprobs: Tensor, mask: Tensor) -> Tensor:
+    """Mean negative log-likelihood of the real tokens: logprobs, mask [B, S] → []."""
+    return -(logprobs * mask).sum() / mask.sum().clamp(min=1)
+
+
 def kto_loss(log_ratios: Tensor, is_up: Tensor, weights: Tensor, *, kl: Tensor, beta: float) -> Tensor:
     """KTO's loss, a weighted mean (Ethayarajh et al. 2024, eq. 8).
 

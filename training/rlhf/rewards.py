@@ -25,6 +25,7 @@ class RewardWeights:
     overlong: float
     repetition: float
     improper_ending: float
+    wrong_plan: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class RatedCompletion:
     ended: bool
     score: float
     references: tuple[str, ...] = ()
+    has_wrong_plan: bool = False
+    """Whether it set out to answer something else than what was asked; False where nobody knows what was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class RewardTerms:
     overlong: float
     repetition: float
     improper_ending: float
+    wrong_plan: float
 
     @property
     def total(self) -> float:
@@ -72,6 +76,7 @@ def reward_terms(completion: RatedCompletion, weights: RewardWeights, *, max_tok
         overlong=-weights.overlong * min(1.0, max(0.0, excess)),
         repetition=-weights.repetition * repetition_share(completion.token_ids),
         improper_ending=-weights.improper_ending * (not completion.ended),
+        wrong_plan=-weights.wrong_plan * completion.has_wrong_plan,
     )
 
 

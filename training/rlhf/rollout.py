@@ -27,8 +27,16 @@ class RolloutPrompt(Protocol):
         """Tokens that no completion may hold."""
 
     @property
+    def opening_ids(self) -> frozenset[int]:
+        """Plans that a completion must open with one of; empty for a model without plans."""
+
+    @property
     def references(self) -> tuple[str, ...]:
         """Replies that people wrote for it; usually none."""
+
+    @property
+    def intents(self) -> frozenset[str]:
+        """What was asked, where that is known for sure; empty for prompts from people."""
 
 
 RewardFunction = Callable[[Sequence[RolloutPrompt], Sequence[Sample]], list[RewardTerms]]
@@ -41,8 +49,6 @@ class SamplingSettings:
 
     temperature: float
     max_new_tokens: int
-    opening_ids: frozenset[int] = frozenset()
-    """What a completion must open with, the tokenizer's plans; empty for any token."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,9 @@ class Actors:
             self.policy,
             [prompt.token_ids for prompt in prompts],
             banned_ids=[prompt.banned_ids for prompt in prompts],
+            opening_ids=[prompt.opening_ids for prompt in prompts],
             temperature=self.sampling.temperature,
             max_new_tokens=self.sampling.max_new_tokens,
-            opening_ids=self.sampling.opening_ids,
             seed=seed,
         )
         batch = self.pack(prompts, [sample.token_ids for sample in samples])
@@ -113,7 +119,7 @@ class Actors:
             completions,
             [p.banned_ids for p in prompts],
             vocab_size,
-            opening_ids=self.sampling.opening_ids,
+            opening_ids=[p.opening_ids for p in prompts],
         )
 
     @torch.no_grad()

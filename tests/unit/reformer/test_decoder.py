@@ -115,16 +115,16 @@ def test_a_completion_opens_with_an_opening_and_training_computes_the_same_proba
     prompts = [random_prompt(length, seed=length) for length in (50, 7, 70)]
     banned = [NEVER_GENERATED_IDS] * 3
     samples = sample_completions(
-        policy, prompts, banned_ids=banned, opening_ids=openings, temperature=0.7, max_new_tokens=20, seed=5
+        policy, prompts, banned_ids=banned, opening_ids=[openings] * 3, temperature=0.7, max_new_tokens=20, seed=5
     )
     assert all(sample.token_ids[0] in openings for sample in samples)
     assert not any(openings.intersection(sample.token_ids[1:]) for sample in samples)
     completions = [sample.token_ids for sample in samples]
-    batch = pack_completions(prompts, completions, banned, VOCAB_SIZE, opening_ids=openings)
+    batch = pack_completions(prompts, completions, banned, VOCAB_SIZE, opening_ids=[openings] * 3)
     with torch.no_grad():
         computed = completion_logprobs(policy, batch, 0.7).values[batch.mask]
         unplanned = [completion[1:] for completion in completions]
-        with_rule = pack_completions(prompts, unplanned, banned, VOCAB_SIZE, opening_ids=openings)
+        with_rule = pack_completions(prompts, unplanned, banned, VOCAB_SIZE, opening_ids=[openings] * 3)
         without = pack_completions(prompts, unplanned, banned, VOCAB_SIZE)
         pair = [completion_logprobs(policy, packed, 0.7).values for packed in (with_rule, without)]
     recorded = torch.tensor([logprob for sample in samples for logprob in sample.logprobs])

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from training.rlhf.advantages import grpo, rloo, whiten
+from training.rlhf.kl_control import adapted_kl_coefficient
 from training.rlhf.losses import (
     clipped_policy_loss,
     gather_logprobs,
     kto_class_weights,
     kto_loss,
     pairwise_loss,
+    supervised_loss,
     weighted_bce,
 )
 
@@ -44,6 +46,19 @@ def test_the_policy_loss_clips_what_went_far_enough() -> None:
     mask = torch.tensor([[True, False], [True, False]])
     loss = clipped_policy_loss(new, old, torch.tensor([1.0, -1.0]), mask, 0.2)
     assert loss.item() == pytest.approx(-0.2, abs=1e-6)
+
+
+def test_a_supervised_loss_is_the_mean_over_real_tokens() -> None:
+    """Probabilities 1/2, 1/4 and 1/8, of which the last is padding: (ln 2 + ln 4) / 2."""
+    logprobs = -math.log(2) * torch.tensor([[1.0, 2.0], [0.0, 3.0]])
+    mask = torch.tensor([[True, True], [False, False]])
+    assert supervised_loss(logprobs, mask).item() == pytest.approx(1.5 * math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize(("kl", "expected"), [(1.1, 0.0505), (0.95, 0.04975), (1.0, 0.05), (7.0, 0.051), (-0.3, 0.049)])
+def test_the_kl_coefficient_follows_the_relative_error_up_to_a_fifth(kl: float, expected: float) -> None:
+    """Target 1, gain 0.1, from 0.05: 10 % above adds 1 %, 5 % below takes 0.5 %, more than 20 % off counts as 20 %."""
+    assert adapted_kl_coefficient(0.05, kl, target=1.0, gain=0.1) == pytest.approx(expected, abs=1e-9)
 
 
 def test_kto_of_an_unmoved_policy_is_one_half() -> None:

@@ -9,7 +9,9 @@ from training.rlhf.overlap import overlap
 from training.rlhf.rewards import RatedCompletion, RewardTerms, RewardWeights, reward_terms
 from training.rlhf.unsafe import unsafe_rules
 
-WEIGHTS = RewardWeights(overlap=0.2, unsafe=1.0, empty=0.7, overlong=0.5, repetition=0.4, improper_ending=0.3)
+WEIGHTS = RewardWeights(
+    overlap=0.2, unsafe=1.0, empty=0.7, overlong=0.5, repetition=0.4, improper_ending=0.3, wrong_plan=0.6
+)
 PLAIN = RatedCompletion("Happy to help.", (300, 301, 302, 2), ended=True, score=0.0)
 
 
@@ -19,7 +21,7 @@ def _terms(**changes: object) -> RewardTerms:
 
 def test_a_plain_reply_earns_its_human_score_only() -> None:
     """Score 0 is probability one half; no penalty applies."""
-    assert _terms() == RewardTerms(0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert _terms() == RewardTerms(0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_an_extreme_score_stays_a_probability() -> None:
@@ -28,10 +30,11 @@ def test_an_extreme_score_stays_a_probability() -> None:
 
 
 def test_each_fault_is_charged_under_its_name() -> None:
-    """Unsafe, empty, improper ending and repetition, each with its own weight."""
+    """Unsafe, empty, improper ending, wrong plan and repetition, each with its own weight."""
     assert _terms(text="You are stupid.").unsafe == -1.0
     assert _terms(text="  ").empty == -0.7
     assert _terms(ended=False).improper_ending == -0.3
+    assert _terms(has_wrong_plan=True).wrong_plan == -0.6
     assert _terms(token_ids=(9,) * 8).repetition == pytest.approx(-0.4 * 4 / 5)
 
 

@@ -20,14 +20,17 @@ from training.rlhf.losses import sequence_sum
 from training.rlhf.rewards import RewardTerms
 from training.rlhf.rollout import Actors, RolloutPrompt, SamplingSettings
 from training.stages import policy, reward_model
-from training.stages.policy import KtoLearner, RlooLearner, Updater, climb_ladder
+from training.stages.learners.kto import KtoLearner
+from training.stages.learners.ladder import climb_ladder
+from training.stages.learners.learner import Updater
+from training.stages.learners.policy_gradient import PolicyGradientLearner
 from training.workspace import Workspace
 
 
 def _share_of_even_ids(prompts: Sequence[RolloutPrompt], samples: Sequence[Sample]) -> list[RewardTerms]:
     """A reward that a rule gives: the share of tokens with an even id."""
     shares = [sum(token_id % 2 == 0 for token_id in sample.token_ids) / len(sample.token_ids) for sample in samples]
-    return [RewardTerms(share, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0) for share in shares]
+    return [RewardTerms(share, *[0.0] * 7) for share in shares]
 
 
 def _actors(workspace: Workspace, config: TrainingConfig) -> Actors:
@@ -50,14 +53,19 @@ def _weights(directory: Path) -> Mapping[str, Tensor]:
     return weights
 
 
-def test_rloo_raises_the_reward_of_a_rule(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+def test_a_policy_gradient_raises_the_reward_of_a_rule(tmp_path: Path, algorithm: str) -> None:
     """From about a half of even ids to at least 15 points more, at a KL that is reported."""
-    config = make_config(policy={"num_steps": 12, "prompts_per_step": 8, "lr": 3e-3, "kl_coefficient": 0.01})
+    settings = {"num_steps": 12, "prompts_per_step": 8, "lr": 3e-3, "kl_coefficient": 0.01}
+    config = make_config(policy={"algorithm": algorithm, **settings})
     workspace = make_workspace(tmp_path, config)
     actors, prompts = _actors(workspace, config), _prompts(workspace)
     before = actors.collect(prompts * 8, _share_of_even_ids, seed=1).figures()
     climb = climb_ladder(
-        RlooLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1), actors.policy, config.policy, workspace
+        PolicyGradientLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1),
+        actors.policy,
+        config.policy,
+        workspace,
     )
     after = actors.collect(prompts * 8, _share_of_even_ids, seed=1).figures()
     assert climb.stopped_by == "finished" and climb.num_steps == 12
@@ -88,11 +96,28 @@ def test_it_goes_back_to_the_last_weights_below_the_kl_limit(tmp_path: Path) -> 
     workspace = make_workspace(tmp_path, config)
     actors, prompts = _actors(workspace, config), _prompts(workspace)
     climb = climb_ladder(
-        RlooLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1), actors.policy, config.policy, workspace
+        PolicyGradientLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1),
+        actors.policy,
+        config.policy,
+        workspace,
     )
     assert climb.stopped_by == "max_kl" and climb.num_steps < 30
     assert all(torch.equal(tensor, climb.verified[name]) for name, tensor in actors.policy.state_dict().items())
     assert 0 <= actors.collect(prompts * 8, _share_of_even_ids, seed=1).figures()["kl"] < 0.5
+
+
+def test_the_kl_coefficient_is_adapted_to_its_target(tmp_path: Path) -> None:
+    """An unmoved policy is below any target: the penalty weakens step by step; without a target it stays."""
+    config = make_config(policy={"num_steps": 3, "lr": 1e-9, "target_kl": 1.0, "kl_gain": 0.5})
+    workspace = make_workspace(tmp_path, config)
+    actors, prompts = _actors(workspace, config), _prompts(workspace)
+    learner = PolicyGradientLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1)
+    climb_ladder(learner, actors.policy, config.policy, workspace)
+    assert learner.kl_coefficient == pytest.approx(0.05 * 0.9**3)
+    fixed = config.policy.model_copy(update={"target_kl": None})
+    steady = PolicyGradientLearner(actors, prompts, _share_of_even_ids, fixed, seed=1)
+    steady.step(0, Updater(actors.policy, 1e-9, 2))
+    assert steady.kl_coefficient == 0.05
 
 
 def test_it_stops_when_its_minutes_are_over(tmp_path: Path) -> None:
@@ -100,7 +125,7 @@ def test_it_stops_when_its_minutes_are_over(tmp_path: Path) -> None:
     config = make_config(policy={"num_steps": 30, "max_minutes": 1e-9})
     workspace = make_workspace(tmp_path, config)
     actors = _actors(workspace, config)
-    learner = RlooLearner(actors, _prompts(workspace), _share_of_even_ids, config.policy, seed=1)
+    learner = PolicyGradientLearner(actors, _prompts(workspace), _share_of_even_ids, config.policy, seed=1)
     climb = climb_ladder(learner, actors.policy, config.policy, workspace)
     assert climb.stopped_by == "max_minutes" and climb.num_steps <= 1
 
@@ -152,5 +177,6 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, algorithm: str
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     assert any(not torch.equal(tensor, _weights(whole.path("base"))[name]) for name, tensor in first.items())
     assert {**result, "seconds": 0} == {**expected, "seconds": 0}
+    assert {"reward_human", "reward_wrong_plan"} <= result["after"].keys()
     assert (resumed.path("policy") / "tokenizer.json").exists()
     assert resumed.load_checkpoint("policy") is None

@@ -74,7 +74,7 @@ class PolicyBot:
             temperature=0.0,
             max_new_tokens=SERVING_MAX_TOKENS,
             seed=0,
-            opening_ids=frozenset(plans_for(tokenizer.plans, has_offer=False).values()),
+            opening_ids=[frozenset(plans_for(tokenizer.plans, has_offer=False).values())] * len(windows),
         )
         return [tokenizer.decode(sample.token_ids) for sample in samples]
 

@@ -1,0 +1,58 @@
+"""Training draws as the service does: two samplers, one distribution."""
+
+import numpy as np
+import pytest
+import torch
+
+from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P
+from service.engine.sampler import SamplingState, candidates
+from service.engine.types import SamplingParams
+from training.evaluation.held_out import Sampling
+from training.reformer.decoder import (
+    BANNED_LOGIT,
+    banned_mask,
+    drawing_distribution,
+    not_opening_mask,
+    opening_distribution,
+)
+
+VOCAB_SIZE = 400
+OPENINGS = frozenset(range(128, 228))
+BANNED = frozenset(range(256))
+
+
+def served(logits: torch.Tensor, params: SamplingParams, number: int) -> np.ndarray:
+    """The service's distribution of a completion's first token (`number` 0) or of a later one, [V]."""
+    state = SamplingState(params, (), VOCAB_SIZE)
+    if number:
+        state.append(130)
+    token_ids, probabilities = candidates(state.processed(logits.numpy()), params)
+    return np.bincount(token_ids, probabilities, VOCAB_SIZE)
+
+
+@pytest.mark.parametrize("spread", [0.5, 2.0, 6.0])
+@pytest.mark.parametrize("number", [0, 1])
+def test_training_draws_from_the_services_distribution(spread: float, number: int) -> None:
+    """Flat and peaked logits, the plan and a word: every probability is the same to six digits."""
+    logits = spread * torch.randn(VOCAB_SIZE, generator=torch.Generator().manual_seed(number))
+    params = SamplingParams(
+        temperature=DEFAULT_TEMPERATURE,
+        top_p=DEFAULT_TOP_P,
+        banned_token_ids=BANNED,
+        opening_token_ids=OPENINGS,
+        opening_min_p=OPENING_MIN_P,
+    )
+    banned = banned_mask([BANNED], VOCAB_SIZE)
+    masked = logits[None].masked_fill(banned if number else not_opening_mask([OPENINGS], banned), BANNED_LOGIT)
+    options = {"temperature": DEFAULT_TEMPERATURE, "top_p": DEFAULT_TOP_P}
+    ours = drawing_distribution(masked, **options)
+    if number == 0:
+        ours = opening_distribution(masked, **options, min_p=OPENING_MIN_P)
+    assert np.allclose(ours[0].numpy(), served(logits, params, number), atol=1e-6)
+
+
+def test_policies_are_measured_as_they_are_served() -> None:
+    """Who does not say how replies are drawn gets the service's way."""
+    sampling = Sampling()
+    drawn = (sampling.temperature, sampling.top_p, sampling.opening_min_p)
+    assert drawn == (DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P)

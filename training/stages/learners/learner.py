@@ -1,0 +1,68 @@
+"""What the ladder needs of an algorithm, and the optimiser step that all of them take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from training.optimization import StepGuard, build_adamw, flat_then_linear
+from training.reformer.model import ReformerPolicy
+
+STAGE = "policy"
+SEED_STRIDE = 1_000_003
+"""Between the seeds of a run's rollouts, so that neighbouring seeds of two runs share none."""
+_DECAY_SHARE = 0.9
+
+
+class Updater:
+    """Optimiser steps on the policy: bf16 with backward inside, warm-up and decay, clipped, guarded."""
+
+    def __init__(self, policy: ReformerPolicy, lr: float, num_updates: int) -> None:
+        self._optimizer = build_adamw(policy.parameters(), lr)
+        self._guard = StepGuard(policy, [self._optimizer], stage=STAGE)
+        self._num_updates = num_updates
+        self._number = 0
+
+    def __call__(self, compute_loss: Callable[[], Tensor]) -> float:
+        """One step; gives the loss. Raises DivergedError."""
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = compute_loss()
+            loss.backward()  # type: ignore[no-untyped-call]
+        lr_factor = flat_then_linear(self._number, self._num_updates, _DECAY_SHARE)
+        self._guard.step(loss, number=self._number, lr_factor=lr_factor)
+        self._number += 1
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs."""
+        return {"optimizer": self._optimizer.state_dict(), "number": self._number}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a `state`."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._number = state["number"]
+
+
+@dataclass(frozen=True)
+class StepFigures:
+    """What a step saw, before it changed anything; `kl` is None where it was not measured."""
+
+    kl: float | None
+    scalars: dict[str, float]
+
+
+class Learner(Protocol):
+    """An algorithm, one step at a time.
+
+    A step depends on its number, the seed, the weights and `kl_coefficient`, on nothing else.
+    """
+
+    num_steps: int
+    updates_per_step: int
+    kl_coefficient: float
+    """How much the distance from the reference costs; an algorithm may change it from step to step."""
+
+    def step(self, number: int, update: Updater) -> StepFigures:
+        """Learns once."""
