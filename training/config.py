@@ -185,7 +185,10 @@ class PolicyConfig(_Section):
 class GateConfig(_Section):
     """What a candidate must hold on prompts that feedback cannot touch."""
 
-    num_prompts: int = Field(300, ge=10)
+    num_prompts: int = Field(400, ge=10)
+    """At most; half of the pack's held-out asks are the gate's, and there may be fewer."""
+    max_replies_per_prompt: int = Field(8, ge=1)
+    """Replies are drawn until the change in wording is known precisely enough for `max_ability_loss`, or up to this."""
     min_win_rate_lower_bound: float = Field(0.48, ge=0, le=1)
     max_perplexity_ratio: float = Field(1.05, gt=0)
     min_length_ratio: float = Field(0.6, gt=0)
@@ -193,7 +196,9 @@ class GateConfig(_Section):
     min_distinct2_ratio: float = Field(0.6, ge=0)
     min_proper_endings: float = Field(0.95, ge=0, le=1)
     max_kl: float = Field(3.0, gt=0)
-    max_intent_fit_loss: float = Field(0.03, ge=0)
+    max_ability_loss: float = Field(0.03, ge=0)
+    """By how much right plans, fitting wordings and replies in the customer's language may each be fewer, as a share of
+    replies: the 95 % interval of the paired difference must rule out more."""
     max_extra_violations: float = Field(0.01, ge=0, le=1)
     """Share of replies that may break a safety rule or make up a number beyond the base's: replies are sampled."""
     alias: Literal["stable", "candidate"] = "stable"

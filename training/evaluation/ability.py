@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.tokenizer import Tokenizer
-from training.data.domain_pack import DomainPack
+from training.data.domain_pack import DomainPack, intent_of
 from training.evaluation.figures import Figure, share
 from training.evaluation.held_out import SampledReply, Sampling, gate_prompts, outside_prompts, sample_replies
 from training.evaluation.judge import IntentJudge, has_own_digit, language_of
@@ -62,7 +62,7 @@ def ability_by_language(
 def _ability(replies: Sequence[SampledReply], tokenizer: Tokenizer, judge: IntentJudge) -> Ability:
     texts = [reply.text for reply in replies]
     asked = [reply.prompt.intent for reply in replies]
-    planned = [(tokenizer.plan_of(reply.token_ids) or "").partition("/")[0] for reply in replies]
+    planned = [intent_of(tokenizer.plan_of(reply.token_ids) or "") for reply in replies]
     pairs = list(zip(asked, planned, strict=True))
     return Ability(
         num_prompts=len(replies),

@@ -1,6 +1,8 @@
 """Measured numbers with their 95 % intervals, as scorecards and reports keep them. The formulas: `rlhf.estimators`."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from statistics import stdev
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +25,12 @@ class Figure(BaseModel):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+class Change(Figure):
+    """A paired difference, after minus before, with its standard error."""
+
+    standard_error: float
+
+
 def share(flags: Sequence[bool]) -> Figure:
     """The share of True with Wilson's interval; without a flag 0, and anything is possible."""
     low, high = wilson_interval(sum(flags), len(flags))
@@ -38,6 +46,15 @@ def mean(values: Sequence[float], *, seed: int = 0) -> Figure:
 def paired_difference(before: Sequence[float], after: Sequence[float], *, seed: int = 0) -> Figure:
     """The mean of after minus before, pair by pair. Raises ValueError for lists of different length or empty ones."""
     return mean([late - early for early, late in zip(before, after, strict=True)], seed=seed)
+
+
+def paired_change(before: Sequence[float], after: Sequence[float]) -> Change:
+    """`paired_difference` with its standard error. Raises ValueError for lists of different length, or below two."""
+    if len(before) < 2:
+        raise ValueError("a standard error needs at least two pairs")
+    difference = paired_difference(before, after)
+    spread = stdev(late - early for early, late in zip(before, after, strict=True))
+    return Change(**difference.model_dump(), standard_error=spread / math.sqrt(len(before)))
 
 
 def grouped(items: Iterable[_Item], key: Callable[[_Item], str]) -> dict[str, list[_Item]]:

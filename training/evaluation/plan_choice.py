@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from model_store.contract.conversation import Message
 from model_store.contract.tokenizer import Tokenizer
 from model_store.knowledge.offer import plans_for
-from training.data.domain_pack import DomainPack
+from training.data.domain_pack import DomainPack, intent_of
 from training.data.plan_teacher.linear import LinearTeacher
-from training.data.prompts import render_prompt
-from training.evaluation.figures import Figure, share
-from training.evaluation.held_out import HeldOutPrompt
+from training.data.prompts import opening_ids, render_prompt
+from training.evaluation.figures import Figure, grouped, share
+from training.evaluation.held_out import HeldOutPrompt, Sampling
+from training.reformer.decoder import BANNED_LOGIT, not_opening_mask, opening_distribution
 from training.reformer.model import ReformerPolicy
 
 THRESHOLDS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.9)
@@ -74,10 +75,10 @@ def choose_plans(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence
     """The policy's plan for each prompt, in order, out of those that may open a reply without an article."""
     plans_of_replies = plans_for(tokenizer.plans, has_offer=False)
     names = sorted(plans_of_replies, key=lambda name: plans_of_replies[name])
-    intents = sorted({name.partition("/")[0] for name in names})
+    intents = sorted(set(map(intent_of, names)))
     of_intent = torch.zeros(len(names), len(intents))
     for row, name in enumerate(names):
-        of_intent[row, intents.index(name.partition("/")[0])] = 1
+        of_intent[row, intents.index(intent_of(name))] = 1
     first = first_token_probabilities(policy, tokenizer, [prompt.messages for prompt in prompts])
     plans = first[:, [tokenizer.plans[name] for name in names]]
     best = ((plans / plans.sum(1, keepdim=True)) @ of_intent).max(dim=1)
@@ -85,6 +86,29 @@ def choose_plans(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence
         ChosenPlan(intents[index], min(1.0, value))
         for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
+
+
+def right_plan_probabilities(
+    policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt], sampling: Sampling
+) -> list[float]:
+    """How likely a reply drawn at `sampling`, above temperature 0, opens with a plan of what was asked, by prompt.
+
+    Exact: nothing is drawn and nobody judges. 0 for a model without plans.
+    """
+    if not tokenizer.plans:
+        return [0.0] * len(prompts)
+    first = first_token_probabilities(policy, tokenizer, [prompt.messages for prompt in prompts])
+    openings = [opening_ids(prompt.messages, tokenizer) for prompt in prompts]
+    not_opening = not_opening_mask(openings, torch.zeros(first.shape, dtype=torch.bool))
+    drawn = opening_distribution(
+        first.log().masked_fill(not_opening, BANNED_LOGIT),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        min_p=sampling.opening_min_p,
+    )
+    by_intent = grouped(tokenizer.plans, intent_of)
+    columns = [[tokenizer.plans[plan] for plan in by_intent.get(prompt.intent, [])] for prompt in prompts]
+    return [float(row[ids].sum()) for row, ids in zip(drawn, columns, strict=True)]
 
 
 def plan_choice_by_language(

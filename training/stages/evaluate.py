@@ -8,6 +8,7 @@ from training.data.domain_pack import load_pack
 from training.data.feedback_rows import read_examples
 from training.evaluation.held_out import SampledReply, Sampling
 from training.evaluation.judge import pack_judge
+from training.evaluation.paired_replies import Precision
 from training.evaluation.scorecard import Comparison, Measurement, compare
 from training.evaluation.thumbs_judge import ThumbsJudge, independent_examples
 from training.reformer.model import load_policy
@@ -18,6 +19,8 @@ from training.workspace import StageResult, Workspace
 SCORECARD_NAME = "scorecard.json"
 REPLIES_NAME = "held_out_replies.jsonl"
 POLICY_NAME = "policy"
+_POWER = 1.96 + 0.84
+"""Standard errors in an allowed loss: a candidate as good as its base is then held back one time in five, by chance."""
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -30,6 +33,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         intent_judge=pack_judge(config.corpus.domain_pack),
         thumbs_judge=ThumbsJudge(independent_examples(examples)),
         num_prompts=config.gate.num_prompts,
+        precision=Precision(config.gate.max_ability_loss / _POWER, config.gate.max_replies_per_prompt),
         sampling=Sampling(max_new_tokens=config.policy.max_completion_tokens, seed=config.seed),
     )
     comparison = compare(load_policy(base_directory), load_policy(workspace.path(POLICY_NAME)), measurement)

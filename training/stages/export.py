@@ -219,6 +219,8 @@ def scorecard_metrics(scorecard: Scorecard) -> dict[str, float]:
         "win_rate": scorecard.win_rate.value,
         "win_rate_low": scorecard.win_rate.low,
         "kl": scorecard.kl.value,
+        "right_plan": candidate.right_plan.value,
+        "wording_fit": candidate.wording_fit.value,
         "intent_fit": candidate.intent_fit.value,
         "language_match": candidate.language_match.value,
         "proper_endings": candidate.proper_endings.value,

@@ -10,12 +10,20 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from training.config import GateConfig, TrainingConfig
+from training.evaluation.figures import Change
 from training.evaluation.scorecard import Scorecard
 from training.stages.evaluate import SCORECARD_NAME
 from training.workspace import StageResult, Workspace
 
 GATE_NAME = "gate.json"
 _MAX_EXTRA_SCENARIOS = 1
+_ABILITIES = {
+    "right_plan": "set out to answer what was asked",
+    "wording_fit": "say what they set out to say",
+    "language_match": "are in the customer's language",
+}
+"""What must not get worse, and how a sentence puts it. Plans and wordings apart: one reads the customer, the other
+writes the reply, and a judge of words sees only the sum of both and of its own errors."""
 
 
 class Rule(BaseModel):
@@ -93,24 +101,25 @@ def _liking(scorecard: Scorecard, gate: GateConfig) -> Iterator[Rule]:
 
 def _ability(scorecard: Scorecard, gate: GateConfig) -> Iterator[Rule]:
     base, candidate = scorecard.base, scorecard.candidate
-    lost = base.intent_fit.value - candidate.intent_fit.value
-    sentence = (
-        f"{candidate.intent_fit.value:.1%} of the replies answer what was asked, {base.intent_fit.value:.1%} before; "
-        f"a loss of {gate.max_intent_fit_loss:.1%} is allowed."
-    )
-    yield Rule(name="intent_fit", passed=lost <= gate.max_intent_fit_loss, sentence=sentence)
-    lost = base.language_match.value - candidate.language_match.value
-    sentence = (
-        f"{candidate.language_match.value:.1%} of the replies are in the customer's language, "
-        f"{base.language_match.value:.1%} before; a loss of {gate.max_intent_fit_loss:.1%} is allowed."
-    )
-    yield Rule(name="language_match", passed=lost <= gate.max_intent_fit_loss, sentence=sentence)
+    for name, what in _ABILITIES.items():
+        before, after, change = (getattr(part, name) for part in (base, candidate, scorecard.changes))
+        sentence = (
+            f"{after.value:.1%} of the replies {what}, {before.value:.1%} before: {_in_points(change)} on "
+            f"{scorecard.num_prompts} prompts with up to {scorecard.replies_per_prompt} replies each; a loss of more "
+            f"than {100 * gate.max_ability_loss:g} points must be ruled out."
+        )
+        yield Rule(name=name, passed=change.low >= -gate.max_ability_loss, sentence=sentence)
     ratio = candidate.perplexity / base.perplexity
     sentence = (
         f"Perplexity on authored replies is {candidate.perplexity:.2f}, {ratio:.2f} times the base's; "
         f"{gate.max_perplexity_ratio:g} times is allowed, more means that good replies are being forgotten."
     )
     yield Rule(name="perplexity", passed=ratio <= gate.max_perplexity_ratio, sentence=sentence)
+
+
+def _in_points(change: Change) -> str:
+    bounds = f"{100 * change.low:+.1f} to {100 * change.high:+.1f} with 95 % confidence"
+    return f"{100 * change.value:+.1f} points ({bounds}, standard error {100 * change.standard_error:.1f})"
 
 
 def _form(scorecard: Scorecard, gate: GateConfig) -> Iterator[Rule]:

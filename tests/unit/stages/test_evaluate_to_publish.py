@@ -32,7 +32,7 @@ from training.stages import curate, evaluate, export, gate, publish, snapshot
 from training.stages.export import quantized_graph, round_to_bfloat16, text_sample
 from training.workspace import Workspace
 
-LENIENT = {"min_win_rate_lower_bound": 0.0, "min_proper_endings": 0.0}
+LENIENT = {"min_win_rate_lower_bound": 0.0, "min_proper_endings": 0.0, "max_ability_loss": 0.2}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,8 @@ def gated(tmp_path_factory: pytest.TempPathFactory, config: TrainingConfig) -> W
 def test_a_policy_that_hardly_moved_measures_as_one(gated: Workspace) -> None:
     """Next to no KL, as many nats a token on authored replies, and a win rate around one half."""
     card = Scorecard.model_validate_json(gated.path("scorecard.json").read_text())
-    assert card.num_prompts == 24
+    assert card.num_prompts == 24 and 1 <= card.replies_per_prompt <= 8
+    assert card.changes.right_plan.value == 0 and abs(card.changes.wording_fit.value) < 0.1
     assert abs(card.kl.value) < 0.5
     assert np.log(card.candidate.perplexity) == pytest.approx(np.log(card.base.perplexity), rel=0.02)
     assert card.judge_has_opinion and 0.2 < card.win_rate.value < 0.8
