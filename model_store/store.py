@@ -37,6 +37,15 @@ class AliasState(NamedTuple):
     generation: int
 
 
+class Release(NamedTuple):
+    """The versions that people talk to: the stable one and, while a canary is on, the candidate beside it."""
+
+    stable: AliasState
+    candidate: AliasState | None
+    since: datetime
+    """When the last of these aliases moved: from then on both answered side by side."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
     """A version as it lies in the store; `problem` says why it is refused, `manifest` is None if even that is bad."""
@@ -107,6 +116,22 @@ class ModelStore:
         if move is None:
             raise AliasNotFoundError(alias=alias, store=self.location)
         return AliasState(move.to_digest, move.generation)
+
+    def release(self) -> Release:
+        """What serves people now. Raises AliasNotFoundError where `stable` was never set, CorruptAliasError.
+
+        A candidate counts for as long as it is another version than `stable`, and `stable` has not moved since it was
+        named: it was gated against the version that was stable then. So promoting it ends the canary, and so does
+        pointing it at `stable`.
+        """
+        candidate = self._backend.read_alias(Alias.CANDIDATE)
+        stable = self._backend.read_alias(Alias.STABLE)
+        if stable is None:
+            raise AliasNotFoundError(alias=Alias.STABLE, store=self.location)
+        state, since = AliasState(stable.to_digest, stable.generation), _moment(stable.time)
+        if candidate is None or candidate.to_digest == stable.to_digest or _moment(candidate.time) < since:
+            return Release(state, None, since)
+        return Release(state, AliasState(candidate.to_digest, candidate.generation), _moment(candidate.time))
 
     def history(self, alias: str) -> list[AliasMove]:
         """Every move of an alias, oldest first. Raises UnknownAliasError, CorruptAliasError."""
@@ -229,8 +254,13 @@ def _digest_before(history: Sequence[AliasMove]) -> str | None:
 
 def _age_key(version: StoredVersion) -> tuple[float, str]:
     created_at = version.manifest.created_at if version.manifest else ""
+    return (_moment(created_at).timestamp(), version.digest)
+
+
+def _moment(time: str) -> datetime:
+    """The moment that ISO 8601 text names, in UTC where no zone is given; 1970 for text that names none."""
     try:
-        moment = datetime.fromisoformat(created_at)
+        moment = datetime.fromisoformat(time)
     except ValueError:
-        return (0.0, version.digest)
-    return (moment.replace(tzinfo=moment.tzinfo or UTC).timestamp(), version.digest)
+        return datetime.fromtimestamp(0, UTC)
+    return moment.replace(tzinfo=moment.tzinfo or UTC)

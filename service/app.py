@@ -32,6 +32,7 @@ from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanRules
 from service.chat.recording import Recorder
 from service.chat.safety import SafetyRules
 from service.engine.engine import Engine, golden_run
+from service.engine.errors import EngineError, ModelUnusableError
 from service.engine.types import EngineOptions
 from service.records.feedback_tokens import FeedbackTokenSigner
 from service.records.sql_store import SqlRecordStore
@@ -82,15 +83,24 @@ def engine_opener(settings: Settings) -> EngineOpener:
     options = EngineOptions(num_slots=settings.num_slots, num_threads=settings.num_threads)
 
     def open_engine(bundle: Bundle) -> Engine:
-        engine = Engine.open(bundle.directory, bundle.manifest, options)
         try:
-            golden_run(engine, bundle.manifest.golden_run)
-        except BaseException:
-            engine.close()
+            return _try_out(Engine.open(bundle.directory, bundle.manifest, options), bundle)
+        except EngineError:
             raise
-        return engine
+        except Exception as error:  # a graph is foreign code: what it raises while it runs has no root of its own
+            problem = str(error).strip() or type(error).__name__
+            raise ModelUnusableError(path=bundle.directory, problem=problem) from error
 
     return open_engine
+
+
+def _try_out(engine: Engine, bundle: Bundle) -> Engine:
+    try:
+        golden_run(engine, bundle.manifest.golden_run)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
 def load_masker(settings: Settings, facts: FactSheet) -> ConversationMasker:
@@ -129,7 +139,7 @@ def _lifespan(
         records = await asyncio.to_thread(SqlRecordStore.open, settings.records_url)
         signer = FeedbackTokenSigner([secret], settings.feedback_token_max_age_seconds)
         recorder = Recorder(records, signer, masker, telemetry)
-        model_router = ModelRouter(store, open_engine, settings.num_slots, telemetry)
+        model_router = ModelRouter(store, open_engine, settings.num_slots, settings.canary_share, telemetry)
         limits = ChatLimits(
             max_completion_tokens=settings.max_completion_tokens,
             max_wait_seconds=settings.max_wait_seconds,

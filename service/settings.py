@@ -49,7 +49,10 @@ class Settings(BaseSettings):
         default=None,
         description="Bundle put into an empty model store at start; default: the one that ships with the project.",
     )
-    poll_seconds: float = Field(default=2.0, gt=0, le=3600, description="How often the alias `stable` is looked up.")
+    poll_seconds: float = Field(default=2.0, gt=0, le=3600, description="How often the aliases are looked up.")
+    canary_share: float = Field(
+        default=0.1, ge=0, le=1, description="Share of conversations that a candidate answers; 0: it is never loaded."
+    )
     num_slots: int = Field(
         default=16, ge=1, le=256, description="Completions made at the same time; twice as many may wait."
     )

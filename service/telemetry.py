@@ -1,12 +1,12 @@
 """What operators see: JSON log lines on stderr and Prometheus metrics. Neither ever holds a message's text.
 
-Label values are bounded: route templates, status codes, error codes, names of plans and rules, and digests of loaded
-versions only.
+Label values are bounded: route templates, status codes, error codes, names of plans, rules and aliases, and digests of
+loaded versions only.
 """
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -56,16 +56,31 @@ class Telemetry:
         self.feedback = self._counter("feedback", "Thumbs recorded.", "rating")
         self.replies = self._counter("replies", "Replies by what they set out to say.", "plan", "rule")
         self.plan_feedback = self._counter("plan_feedback", "Thumbs recorded, by the reply's plan.", "plan", "rating")
+        self.alias_completions = self._counter("alias_completions", "Completions, by who made them.", "alias")
+        self.alias_feedback = self._counter(
+            "alias_feedback", "Thumbs recorded, by who made the reply.", "alias", "rating"
+        )
         self.model_load_failures = self._counter("model_load_failures", "Model versions refused.", "code")
         self._running = self._gauge("requests_running", "Completions in a slot.")
         self._waiting = self._gauge("requests_waiting", "Completions waiting for a slot.")
         self._models = self._gauge("model_info", "1 for each loaded model version.", "digest", "name")
         self._refused = self._gauge("model_refused_info", "1 for the version refused last.", "digest", "code")
+        self._canary_share = self._gauge("canary_share", "Share of conversations that a candidate answers now.")
+        self._aliases: Mapping[str, str] = {}
 
     def watch_load(self, num_running: Callable[[], int], num_waiting: Callable[[], int]) -> None:
         """Lets the load gauges ask these functions at every scrape."""
         self._running.set_function(num_running)
         self._waiting.set_function(num_waiting)
+
+    def release_changed(self, aliases: Mapping[str, str], canary_share: float) -> None:
+        """Notes which alias each digest answers for, and the candidate's share of conversations; 0: no canary."""
+        self._aliases = aliases
+        self._canary_share.set(canary_share)
+
+    def alias_of(self, digest: str) -> str:
+        """The alias that a version answers for now; `other` for one that has gone."""
+        return self._aliases.get(digest, "other")
 
     def model_loaded(self, digest: str, name: str) -> None:
         """Shows a version as loaded; the mark of a refused one goes, since the alias has moved on."""

@@ -12,18 +12,18 @@ router = APIRouter()
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """The loaded version under its alias and its digest; empty while none is loaded."""
+    """The stable version under its alias, its name and its digest; a candidate, under what is its own, behind it."""
     model_router: ModelRouter = request.state.model_router
-    model = model_router.current if model_router.is_ready else None
-    if model is None:
-        return {"object": "list", "data": []}
-    names = dict.fromkeys((MODEL_ALIAS, model.name, model.digest))
-    return {"object": "list", "data": [_model_json(name, model) for name in names]}
+    listed: dict[str, LoadedModel] = {}
+    for model in model_router.models:
+        for name in (MODEL_ALIAS, model.name, model.digest):
+            listed.setdefault(name, model)
+    return {"object": "list", "data": [_model_json(name, model) for name, model in listed.items()]}
 
 
 @router.get("/v1/models/{model_id}")
 async def show_model(model_id: str, request: Request) -> dict[str, Any]:
-    """The loaded version by any of its names, short digests included."""
+    """A loaded version by any of its names, short digests included."""
     model_router: ModelRouter = request.state.model_router
     return _model_json(model_id, model_router.get(model_id))
 

@@ -103,7 +103,7 @@ class Chatbot:
         if self.is_draining:
             raise DrainingError()
         check_prompt(request.messages)
-        model = self._router.get(request.model)
+        model = self._router.get(request.model, _conversation_key(request))
         rule = self._guidance.safety.match(request.messages[-1].content)
         if rule is not None:
             reply: Reply = await self._start_rule(request, model, rule, started_at)
@@ -206,6 +206,11 @@ class Chatbot:
             started_at=started_at,
             article=article,
         )
+
+
+def _conversation_key(request: ChatRequest) -> str:
+    """What all turns of a conversation have in common, for the router only: known before anything is masked."""
+    return request.conversation_id or derive_conversation_id(request.messages, request.user or "")
 
 
 def _fit(messages: tuple[Message, ...], model: LoadedModel, max_tokens: int) -> Prompt:

@@ -1,10 +1,12 @@
-"""The model router: follows the alias `stable` and decides which loaded version answers a request.
+"""The model router: follows the aliases and decides which loaded version answers a conversation.
 
-A new version is verified, opened and tried out beside the running one, then takes its place in one assignment on the
-event loop. The old one finishes what it has begun and closes. A version that fails is refused until the alias moves.
+`stable` answers; while a canary is on, `candidate` answers its share of the conversations. A new version is verified,
+opened and tried out beside the running ones, then takes its place in one assignment on the event loop. The old one
+finishes what it has begun and closes. A version that fails is refused until the alias moves.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ from model_store.backends.protocol import Alias
 from model_store.bundle import Bundle
 from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import AliasNotFoundError, InvalidTokenizerError, StoreError, StoreUnavailableError
-from model_store.store import ModelStore
+from model_store.store import AliasState, ModelStore
 from service.chat.engine_worker import CompletionEngine, EngineWorker
 from service.engine.errors import EngineError
 from service.errors import ModelNotFoundError, ModelUnavailableError
@@ -23,6 +25,7 @@ from service.telemetry import Telemetry
 MODEL_ALIAS = "rejoinder"
 TOKENIZER_NAME = "tokenizer.json"
 _MIN_DIGEST_CHARS = 8
+_HASH_RANGE = 2**64
 
 _log = structlog.get_logger(__name__)
 
@@ -42,94 +45,124 @@ class LoadedModel:
 
 
 class ModelRouter:
-    """Knows the current model. All methods run on the event loop; only opening a version happens elsewhere."""
+    """Knows the loaded models. All methods run on the event loop; only opening a version happens elsewhere."""
 
-    def __init__(self, store: ModelStore, open_engine: EngineOpener, num_slots: int, telemetry: Telemetry) -> None:
+    def __init__(
+        self, store: ModelStore, open_engine: EngineOpener, num_slots: int, canary_share: float, telemetry: Telemetry
+    ) -> None:
+        """Each engine makes `num_slots` completions at once; a candidate answers `canary_share` of conversations."""
         self._store = store
         self._open_engine = open_engine
         self._num_slots = num_slots
+        self._canary_share = canary_share
         self._telemetry = telemetry
-        self._settled_generation: int | None = None
+        self._models: dict[Alias, LoadedModel] = {}
+        self._settled: dict[Alias, AliasState] = {}
+        """Where each alias was when it was last dealt with, whether its version was taken up or refused."""
         self._retiring: dict[LoadedModel, asyncio.Task[None]] = {}
-        self.current: LoadedModel | None = None
         telemetry.watch_load(
             lambda: sum(model.worker.num_running for model in self._alive),
             lambda: sum(model.worker.num_waiting for model in self._alive),
         )
 
     @property
-    def _alive(self) -> tuple[LoadedModel, ...]:
-        return (*self._retiring, *((self.current,) if self.current else ()))
+    def _alive(self) -> set[LoadedModel]:
+        return {*self._retiring, *self._models.values()}
 
     @property
     def is_ready(self) -> bool:
         """Whether a model can answer now."""
-        return self.current is not None and not self.current.worker.has_failed
+        return Alias.STABLE in self._healthy()
 
-    def get(self, name: str) -> LoadedModel:
-        """The model that goes by `name`: the alias, the name in its manifest, or 8 or more digits of its digest.
+    @property
+    def models(self) -> list[LoadedModel]:
+        """The versions that answer now, the stable one first; none where that one cannot."""
+        return list(self._healthy().values()) if self.is_ready else []
 
-        Raises ModelUnavailableError when none is loaded, ModelNotFoundError when the loaded one is called otherwise.
+    def get(self, name: str, conversation_key: str | None = None) -> LoadedModel:
+        """The model that goes by `name`: the alias, a name in a manifest, or 8 or more digits of a digest.
+
+        The alias and the stable version's name mean the stable version, or the candidate for its share of
+        conversations: the same one for every turn that comes with the same key. Raises ModelUnavailableError when none
+        is loaded, ModelNotFoundError when no loaded one is called so.
         """
-        if self.current is None or not self.is_ready:
+        if not self.is_ready:
             raise ModelUnavailableError()
-        is_digest = len(name) >= _MIN_DIGEST_CHARS and self.current.digest.startswith(name)
-        if name not in (MODEL_ALIAS, self.current.name) and not is_digest:
-            raise ModelNotFoundError(param="model")
-        return self.current
+        stable, *candidates = self.models
+        if name in (MODEL_ALIAS, stable.name):
+            for candidate in candidates:
+                if conversation_key and is_in_canary(conversation_key, candidate.digest, self._canary_share):
+                    return candidate
+            return stable
+        for model in self.models:
+            if name == model.name or (len(name) >= _MIN_DIGEST_CHARS and model.digest.startswith(name)):
+                return model
+        raise ModelNotFoundError(param="model")
 
     async def follow(self, poll_seconds: float) -> None:
-        """Polls the alias until cancelled."""
+        """Polls the aliases until cancelled."""
         while True:
             await asyncio.sleep(poll_seconds)
             await self.poll()
 
     async def poll(self) -> None:
-        """Looks the alias up once and takes a new version up. Bad versions and a store that is away are only logged."""
+        """Looks the aliases up and takes new versions up. Bad versions and a store that is away are only logged."""
         try:
-            digest, generation = await asyncio.to_thread(self._store.resolve, Alias.STABLE)
+            release = await asyncio.to_thread(self._store.release)
         except AliasNotFoundError:
             return
         except StoreError as error:
             _log.warning("alias_lookup_failed", code=error.code, problem=str(error))
             return
-        has_failed = self.current is not None and self.current.worker.has_failed
-        if generation == self._settled_generation and not has_failed:
-            return
-        if self.current is None or self.current.digest != digest or has_failed:
-            await self._take_up(digest, generation)
-        else:
-            self._settled_generation = generation
+        await self._settle(Alias.STABLE, release.stable)
+        candidate = release.candidate if self._canary_share > 0 else None
+        if candidate is not None:
+            await self._settle(Alias.CANDIDATE, candidate)
+        elif self._settled.pop(Alias.CANDIDATE, None) is not None:
+            self._place(Alias.CANDIDATE, None)
+            _log.info("canary_ended", stable=release.stable.digest)
 
     async def close(self) -> None:
         """Closes every engine after its last completion."""
-        if self.current is not None:
-            self._retire(self.current)
-            self.current = None
+        for alias in list(self._models):
+            self._place(alias, None)
         await asyncio.gather(*self._retiring.values())
 
-    async def _take_up(self, digest: str, generation: int) -> None:
+    def _healthy(self) -> dict[Alias, LoadedModel]:
+        """The models that can answer, that of `stable` first."""
+        models = ((alias, self._models.get(alias)) for alias in Alias)
+        return {alias: model for alias, model in models if model is not None and not model.worker.has_failed}
+
+    async def _settle(self, alias: Alias, state: AliasState) -> None:
+        """Brings an alias's version in; one that is there already, by this or the other alias, is not opened again."""
+        present = self._models.get(alias)
+        has_failed = present is not None and present.worker.has_failed
+        if state == self._settled.get(alias) and not has_failed:
+            return
+        ready = [model for model in self._healthy().values() if model.digest == state.digest]
         try:
-            bundle, tokenizer, engine = await asyncio.to_thread(self._open, digest)
+            model = ready[0] if ready else await self._load(state.digest)
         except StoreUnavailableError as error:
             # Not the version's fault, so it is not refused: the next poll tries again.
             _log.warning("model_store_unavailable", problem=str(error))
             return
-        except Exception as error:  # whatever is wrong with a version, the one that runs goes on
-            code = error.code if isinstance(error, StoreError | EngineError) else "model_load_failed"
-            _log.error("model_refused", digest=digest, code=code, problem=str(error))
-            self._telemetry.model_refused(digest, code)
-            self._settled_generation = generation
+        except (StoreError, EngineError) as error:  # the version that runs goes on
+            _log.error("model_refused", alias=alias, digest=state.digest, code=error.code, problem=str(error))
+            self._telemetry.model_refused(state.digest, error.code)
+            self._settled[alias] = state
+            if alias is Alias.CANDIDATE:  # what ran as candidate is none any more
+                self._place(alias, None)
             return
+        self._settled[alias] = state
+        self._place(alias, model)
+        _log.info("alias_taken_up", alias=alias, digest=state.digest, generation=state.generation)
+
+    async def _load(self, digest: str) -> LoadedModel:
+        bundle, tokenizer, engine = await asyncio.to_thread(self._open, digest)
         manifest = bundle.manifest
-        worker = EngineWorker(engine, self._num_slots)
-        previous = self.current
-        self.current = LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker)
-        self._settled_generation = generation
         self._telemetry.model_loaded(digest, manifest.name)
-        _log.info("model_loaded", digest=digest, name=manifest.name, generation=generation)
-        if previous is not None:
-            self._retire(previous)
+        worker = EngineWorker(engine, self._num_slots)
+        return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker)
 
     def _open(self, digest: str) -> tuple[Bundle, Tokenizer, CompletionEngine]:
         """In a thread: verifies and opens a version."""
@@ -142,13 +175,30 @@ class ModelRouter:
             raise InvalidTokenizerError(path=path, problem=problem)
         return bundle, tokenizer, self._open_engine(bundle)
 
-    def _retire(self, model: LoadedModel) -> None:
-        model.worker.retire()
-        self._retiring[model] = asyncio.get_running_loop().create_task(self._bury(model))
+    def _place(self, alias: Alias, model: LoadedModel | None) -> None:
+        """Lets a model, or none, answer by an alias. Retires the one before, unless the other alias has it."""
+        previous = self._models.pop(alias, None)
+        if model is not None:
+            self._models[alias] = model
+        if previous is not None and previous not in self._models.values():
+            previous.worker.retire()
+            self._retiring[previous] = asyncio.get_running_loop().create_task(self._bury(previous))
+        aliases = {model.digest: alias.value for alias, model in self._models.items()}
+        share = self._canary_share if Alias.CANDIDATE in self._models else 0.0
+        self._telemetry.release_changed(aliases, share)
 
     async def _bury(self, model: LoadedModel) -> None:
         await model.worker.wait_closed()
         del self._retiring[model]
-        if self.current is None or self.current.digest != model.digest:
+        if model.digest not in {alive.digest for alive in self._alive}:
             self._telemetry.model_closed(model.digest, model.name)
         _log.info("model_closed", digest=model.digest)
+
+
+def is_in_canary(conversation_key: str, candidate_digest: str, share: float) -> bool:
+    """Whether a conversation is one of the candidate's: drawn by hash, so every turn and every replica agrees.
+
+    Another candidate gets other conversations, and a larger share keeps those of a smaller one.
+    """
+    digest = hashlib.sha256(f"{candidate_digest}\n{conversation_key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * _HASH_RANGE

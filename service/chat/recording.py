@@ -51,6 +51,7 @@ class Recorder:
         self._telemetry.tokens.labels("prompt").inc(completion.num_prompt_tokens)
         self._telemetry.tokens.labels("completion").inc(completion.num_completion_tokens)
         self._telemetry.completion_seconds.observe(completion.latency_ms / 1000)
+        self._telemetry.alias_completions.labels(self._telemetry.alias_of(completion.model_digest)).inc()
         self._telemetry.replies.labels(_label(completion, "plan"), _label(completion, "rule")).inc()
         return self._signer.issue(completion.id, completion.rater)
 
@@ -68,6 +69,7 @@ class Recorder:
         rating = stored.rating or "withdrawn"
         self._telemetry.feedback.labels(rating).inc()
         self._telemetry.plan_feedback.labels(_label(completion, "plan"), rating).inc()
+        self._telemetry.alias_feedback.labels(self._telemetry.alias_of(completion.model_digest), rating).inc()
         return stored
 
     def _mask_and_record(self, feedback: Feedback, rater: str) -> tuple[StoredFeedback, CompletionRecord]:

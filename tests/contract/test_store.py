@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,28 @@ def test_promotion_moves_an_alias_and_its_generation(store: ModelStore, digests:
     assert store.promote("stable", "candidate") == (digests[2], 3)
     assert store.resolve("stable") == (digests[2], 3)
     assert store.resolve("candidate") == (digests[2], 1)
+
+
+def test_a_candidate_counts_beside_the_stable_version_that_it_was_named_beside(
+    store: ModelStore, digests: list[str]
+) -> None:
+    """A canary ends by promotion, by pointing the candidate at stable, and by any other move of stable."""
+    first, second, third = digests
+    with pytest.raises(AliasNotFoundError, match="stable"):
+        store.release()
+    store.promote("stable", first)
+    assert store.release()[:2] == ((first, 1), None)
+    for end in (("stable", second), ("candidate", "stable"), ("stable", third)):
+        store.promote("stable", first)
+        named = store.promote("candidate", second)
+        release = store.release()
+        assert (release.stable.digest, release.candidate) == (first, named)
+        assert release.since == datetime.fromisoformat(store.history("candidate")[-1].time)
+        time.sleep(0.002)  # moves are told apart by the millisecond
+        store.promote(*end)
+        assert store.release().candidate is None
+    store.promote("stable", first)
+    assert store.release().candidate is None, "an old candidate came back when stable moved on"
 
 
 def test_history_tells_every_move_with_time_and_reason(store: ModelStore, digests: list[str]) -> None:
