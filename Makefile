@@ -41,8 +41,12 @@ check: .venv-dev/.installed ## style, types, layers
 	$(DEV) -m mypy service model_store training
 	.venv-dev/bin/lint-imports
 
-bench: .venv-dev/.installed ## tokens/s and time to first token of the shipped model over HTTP
-	$(DEV) -m tests.benchmarks.bench_http
+.venv-dev/.bench: .venv-dev/.installed
+	$(call install,.venv-dev) -e '.[bench]' || echo "no llama.cpp: its rows will say so (needs cmake and a C++ compiler; rm $@ to try again)"
+	@touch $@
+
+bench: .venv-dev/.bench ## this engine beside llama.cpp, Hugging Face and torch, and over HTTP, into runs/bench; 15 minutes (OPTIONS="--quick --parts engines")
+	OMP_NUM_THREADS=1 $(DEV) -m tests.benchmarks.bench $(OPTIONS)
 
 sweep: .venv-dev/.installed ## right plans by the base model's size and amount of data, into runs/sweep (OPTIONS="--tokens 1600000 --sizes 128x4 256x6")
 	$(DEV) -m tests.benchmarks.sweep_base $(OPTIONS)

@@ -1,0 +1,168 @@
+"""Who is measured when over HTTP: our service, llama-cpp-python's server and the bare engine, in turns."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from service.engine.engine import Engine
+from service.engine.types import EngineOptions
+from tests.benchmarks.engines.contender import NotInstalledError
+from tests.benchmarks.engines.llama import import_llama_cpp
+from tests.benchmarks.engines.llama_file import write_llama
+from tests.benchmarks.engines.rounds import case_name
+from tests.benchmarks.engines.shapes import Shape, customers_asks, llama_shape, shipped_shape
+from tests.benchmarks.engines.this_engine import bundle_of
+from tests.benchmarks.over_http.conversations import (
+    NUM_TURNS,
+    Round,
+    ServiceAsker,
+    draw_conversations,
+    hold,
+    median,
+    percentile,
+)
+from tests.benchmarks.over_http.llama_asker import LlamaAsker
+from tests.benchmarks.over_http.replay import replay
+from tests.benchmarks.over_http.servers import Server, running_llama, running_service
+
+SERVICE, LLAMA_SERVER = "this service", "llama_cpp.server Q8_0"
+MEASURED_SLOTS = 64
+"""Slots of the service whose memory is told."""
+_PLACES_A_SLOT = 3
+_MOST_STREAMS = 320
+_WEIGHTS = "Q8_0"
+
+
+class HttpPlan(BaseModel):
+    """How much is measured."""
+
+    model_config = ConfigDict(frozen=True)
+
+    streams: tuple[int, ...]
+    rounds: int
+    """At most; fewer where there are many streams, but never fewer than two."""
+    conversations: int
+    """Of a round, shared by its streams; at least one a stream."""
+
+
+class HttpRow(BaseModel):
+    """What clients got from one server: medians over rounds, percentiles over all requests."""
+
+    model_config = ConfigDict(frozen=True)
+
+    server: str
+    streams: int
+    tokens_per_second: float = 0.0
+    engine_tokens_per_second: float = 0.0
+    """Of the bare engine on the same lengths; 0 where there is none to compare with."""
+    first_token_ms: float = 0.0
+    second_turn_first_token_ms: float = 0.0
+    gap_ms_p50: float = 0.0
+    gap_ms_p99: float = 0.0
+    num_requests: int = 0
+    num_failed: int = 0
+    num_slots: int = 0
+    resident_megabytes: float = 0.0
+    """After the last round."""
+    not_installed: str | None = None
+
+
+def measure_http(plan: HttpPlan) -> list[HttpRow]:
+    """Every number of streams on fresh servers. Nothing is pinned: client and servers share the machine's cores."""
+    shape = shipped_shape()
+    rows: list[HttpRow] = []
+    try:
+        import_llama_cpp()
+        has_llama = True
+    except NotInstalledError as error:
+        has_llama = False
+        rows.append(HttpRow(server=LLAMA_SERVER, streams=0, not_installed=str(error)))
+    for streams in plan.streams:
+        print(f"  over HTTP, {case_name(streams)}", file=sys.stderr, flush=True)
+        rows += _measure_streams(shape, streams, plan, has_llama=has_llama)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """All servers running at once; whoever is not asked waits."""
+
+    shape: Shape
+    engine: Engine
+    service: Server
+    llama: Server | None
+
+    def play(self, num_streams: int, num_conversations: int, seed: int) -> tuple[Round, float, Round | None]:
+        """One round of our service, of the bare engine on the same lengths, and of the other server on them."""
+        conversations = draw_conversations(customers_asks(), num_conversations, seed)
+        ours = asyncio.run(hold(self.service.port, ServiceAsker(), conversations, num_streams))
+        bare = replay(self.engine, self.shape, ours.conversations, num_streams)
+        if self.llama is None:
+            return ours, bare, None
+        asker = LlamaAsker(ours.conversations, self.shape.architecture.vocab_size)
+        answered = [conversation for conversation in conversations if _is_whole(ours, conversation.number)]
+        return ours, bare, asyncio.run(hold(self.llama.port, asker, answered, num_streams))
+
+
+def _measure_streams(shape: Shape, streams: int, plan: HttpPlan, *, has_llama: bool) -> list[HttpRow]:
+    num_slots = max(MEASURED_SLOTS, -(-streams // _PLACES_A_SLOT))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        engine = Engine.open(*bundle_of(shape, folder), EngineOptions(num_slots=num_slots))
+        stack.callback(engine.close)
+        service = stack.enter_context(running_service(folder, num_slots))
+        llama = stack.enter_context(_llama_server(shape, folder)) if has_llama else None
+        contest = _Contest(shape, engine, service, llama)
+        contest.play(1, 1, seed=0)
+        num_rounds = max(2, min(plan.rounds, _MOST_STREAMS // streams))
+        num_conversations = max(streams, plan.conversations)
+        played = [contest.play(streams, num_conversations, seed=number + 1) for number in range(num_rounds)]
+        ours = summary(SERVICE, streams, [ours for ours, _, _ in played])
+        extra = {
+            "engine_tokens_per_second": median([bare for _, bare, _ in played]),
+            "num_slots": num_slots,
+            "resident_megabytes": service.resident_megabytes,
+        }
+        rows = [ours.model_copy(update=extra)]
+        if llama is not None:
+            theirs = summary(LLAMA_SERVER, streams, [other for _, _, other in played if other is not None])
+            rows.append(theirs.model_copy(update={"num_slots": 1, "resident_megabytes": llama.resident_megabytes}))
+    return rows
+
+
+def _llama_server(shape: Shape, folder: Path) -> AbstractContextManager[Server]:
+    model = folder / "llama.gguf"
+    write_llama(model, llama_shape(shape.architecture), _WEIGHTS)
+    return running_llama(folder, model)
+
+
+def _is_whole(played: Round, number: int) -> bool:
+    """Whether both turns were served, so that their lengths are known."""
+    turns = played.conversations[number]
+    return len(turns) == NUM_TURNS and all(turn.is_whole for turn in turns)
+
+
+def summary(server: str, streams: int, rounds: Sequence[Round]) -> HttpRow:
+    """Throughput as a median of rounds, times as medians and percentiles over all of their requests."""
+    gaps = [1000 * gap for played in rounds for gap in played.gaps]
+    first, second = (
+        median([1000 * seconds for played in rounds for seconds in played.first_token_seconds(turn)])
+        for turn in range(NUM_TURNS)
+    )
+    return HttpRow(
+        server=server,
+        streams=streams,
+        tokens_per_second=median([played.tokens_per_second for played in rounds]),
+        first_token_ms=first,
+        second_turn_first_token_ms=second,
+        gap_ms_p50=percentile(gaps, 0.5),
+        gap_ms_p99=percentile(gaps, 0.99),
+        num_requests=sum(played.num_requests for played in rounds),
+        num_failed=sum(played.num_failed for played in rounds),
+    )
