@@ -9,6 +9,7 @@ from model_store.contract.manifest import GoldenRun, Manifest
 from service.engine.admission import Admission
 from service.engine.errors import EngineClosedError, GoldenRunMismatchError, ModelUnusableError
 from service.engine.ort_session import OrtSession
+from service.engine.prefix_cache import PrefixCache
 from service.engine.sampler import Sampler, SamplingState
 from service.engine.scheduler import LiveCompletion, Scheduler
 from service.engine.types import CompletionRequest, Delta, EngineOptions, SamplingParams
@@ -25,7 +26,8 @@ class Engine:
         self._vocab_size = vocab_size
         self._session: OrtSession | None = session
         self._sampler = Sampler()
-        self._scheduler = Scheduler(session.cache, options.num_slots, max_context)
+        self._prefix_cache = PrefixCache(session.cache, options.prefix_cache_bytes)
+        self._scheduler = Scheduler(session.cache, self._prefix_cache, options.num_slots, max_context)
         self._admission = Admission(options, max_context=max_context, vocab_size=vocab_size)
 
     @classmethod
@@ -57,6 +59,11 @@ class Engine:
         """Completions in the queue."""
         return self._scheduler.num_waiting
 
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """Memory that holds keys and values of earlier prompts."""
+        return self._prefix_cache.num_bytes
+
     def submit(self, request: CompletionRequest) -> None:
         """Queues a request. Raises InvalidRequestError, EngineOverloadedError or EngineClosedError."""
         if self._session is None:
@@ -85,6 +92,7 @@ class Engine:
         """Lets go of model and caches and forgets unfinished completions. Closing twice is allowed."""
         self._scheduler.clear()
         if self._session is not None:
+            self._prefix_cache.release()
             self._session.cache.release()
             self._session = None
 

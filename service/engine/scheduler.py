@@ -12,6 +12,7 @@ from model_store.contract.chat_template import message_start
 from model_store.contract.control_tokens import EOS_ID
 from service.engine.kv_cache import KVCache
 from service.engine.ort_session import CONTEXT_LENGTH, NOTHING_BEFORE, ModelInputs, PromptPiece
+from service.engine.prefix_cache import PrefixCache
 from service.engine.sampler import SampledToken, SamplingState
 from service.engine.types import CompletionRequest, Delta, FinishReason
 
@@ -24,6 +25,8 @@ class LiveCompletion:
         self.state = state
         self.num_cached = 0
         """Positions that the caches hold."""
+        self.num_reused = 0
+        """Positions that the caches hold of an earlier prompt that began alike."""
         self.num_generated = 0
         self.recent_ids = tuple([0] * CONTEXT_LENGTH + list(request.prompt_ids))[-CONTEXT_LENGTH - 1 :]
         """The last token, which is not in the caches yet, after those before it that n-grams reach back to."""
@@ -54,8 +57,9 @@ class Batch:
 class Scheduler:
     """The waiting queue and the slots. Not thread-safe: one thread drives it."""
 
-    def __init__(self, cache: KVCache, num_slots: int, max_context: int) -> None:
+    def __init__(self, cache: KVCache, prefix_cache: PrefixCache, num_slots: int, max_context: int) -> None:
         self._cache = cache
+        self._prefix_cache = prefix_cache
         self._num_slots = num_slots
         self._max_context = max_context
         self._waiting: deque[LiveCompletion] = deque()
@@ -106,7 +110,7 @@ class Scheduler:
     def schedule(self) -> Batch:
         """One token for everything that decodes and, when there is a free slot, the next piece of one prompt."""
         if self._reading is None and self._waiting and len(self._decoding) < self._num_slots:
-            self._reading = self._waiting.popleft()
+            self._begin_reading(self._waiting.popleft())
         token_ids = tuple(completion.recent_ids[-1] for completion in self._decoding)
         previous_ids = tuple(completion.recent_ids[:-1] for completion in self._decoding)
         positions = tuple(completion.num_cached for completion in self._decoding)
@@ -126,6 +130,8 @@ class Scheduler:
             completion.num_cached += 1
         if self._reading is not None and batch.inputs.prompt_piece is not None:
             self._reading.num_cached += len(batch.inputs.prompt_piece.token_ids)
+            read_ids = self._reading.request.prompt_ids[: self._reading.num_cached]
+            self._prefix_cache.keep(read_ids, batch.inputs.prompt_piece.slot)
             if batch.is_prompt_complete:
                 self._decoding.append(self._reading)
                 self._reading = None
@@ -137,6 +143,11 @@ class Scheduler:
             deltas.append(delta)
         return deltas
 
+    def _begin_reading(self, completion: LiveCompletion) -> None:
+        self._reading = completion
+        completion.num_reused = self._prefix_cache.restore(completion.request.prompt_ids, len(self._decoding))
+        completion.num_cached = completion.num_reused
+
     def _take_token(self, completion: LiveCompletion, token: SampledToken) -> Delta:
         completion.recent_ids = (*completion.recent_ids[1:], token.token_id)
         completion.num_generated += 1
@@ -147,6 +158,7 @@ class Scheduler:
             sampling_logprob=token.sampling_logprob,
             top_logprobs=token.top_logprobs,
             finish_reason=self._finish_reason(completion),
+            num_reused=completion.num_reused if completion.num_generated == 1 else 0,
         )
 
     def _finish_reason(self, completion: LiveCompletion) -> FinishReason | None:

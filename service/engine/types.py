@@ -82,6 +82,8 @@ class Delta:
     top_logprobs: tuple[tuple[int, float], ...]
     """The model's most probable (token id, log-probability) pairs, best first."""
     finish_reason: FinishReason | None
+    num_reused: int = 0
+    """With the first token: how many of the prompt's had been read for an earlier prompt that began alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class EngineOptions:
     """Completions made at the same time; twice as many may wait."""
     num_threads: int = 1
     """Threads of one step, at most the CPUs that this process may use. More pay only on idle machines."""
+    prefix_cache_bytes: int = 0
+    """Most memory for keys and values of earlier prompts, beside the slots'; 0 keeps none."""
 
     @property
     def queue_length(self) -> int:
