@@ -103,10 +103,11 @@ def _ability(scorecard: Scorecard, gate: GateConfig) -> Iterator[Rule]:
     base, candidate = scorecard.base, scorecard.candidate
     for name, what in _ABILITIES.items():
         before, after, change = (getattr(part, name) for part in (base, candidate, scorecard.changes))
+        drawn = "" if name == "right_plan" else f", {scorecard.replies_per_prompt} drawn for each"
         sentence = (
             f"{after.value:.1%} of the replies {what}, {before.value:.1%} before: {_in_points(change)} on "
-            f"{scorecard.num_prompts} prompts with up to {scorecard.replies_per_prompt} replies each; a loss of more "
-            f"than {100 * gate.max_ability_loss:g} points must be ruled out."
+            f"{scorecard.num_prompts} prompts{drawn}; a loss of more than {100 * gate.max_ability_loss:g} points must "
+            "be ruled out."
         )
         yield Rule(name=name, passed=change.low >= -gate.max_ability_loss, sentence=sentence)
     ratio = candidate.perplexity / base.perplexity
