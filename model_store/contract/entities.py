@@ -120,18 +120,21 @@ _MIN_PHONE_DIGITS = 7
 class EntityVault:
     """The values behind one conversation's placeholders. Same value, same placeholder, however it was spaced."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        """`taken` placeholders stand for values that nobody knows any more; new values get other ones."""
         self._values: dict[str, str] = {}
         self._placeholders: dict[tuple[str, str], str] = {}
+        self._taken = set(taken)
 
     def placeholder_for(self, entity_type: str, value: str) -> str:
         """The placeholder of a value, new or known; `REDACTED` once a type has run out of numbers."""
         key = (entity_type, re.sub(r"[\s-]", "", value).casefold())
         if key not in self._placeholders:
-            number = 1 + sum(known_type == entity_type for known_type, _ in self._placeholders)
-            if number > MAX_ENTITIES_PER_TYPE:
+            names = (entity_placeholder(entity_type, number) for number in range(1, MAX_ENTITIES_PER_TYPE + 1))
+            placeholder = next((name for name in names if name not in self._taken), None)
+            if placeholder is None:
                 return REDACTED
-            placeholder = entity_placeholder(entity_type, number)
+            self._taken.add(placeholder)
             self._placeholders[key] = placeholder
             self._values[placeholder] = value
         return self._placeholders[key]

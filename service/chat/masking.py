@@ -5,7 +5,7 @@ in the vault of one request. How values are found is `model_store.contract.entit
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from model_store.contract.control_tokens import banned_unless_named
 from model_store.contract.conversation import Message, Role, detect_language
 from model_store.contract.entities import EntityMasker, EntityPattern, EntityVault, compile_operator_pattern
 from model_store.contract.facts import FactSheet
-from model_store.contract.placeholders import escape_lookalikes
+from model_store.contract.placeholders import Segment, escape_lookalikes, split_masked
 from model_store.contract.unmasking import Resolver
 from service.errors import InvalidDataFileError
 
@@ -43,12 +43,16 @@ class ConversationMasker:
         self._facts = facts
         self._entities = entities
 
-    def mask(self, messages: Sequence[Message]) -> MaskedConversation:
-        """Masks a whole conversation; its last message decides the language."""
-        vault = EntityVault()
+    def mask(self, messages: Sequence[Message], history: Sequence[Message] = ()) -> MaskedConversation:
+        """Masks a whole conversation; its last message decides the language.
+
+        `history` was said before the messages and is masked already. Its values were not kept: a value that comes again
+        gets another placeholder, and a completion cannot name the old one.
+        """
+        vault = EntityVault(part.text for part in _placeholders_in(history))
         language = detect_language(messages[-1].content)
         masked = tuple(Message(message.role, self._mask_message(message, vault)) for message in messages)
-        return MaskedConversation(masked, vault, language)
+        return MaskedConversation(_join(history, masked), vault, language)
 
     def resolver(self, conversation: MaskedConversation) -> Resolver:
         """What the placeholders of this conversation read as."""
@@ -71,6 +75,17 @@ class ConversationMasker:
         masked = self._facts.mask(escape_lookalikes(text), detect_language(text))
         masked = _mask_known_values(masked, vault)
         return self._entities.mask_keeping_placeholders(masked, vault)
+
+
+def _join(history: Sequence[Message], new: tuple[Message, ...]) -> tuple[Message, ...]:
+    """History and what comes after it; a new system message takes the old one's place in front."""
+    if not history or new[0].role is not Role.SYSTEM:
+        return (*history, *new)
+    return (new[0], *(message for message in history if message.role is not Role.SYSTEM), *new[1:])
+
+
+def _placeholders_in(messages: Sequence[Message]) -> Iterator[Segment]:
+    return (part for message in messages for part in split_masked(message.content) if part.is_placeholder)
 
 
 def _mask_known_values(text: str, vault: EntityVault) -> str:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, select, tuple_
+from sqlalchemy import Connection, Select, and_, or_, select
 
 from model_store.contract.conversation import Message
 from service.records.database import insert_into
@@ -43,7 +43,8 @@ def page(
     columns = conversations.c
     query = select(columns.id, columns.created_at).where(columns.tenant == tenant)
     if before is not None:
-        query = query.where(tuple_(columns.created_at, columns.id) < tuple_(before.created_at, before.id))
+        is_same_age = and_(columns.created_at == before.created_at, columns.id < before.id)
+        query = query.where(or_(columns.created_at < before.created_at, is_same_age))
     rows = connection.execute(query.order_by(columns.created_at.desc(), columns.id.desc()).limit(limit))
     return tuple(ConversationSummary(row.id, row.created_at) for row in rows)
 

@@ -37,6 +37,30 @@ def test_one_value_is_one_placeholder_through_the_whole_conversation(masker: Con
     assert masker.resolver(masked)("<ORDER_ID_2>") == "CD-67890"
 
 
+def test_values_of_an_earlier_turn_are_told_apart_and_cannot_be_named(masker: ConversationMasker) -> None:
+    """History is masked already and its values are gone: a new number is another one, and the old one is banned."""
+    history = (Message(Role.SYSTEM, "Be kind."), Message(Role.USER, "Where is <ORDER_ID>?"))
+    history += (Message(Role.ASSISTANT, "<ORDER_ID> has left. We answer <SUPPORT_HOURS>."),)
+    masked = masker.mask([Message(Role.USER, "And order CD-67890? <ORDER_ID>")], history)
+    assert masked.messages == (*history, Message(Role.USER, "And order <ORDER_ID_2>? ‹ORDER_ID›"))
+    assert PLACEHOLDER_IDS["<ORDER_ID>"] in masked.banned_token_ids
+    assert PLACEHOLDER_IDS["<ORDER_ID_2>"] not in masked.banned_token_ids
+    assert masker.resolver(masked)("<ORDER_ID_2>") == "CD-67890"
+
+
+def test_a_new_system_message_takes_the_place_of_the_old_one(masker: ConversationMasker) -> None:
+    """There is one at most, and it is in front."""
+    history = (Message(Role.SYSTEM, "Be kind."), Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hello!"))
+    new = [Message(Role.SYSTEM, "Be short."), Message(Role.USER, "Thanks")]
+    assert masker.mask(new, history).messages == (new[0], *history[1:], new[1])
+
+
+def test_numbers_of_a_long_conversation_run_out(masker: ConversationMasker) -> None:
+    """A seventh value of a type is hidden rather than mistaken for another."""
+    history = [Message(Role.USER, f"<ORDER_ID{suffix}>") for suffix in ("", "_2", "_3", "_4", "_5", "_6")]
+    assert masker.mask([Message(Role.USER, "order CD-67890")], history).messages[-1].content == "order <REDACTED>"
+
+
 def test_nobody_can_type_a_placeholder(masker: ConversationMasker) -> None:
     """Neither as a user nor in a reply that a client made up."""
     masked = masker.mask(
