@@ -21,9 +21,12 @@ from model_store.contract.facts import FactSheet
 from model_store.contract.manifest import MANIFEST_NAME
 from model_store.errors import StoreError
 from model_store.store import DEFAULT_BUNDLE, ModelStore, seed
+from service.access.access_control import open_access, operator_keys
 from service.api import completions, feedback, health, models
+from service.api.access import widget_tokens
+from service.api.access.middleware import AccessMiddleware
 from service.api.errors import install_error_handlers
-from service.api.middleware import ApiKeyMiddleware, ReceiveLimitMiddleware, RequestContextMiddleware
+from service.api.middleware import ReceiveLimitMiddleware, RequestContextMiddleware
 from service.chat.chatbot import Chatbot, ChatLimits, Guidance
 from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import ConversationMasker, load_entity_patterns
@@ -55,6 +58,7 @@ _log = structlog.get_logger(__name__)
 
 def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -> FastAPI:
     """The application; its lifespan opens and closes everything. `open_engine` replaces the real engine in tests."""
+    operator_keys(settings)  # what cannot be used is named here, not when the service is half open
     telemetry = Telemetry()
     app = FastAPI(
         title="Rejoinder",
@@ -63,7 +67,7 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
         redoc_url=None,
     )
     install_error_handlers(app)
-    for module in (completions, feedback, models, health):
+    for module in (completions, feedback, widget_tokens, models, health):
         app.include_router(module.router)
     if _WEB_DIRECTORY.is_dir():
         app.add_api_route("/", _page, include_in_schema=False)
@@ -72,8 +76,7 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
     app.add_middleware(
         ReceiveLimitMiddleware, max_bytes=settings.max_body_bytes, timeout_seconds=settings.receive_timeout_seconds
     )
-    if settings.api_key is not None:
-        app.add_middleware(ApiKeyMiddleware, api_key=settings.api_key.get_secret_value())
+    app.add_middleware(AccessMiddleware, telemetry=telemetry)
     app.add_middleware(RequestContextMiddleware, telemetry=telemetry)
     return app
 
@@ -149,13 +152,15 @@ def _lifespan(
         await model_router.poll()
         follower = asyncio.create_task(model_router.follow(settings.poll_seconds))
         try:
-            yield {
-                "settings": settings,
-                "telemetry": telemetry,
-                "chatbot": chatbot,
-                "recorder": recorder,
-                "model_router": model_router,
-            }
+            async with open_access(settings, secret) as access:
+                yield {
+                    "settings": settings,
+                    "telemetry": telemetry,
+                    "access": access,
+                    "chatbot": chatbot,
+                    "recorder": recorder,
+                    "model_router": model_router,
+                }
         finally:
             follower.cancel()
             await chatbot.drain(grace_seconds=0)

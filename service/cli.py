@@ -1,4 +1,4 @@
-"""`python -m service serve · export-feedback · check-facts`: results on stdout, logs on stderr.
+"""`python -m service serve · keys · export-feedback · check-facts`: results on stdout, logs on stderr.
 
 The one place where settings are read from the environment. Exit codes: 0 done, 1 an error that is named.
 """
@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from model_store.contract.facts import FactSheet
 from model_store.errors import StoreError
+from service import key_commands
+from service.access.key_store import has_live_key
 from service.app import DEFAULT_FACTS_FILE, create_app
 from service.errors import ServiceError
 from service.http_server import build_server
@@ -43,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export-feedback", help="write rated completions as JSON lines")
     export.add_argument("--output", type=Path, help="file to write; default: stdout")
     export.set_defaults(run=_export_feedback)
+    key_commands.add_to(commands)
     check = commands.add_parser("check-facts", help="check a facts file and name the facts it lacks")
     check.add_argument("path", type=Path, nargs="?", help="default: the file that the service would use")
     check.set_defaults(run=_check_facts)
@@ -50,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
-    check_bind(settings)
+    if not has_live_key(settings.records_url):
+        check_bind(settings)
     configure_logging(settings.log_level)
     server = build_server(create_app(settings), settings)
     server.run()

@@ -1,6 +1,7 @@
 """Errors of the service that are not the records', the engine's or the shelf's own.
 
-Each class has a stable `code` that clients may rely on. `service.api.errors` alone turns them into HTTP.
+Each class has a stable `code` that clients may rely on. `service.api.errors` alone turns them into HTTP. Who may call:
+`service.access.errors`.
 
 ServiceError
 ├── SettingsError
@@ -11,7 +12,6 @@ ServiceError
 │   ├── UnsupportedParameterError
 │   ├── ContextLengthExceededError
 │   ├── ModelNotFoundError
-│   ├── InvalidApiKeyError
 │   ├── RequestTooLargeError
 │   └── RequestTimeoutError
 ├── UnavailableError              try again later
@@ -45,7 +45,7 @@ class UnsafeBindError(SettingsError):
     code = "unsafe_bind"
     template = (
         "Refusing to listen on {host} without an API key: everybody who reaches this address could use the bot. "
-        "Set SERVICE_API_KEY, or listen on 127.0.0.1."
+        "Make one with `python -m service keys create`, set SERVICE_API_KEY, or listen on 127.0.0.1."
     )
 
 
@@ -95,13 +95,6 @@ class ModelNotFoundError(RequestError):
 
     code = "model_not_found"
     template = "There is no such model. GET /v1/models lists the names that can be used."
-
-
-class InvalidApiKeyError(RequestError):
-    """The API key is missing or wrong."""
-
-    code = "invalid_api_key"
-    template = "The API key is missing or wrong. Send it as `Authorization: Bearer …`."
 
 
 class RequestTooLargeError(RequestError):

@@ -55,6 +55,7 @@ def build_server(app: ASGIApp, settings: Settings) -> DrainingServer:
         log_config=None,
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=settings.trusted_proxies,
         limit_concurrency=settings.max_connections,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_LAST_BYTES_SECONDS,

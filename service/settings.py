@@ -5,10 +5,12 @@ Every variable starts with `SERVICE_`; `HOST`, `PORT` and `DATA_DIR` also work w
 
 import ipaddress
 import os
+import re
 import secrets
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import UnsafeBindError
@@ -95,7 +97,26 @@ class Settings(BaseSettings):
         default=160, ge=1, le=4096, description="Longest completion, and the default length."
     )
 
-    api_key: SecretStr | None = Field(default=None, min_length=16, description="Bearer key that /v1/* asks for.")
+    api_key: SecretStr | None = Field(
+        default=None, min_length=16, description="The operator's own key; more are made with `python -m service keys`."
+    )
+    widget_origins: str = Field(
+        default="", description="Origins, with commas between, that `api_key` may issue widget tokens for."
+    )
+    widget_token_seconds: int = Field(default=600, ge=60, le=3600, description="How long a widget token is good.")
+    key_requests_per_minute: int = Field(default=600, ge=0, description="Limit for each API key; 0: none.")
+    tenant_requests_per_minute: int = Field(default=0, ge=0, description="Limit for all keys of a tenant; 0: none.")
+    widget_requests_per_minute: int = Field(default=30, ge=0, description="Limit for each widget token; 0: none.")
+    wrong_keys_per_minute: int = Field(
+        default=20, ge=1, description="Wrong API keys from one address before it is refused for a while."
+    )
+    rate_limit_url: SecretStr | None = Field(
+        default=None, description="Redis or Valkey that replicas count requests in; default: each counts for itself."
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.1",
+        description="Addresses or networks, with commas between, whose X-Forwarded-For is believed.",
+    )
     feedback_secret: SecretStr | None = Field(
         default=None,
         min_length=16,
@@ -114,6 +135,18 @@ class Settings(BaseSettings):
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged."
     )
+
+    @field_validator("rate_limit_url")
+    @classmethod
+    def _check_rate_limit_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not re.match(r"(redis|valkey)s?://.", url.get_secret_value()):
+            raise PydanticCustomError("invalid_url", "It must begin with redis://, rediss://, valkey:// or valkeys://.")
+        return url
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether callers need no key: none is set, and nobody but this machine can reach the service."""
+        return self.api_key is None and _is_loopback(self.host)
 
     @property
     def records_url(self) -> str:

@@ -60,6 +60,7 @@ class Telemetry:
         self.alias_feedback = self._counter(
             "alias_feedback", "Thumbs recorded, by who made the reply.", "alias", "rating"
         )
+        self.refused_callers = self._counter("refused_callers", "Requests without a right to ask.", "code")
         self.model_load_failures = self._counter("model_load_failures", "Model versions refused.", "code")
         self._running = self._gauge("requests_running", "Completions in a slot.")
         self._waiting = self._gauge("requests_waiting", "Completions waiting for a slot.")

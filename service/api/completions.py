@@ -1,6 +1,7 @@
 """POST /v1/chat/completions, in JSON or as a stream of events, as OpenAI's clients expect it."""
 
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 
 import anyio
 from fastapi import APIRouter, Request
@@ -8,6 +9,8 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 from starlette.types import Receive
 
+from service.access.api_keys import Scope
+from service.api.access.scopes import caller_of, requires
 from service.api.completion_format import Json, collect_completion, stream_pieces
 from service.api.errors import translate
 from service.api.event_stream import DONE, EventStreamResponse, encode_event, wait_for_disconnect
@@ -20,7 +23,7 @@ from service.settings import Settings
 
 _CLIENT_GONE = 499  # nginx's word for it; nobody is left to read it but the metrics
 
-router = APIRouter()
+router = APIRouter(dependencies=[requires(Scope.CHAT, is_for_browsers=True)])
 
 
 @router.post("/v1/chat/completions")
@@ -31,6 +34,8 @@ async def create_completion(body: ChatCompletionRequest, request: Request) -> Re
     chat_request = body.to_chat_request(
         max_messages=settings.max_messages, max_message_chars=settings.max_message_chars
     )
+    caller = caller_of(request)
+    chat_request = replace(chat_request, tenant=caller.tenant, user=caller.user or chat_request.user)
     reply = await chatbot.start(chat_request)
     headers = {"x-model-digest": reply.context.model.digest}
     if body.stream:

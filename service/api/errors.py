@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from model_store.errors import InvalidConversationError, StoreError
+from service.access.errors import ForbiddenError, InvalidApiKeyError, RateLimitedError
 from service.errors import (
-    InvalidApiKeyError,
     ModelNotFoundError,
     RequestError,
     RequestTimeoutError,
@@ -38,6 +38,8 @@ _STATUS_BY_ERROR: tuple[tuple[type[Exception], int, str], ...] = (
     (RequestTimeoutError, 408, "invalid_request_error"),
     (RequestError, 400, "invalid_request_error"),
     (InvalidConversationError, 400, "invalid_request_error"),
+    (ForbiddenError, 403, "permission_error"),
+    (RateLimitedError, 429, "rate_limit_error"),
     (UnavailableError, 503, "server_error"),
     (CompletionNotFoundError, 404, "invalid_request_error"),
     (FeedbackTokenError, 403, "permission_error"),

@@ -5,11 +5,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from service.access.api_keys import Scope
+from service.api.access.scopes import caller_of, requires
 from service.api.schemas import FeedbackRequest
 from service.chat.recording import Feedback, Recorder
 from service.records.store import StoredFeedback
 
-router = APIRouter()
+router = APIRouter(dependencies=[requires(Scope.FEEDBACK, is_for_browsers=True)])
 
 
 @router.post("/v1/feedback")
@@ -23,6 +25,7 @@ async def record_feedback(body: FeedbackRequest, request: Request) -> dict[str, 
         reasons=tuple(body.reasons),
         comment=body.comment,
         correction=body.correction,
+        tenant=caller_of(request).tenant,
     )
     return _feedback_json(await recorder.record_feedback(feedback))
 

@@ -1,10 +1,9 @@
-"""What every request passes before a route sees it: an id and a stopwatch, the API key, and limits on what is received.
+"""What every request passes before a route sees it: an id and a stopwatch, and limits on what is received.
 
 Plain ASGI: limits must act on bytes as they arrive, and streams must pass through untouched.
 """
 
 import asyncio
-import hmac
 import re
 import secrets
 import time
@@ -16,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response
-from service.errors import InvalidApiKeyError, RequestError, RequestTimeoutError, RequestTooLargeError
+from service.errors import RequestError, RequestTimeoutError, RequestTooLargeError
 from service.telemetry import Telemetry
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -64,24 +63,9 @@ class RequestContextMiddleware:
         route = _route_template(scope)
         self._telemetry.http_requests.labels(route, str(status)).inc()
         self._telemetry.http_latency.labels(route).observe(seconds)
-        _log.info("request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4))
-
-
-class ApiKeyMiddleware:
-    """Lets nobody without the key near /v1/. Compared in constant time, before the body is read."""
-
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
-        self._app = app
-        self._expected = f"Bearer {api_key}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on or refuses it."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
-            given = Headers(scope=scope).get("authorization", "").encode("latin-1")
-            if not hmac.compare_digest(given, self._expected):
-                await error_response(InvalidApiKeyError())(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        caller = scope.get("state", {}).get("caller")
+        who = {"tenant": caller.tenant, "key": caller.key_id} if caller else {}
+        _log.info("request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4), **who)
 
 
 class ReceiveLimitMiddleware:

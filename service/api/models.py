@@ -5,9 +5,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from service.access.api_keys import Scope
+from service.api.access.scopes import requires
 from service.chat.model_router import MODEL_ALIAS, LoadedModel, ModelRouter
 
-router = APIRouter()
+router = APIRouter(dependencies=[requires(Scope.CHAT)])
 
 
 @router.get("/v1/models")

@@ -190,7 +190,7 @@ class Chatbot:
         question: _Question,
         started_at: float,
     ) -> ReplyContext:
-        rater = opaque_rater(request.user, self._limits.rater_secret)
+        rater = opaque_rater(request.user, self._limits.rater_secret, tenant=request.tenant)
         conversation, prompt, article = question.conversation, question.prompt, question.article
         resolve = self._masker.resolver(conversation)
         return ReplyContext(
@@ -201,6 +201,7 @@ class Chatbot:
             resolve=quoting(resolve, article) if article else resolve,
             conversation_id=request.conversation_id or derive_conversation_id(conversation.messages, rater),
             rater=rater,
+            tenant=request.tenant,
             max_wait_seconds=self._limits.max_wait_seconds,
             completion_ids=new_completion_ids(request.num_choices),
             started_at=started_at,

@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from model_store.contract.conversation import Message, Role
 from model_store.contract.feedback import Rating
 from service.chat.masking import ConversationMasker
+from service.records.errors import FeedbackTokenError
 from service.records.feedback_tokens import FeedbackTokenSigner
-from service.records.store import ANONYMOUS_RATER, CompletionRecord, FeedbackRecord, RecordStore, StoredFeedback
+from service.records.store import (
+    ANONYMOUS_RATER,
+    DEFAULT_TENANT,
+    CompletionRecord,
+    FeedbackRecord,
+    RecordStore,
+    StoredFeedback,
+)
 from service.telemetry import Telemetry
 
 _ID_HEX_DIGITS = 24
@@ -28,6 +36,7 @@ class Feedback:
     reasons: tuple[str, ...] = ()
     comment: str | None = None
     correction: str | None = None
+    tenant: str = DEFAULT_TENANT
 
 
 class Recorder:
@@ -53,7 +62,7 @@ class Recorder:
         self._telemetry.completion_seconds.observe(completion.latency_ms / 1000)
         self._telemetry.alias_completions.labels(self._telemetry.alias_of(completion.model_digest)).inc()
         self._telemetry.replies.labels(_label(completion, "plan"), _label(completion, "rule")).inc()
-        return self._signer.issue(completion.id, completion.rater)
+        return self._signer.issue(completion.id, completion.rater, tenant=completion.tenant)
 
     def note_first_token(self, seconds: float) -> None:
         """Measures the time from a request to its first token."""
@@ -64,7 +73,7 @@ class Recorder:
 
         Raises FeedbackTokenError, CompletionNotFoundError or RecordStoreUnavailableError.
         """
-        rater = self._signer.verify(feedback.feedback_token, feedback.completion_id)
+        rater = await self._verify(feedback)
         stored, completion = await asyncio.to_thread(self._mask_and_record, feedback, rater)
         rating = stored.rating or "withdrawn"
         self._telemetry.feedback.labels(rating).inc()
@@ -82,9 +91,18 @@ class Recorder:
                 reasons=feedback.reasons,
                 comment=comment,
                 correction=correction,
+                tenant=feedback.tenant,
             )
         )
-        return stored, self._records.get_completion(feedback.completion_id)
+        return stored, self._records.get_completion(feedback.completion_id, tenant=feedback.tenant)
+
+    async def _verify(self, feedback: Feedback) -> str:
+        """The rater. A tenant without such a completion hears so, whether another tenant has it or nobody."""
+        try:
+            return self._signer.verify(feedback.feedback_token, feedback.completion_id, tenant=feedback.tenant)
+        except FeedbackTokenError:
+            await asyncio.to_thread(self._records.get_completion, feedback.completion_id, tenant=feedback.tenant)
+            raise
 
 
 def _label(completion: CompletionRecord, key: str) -> str:
@@ -92,11 +110,12 @@ def _label(completion: CompletionRecord, key: str) -> str:
     return str(completion.sampling.get(key) or "none")
 
 
-def opaque_rater(user: str | None, secret: str) -> str:
-    """The id under which a user's thumbs are kept: the same for the same user, and no way back to the name."""
+def opaque_rater(user: str | None, secret: str, *, tenant: str = DEFAULT_TENANT) -> str:
+    """The id under which a user's thumbs are kept: the same for a tenant's same user, and no way back to the name."""
     if not user:
         return ANONYMOUS_RATER
-    return "rater_" + hmac.new(secret.encode(), user.encode(), hashlib.sha256).hexdigest()[:_ID_HEX_DIGITS]
+    name = user if tenant == DEFAULT_TENANT else f"{tenant}\n{user}"
+    return "rater_" + hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest()[:_ID_HEX_DIGITS]
 
 
 def derive_conversation_id(masked_messages: tuple[Message, ...], rater: str) -> str:

@@ -26,7 +26,7 @@ from service.chat.recording import Recorder
 from service.chat.safety import SafetyRule
 from service.engine.types import CompletionRequest, Delta, SamplingParams
 from service.errors import OverloadedError, ServiceError
-from service.records.store import CompletionRecord, FinishReason
+from service.records.store import DEFAULT_TENANT, CompletionRecord, FinishReason
 
 MAX_SEED = 2**63 - 1
 _ID_BYTES = 12
@@ -49,6 +49,9 @@ class ChatRequest:
     num_top_logprobs: int | None = None
     conversation_id: str | None = None
     user: str | None = None
+    tenant: str = DEFAULT_TENANT
+    is_continued: bool = False
+    """Whether `messages` are only what is new in the conversation, and the service has the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class ReplyContext:
     resolve: Resolver
     conversation_id: str
     rater: str
+    tenant: str
     max_wait_seconds: float
     completion_ids: tuple[str, ...]
     started_at: float
@@ -152,6 +156,7 @@ class Reply(ABC):
             num_prompt_tokens=self.num_prompt_tokens,
             num_completion_tokens=outcome.num_tokens,
             rater=context.rater,
+            tenant=context.tenant,
         )
         token = await self._recorder.record_completion(record)
         self.num_completion_tokens += outcome.num_tokens

@@ -42,7 +42,7 @@ def _pod_templates(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _service_env(manifests: list[dict[str, Any]]) -> dict[str, str]:
     """The container's variables; values from secrets read as a text that is long enough."""
     (container,) = _one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
-    return {entry["name"]: entry.get("value", "from-a-secret-0123456789") for entry in container["env"]}
+    return {entry["name"]: entry.get("value", "redis://from-a-secret-0123456789") for entry in container["env"]}
 
 
 @pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
@@ -122,7 +122,7 @@ def test_every_value_has_a_comment_and_a_place_in_the_schema() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     values = yaml.safe_load(text)
     assert values.keys() == schema["properties"].keys()
-    for block in ("settings", "persistence", "service", "serviceAccount", "auth", "database", "training"):
+    for block in ("settings", "persistence", "service", "serviceAccount", "auth", "database", "rateLimits", "training"):
         assert values[block].keys() == schema["properties"][block]["properties"].keys(), block
     lines = text.splitlines()
     bare = []

@@ -6,6 +6,7 @@ MINIMAL: dict[str, Any] = {}
 HIGHLY_AVAILABLE: dict[str, Any] = {
     "replicaCount": 3,
     "database": {"existingSecret": "postgres"},
+    "rateLimits": {"existingSecret": "valkey"},
     "persistence": {"accessMode": "ReadWriteMany", "storageClass": "nfs", "size": "20Gi"},
     "training": {"suspend": False, "timeZone": "Europe/Berlin", "schedule": "0 2 * * 1-5"},
 }

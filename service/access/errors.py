@@ -1,0 +1,89 @@
+"""Errors of callers who may not do what they ask for, and of the commands that make and revoke keys.
+
+AccessError
+├── InvalidApiKeyError
+├── ForbiddenError                known, but not allowed
+│   ├── MissingScopeError
+│   ├── ApiKeyRequiredError
+│   └── OriginNotAllowedError
+├── ApiKeyNotFoundError
+└── InvalidApiKeyFieldError
+RateLimitedError                  an UnavailableError: the caller's own quota, not a full server
+└── TooManyWrongKeysError
+"""
+
+from service.errors import ServiceError, UnavailableError
+
+
+class AccessError(ServiceError):
+    """The root: somebody may not do this."""
+
+    code = "access_error"
+
+
+class InvalidApiKeyError(AccessError):
+    """The API key or widget token is missing, wrong, revoked, expired, or used on another web page."""
+
+    code = "invalid_api_key"
+    template = "The API key is missing or wrong. Send it as `Authorization: Bearer …`."
+
+
+class ForbiddenError(AccessError):
+    """The caller is known and may not do this."""
+
+    code = "forbidden"
+
+
+class MissingScopeError(ForbiddenError):
+    """The API key was not made for this."""
+
+    code = "missing_scope"
+    template = "This API key lacks the scope `{scope}`. Use one that has it."
+
+
+class ApiKeyRequiredError(ForbiddenError):
+    """A widget token came where only API keys are taken."""
+
+    code = "api_key_required"
+    template = "A widget token may chat and give feedback, nothing else. Call this from your server, with an API key."
+
+
+class OriginNotAllowedError(ForbiddenError):
+    """An API key may not issue widget tokens for this web page."""
+
+    code = "origin_not_allowed"
+    template = (
+        "This API key may not issue widget tokens for this origin. "
+        "The operator names origins when the key is made: `python -m service keys create --origin …`."
+    )
+
+
+class ApiKeyNotFoundError(AccessError):
+    """No API key goes by this id."""
+
+    code = "api_key_not_found"
+    template = "There is no API key {key_id!r}. `python -m service keys list` shows their ids."
+
+
+class InvalidApiKeyFieldError(AccessError):
+    """An API key cannot be made like this."""
+
+    code = "invalid_api_key_field"
+    template = "There can be no such API key: {problem}."
+
+
+class RateLimitedError(UnavailableError):
+    """The caller has used up a quota of requests."""
+
+    code = "rate_limit_exceeded"
+    template = "More than {per_minute} requests a minute. Try again in {seconds} seconds."
+
+    def __init__(self, *, per_minute: int, seconds: int) -> None:
+        super().__init__(retry_after_seconds=seconds, per_minute=per_minute, seconds=seconds)
+
+
+class TooManyWrongKeysError(RateLimitedError):
+    """Somebody guesses."""
+
+    code = "too_many_wrong_keys"
+    template = "Too many wrong API keys came from this address. Try again in {seconds} seconds."

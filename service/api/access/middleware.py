@@ -1,0 +1,60 @@
+"""Lets nobody near /v1/ who has not shown who they are, and lets pages of named origins read the answers.
+
+Before the body is read, and before any route: a route that forgets to ask who calls still has no strangers.
+"""
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.access.access_control import AccessControl, Credentials
+from service.access.errors import InvalidApiKeyError, RateLimitedError
+from service.api.errors import error_response
+from service.telemetry import Telemetry
+
+_METHODS = ("POST",)
+_SENT_HEADERS = ("authorization", "content-type", "idempotency-key", "x-request-id")
+_READ_HEADERS = ("retry-after", "x-model-digest", "x-request-id")
+
+
+class AccessMiddleware:
+    """Puts the `caller` into the state of every request to /v1/, or refuses it."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on or refuses it."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        access: AccessControl = scope["state"]["access"]
+        origin = Headers(scope=scope).get("origin")
+        if origin is None or not access.allows_pages_of(origin):
+            await self._admit(scope, receive, send)
+            return
+        # Outside of `_admit`: a page must be able to read a refusal, and asks beforehand without its token.
+        answer = CORSMiddleware(
+            self._admit,
+            allow_origins=(origin,),
+            allow_methods=_METHODS,
+            allow_headers=_SENT_HEADERS,
+            expose_headers=_READ_HEADERS,
+        )
+        await answer(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        access: AccessControl = scope["state"]["access"]
+        headers = Headers(scope=scope)
+        credentials = Credentials(
+            headers.get("authorization", ""), headers.get("origin"), (scope.get("client") or ("", 0))[0]
+        )
+        try:
+            caller = await access.admit(credentials)
+        except (InvalidApiKeyError, RateLimitedError) as error:
+            self._telemetry.refused_callers.labels(error.code).inc()
+            await error_response(error)(scope, receive, send)
+            return
+        scope["state"]["caller"] = caller
+        await self._app(scope, receive, send)
