@@ -4,7 +4,7 @@ Everything that lives as long as the service is made in `_lifespan` and handed t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,12 @@ from service.api import completions, feedback, health, models
 from service.api.access import widget_tokens
 from service.api.access.middleware import AccessMiddleware
 from service.api.errors import install_error_handlers
+from service.api.keeping import conversations
 from service.api.middleware import ReceiveLimitMiddleware, RequestContextMiddleware
 from service.chat.chatbot import Chatbot, ChatLimits, Guidance
+from service.chat.conversations.archive import Archive
+from service.chat.conversations.reception import Reception
+from service.chat.conversations.retention import keep_purging
 from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import ConversationMasker, load_entity_patterns
 from service.chat.model_router import EngineOpener, ModelRouter
@@ -67,7 +71,7 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
         redoc_url=None,
     )
     install_error_handlers(app)
-    for module in (completions, feedback, widget_tokens, models, health):
+    for module in (completions, conversations, feedback, widget_tokens, models, health):
         app.include_router(module.router)
     if _WEB_DIRECTORY.is_dir():
         app.add_api_route("/", _page, include_in_schema=False)
@@ -143,31 +147,49 @@ def _lifespan(
         signer = FeedbackTokenSigner([secret], settings.feedback_token_max_age_seconds)
         recorder = Recorder(records, signer, masker, telemetry)
         model_router = ModelRouter(store, open_engine, settings.num_slots, settings.canary_share, telemetry)
-        limits = ChatLimits(
-            max_completion_tokens=settings.max_completion_tokens,
-            max_wait_seconds=settings.max_wait_seconds,
-            rater_secret=secret,
-        )
+        limits = _chat_limits(settings, secret)
         chatbot = Chatbot(model_router, masker, guidance, recorder, limits)
+        archive = Archive(records, lambda: store.versions(verify_contents=False))
         await model_router.poll()
-        follower = asyncio.create_task(model_router.follow(settings.poll_seconds))
+        follow, purge = model_router.follow(settings.poll_seconds), keep_purging(records, settings.retention_days)
         try:
-            async with open_access(settings, secret) as access:
+            async with _in_background(follow, purge), open_access(settings, secret) as access:
                 yield {
                     "settings": settings,
                     "telemetry": telemetry,
                     "access": access,
+                    "archive": archive,
                     "chatbot": chatbot,
+                    "reception": Reception(chatbot, archive, records, recorder, limits),
                     "recorder": recorder,
                     "model_router": model_router,
                 }
         finally:
-            follower.cancel()
             await chatbot.drain(grace_seconds=0)
             await model_router.close()
+            await asyncio.to_thread(recorder.close)
             await asyncio.to_thread(records.close)
 
     return lifespan
+
+
+@asynccontextmanager
+async def _in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs coroutines beside the block and cancels them at its end."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _chat_limits(settings: Settings, secret: str) -> ChatLimits:
+    return ChatLimits(
+        max_completion_tokens=settings.max_completion_tokens,
+        max_wait_seconds=settings.max_wait_seconds,
+        rater_secret=secret,
+    )
 
 
 def _open_store(settings: Settings) -> ModelStore:

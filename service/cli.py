@@ -1,4 +1,4 @@
-"""`python -m service serve · keys · export-feedback · check-facts`: results on stdout, logs on stderr.
+"""`python -m service serve · keys · export · purge · check-facts`: results on stdout, logs on stderr.
 
 The one place where settings are read from the environment. Exit codes: 0 done, 1 an error that is named.
 """
@@ -12,13 +12,12 @@ from pydantic import ValidationError
 
 from model_store.contract.facts import FactSheet
 from model_store.errors import StoreError
-from service import key_commands
+from service import key_commands, record_commands
 from service.access.key_store import has_live_key
 from service.app import DEFAULT_FACTS_FILE, create_app
 from service.errors import ServiceError
 from service.http_server import build_server
 from service.records.errors import RecordsError
-from service.records.export import export_training_examples
 from service.settings import Settings, check_bind
 from service.telemetry import configure_logging
 
@@ -42,9 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer HTTP; settings come from the environment (SERVICE_…)")
     serve.set_defaults(run=_serve)
-    export = commands.add_parser("export-feedback", help="write rated completions as JSON lines")
-    export.add_argument("--output", type=Path, help="file to write; default: stdout")
-    export.set_defaults(run=_export_feedback)
+    record_commands.add_to(commands)
     key_commands.add_to(commands)
     check = commands.add_parser("check-facts", help="check a facts file and name the facts it lacks")
     check.add_argument("path", type=Path, nargs="?", help="default: the file that the service would use")
@@ -59,17 +56,6 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     server = build_server(create_app(settings), settings)
     server.run()
     return 0 if server.started else 1
-
-
-def _export_feedback(settings: Settings, options: argparse.Namespace) -> int:
-    if options.output is None:
-        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-        num_rows = export_training_examples(settings.records_url, sys.stdout)
-    else:
-        with options.output.open("w", encoding="utf-8") as stream:
-            num_rows = export_training_examples(settings.records_url, stream)
-    print(f"{num_rows} rated completions", file=sys.stderr)
-    return 0
 
 
 def _check_facts(settings: Settings, options: argparse.Namespace) -> int:

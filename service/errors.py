@@ -6,7 +6,8 @@ Each class has a stable `code` that clients may rely on. `service.api.errors` al
 ServiceError
 ├── SettingsError
 │   ├── UnsafeBindError
-│   └── InvalidDataFileError
+│   ├── InvalidDataFileError
+│   └── MissingOptionError
 ├── RequestError                  the caller's to mend
 │   ├── InvalidValueError
 │   ├── UnsupportedParameterError
@@ -54,6 +55,13 @@ class InvalidDataFileError(SettingsError):
 
     code = "invalid_data_file"
     template = "The file {path} cannot be used: {problem}."
+
+
+class MissingOptionError(SettingsError):
+    """A command cannot do without an option that was not given."""
+
+    code = "missing_option"
+    template = "Give {option}: {reason}."
 
 
 class RequestError(ServiceError):

@@ -126,6 +126,9 @@ class Settings(BaseSettings):
         default=30 * _DAY_SECONDS, ge=1, le=3650 * _DAY_SECONDS, description="How long a completion can be rated."
     )
 
+    retention_days: int = Field(
+        default=90, ge=0, le=36_500, description="Days after which what was said and rated is deleted; 0: never."
+    )
     heartbeat_seconds: float = Field(
         default=15.0, gt=0, le=300, description="Pause after which a quiet stream sends a comment."
     )

@@ -2,7 +2,8 @@
 
 Beyond OpenAI's fields: every choice carries its `completion_id` and `feedback_token`, its `plan` with the bot's
 `plan_confidence`, and the `rule` that spoke instead of the model (`hand_over`: a person should take over). At top level
-stands choice 0's `feedback_token`, in a stream in the piece that ends the last choice and in the one with the usage.
+stand the `conversation_id` and choice 0's `feedback_token`, this in a stream in the piece that ends the last choice and
+in the one with the usage.
 """
 
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ Json = dict[str, Any]
 
 async def collect_completion(reply: Reply, *, has_logprobs: bool) -> Json:
     """Reads a reply to its end: the body of an answer that is not streamed."""
-    num_choices = len(reply.context.completion_ids)
+    num_choices = len(reply.head.completion_ids)
     texts: list[list[str]] = [[] for _ in range(num_choices)]
     logprobs: list[list[TokenLogprob]] = [[] for _ in range(num_choices)]
     finishes: dict[int, ReplyFinish] = {}
@@ -51,7 +52,7 @@ async def stream_pieces(reply: Reply, *, has_logprobs: bool, has_usage: bool) ->
     head = _head(reply, "chat.completion.chunk")
     if has_usage:
         head["usage"] = None
-    num_open = len(reply.context.completion_ids)
+    num_open = len(reply.head.completion_ids)
     for index in range(num_open):
         yield {**head, "choices": [_piece(index, {"role": "assistant", "content": ""})]}
     feedback_token = ""
@@ -79,11 +80,12 @@ def usage(reply: Reply) -> dict[str, int]:
 
 def _head(reply: Reply, kind: str) -> Json:
     return {
-        "id": reply.context.completion_ids[0],
+        "id": reply.head.completion_ids[0],
         "object": kind,
-        "created": int(reply.context.created_at.timestamp()),
-        "model": reply.context.model.name,
-        "system_fingerprint": reply.context.model.digest,
+        "created": int(reply.head.created_at.timestamp()),
+        "model": reply.head.model_name,
+        "system_fingerprint": reply.head.model_digest,
+        "conversation_id": reply.head.conversation_id,
     }
 
 

@@ -14,8 +14,9 @@ from service.api.access.scopes import caller_of, requires
 from service.api.completion_format import Json, collect_completion, stream_pieces
 from service.api.errors import translate
 from service.api.event_stream import DONE, EventStreamResponse, encode_event, wait_for_disconnect
+from service.api.keeping.idempotency import REPLAYED_HEADER, idempotency_key_of
 from service.api.schemas import ChatCompletionRequest
-from service.chat.chatbot import Chatbot
+from service.chat.conversations.reception import Reception
 from service.chat.reply import Reply
 from service.errors import ServiceError
 from service.records.errors import RecordsError
@@ -29,15 +30,15 @@ router = APIRouter(dependencies=[requires(Scope.CHAT, is_for_browsers=True)])
 @router.post("/v1/chat/completions")
 async def create_completion(body: ChatCompletionRequest, request: Request) -> Response:
     """Answers a conversation. Errors before the first event have a status; later ones come as an `error` event."""
-    chatbot: Chatbot = request.state.chatbot
+    reception: Reception = request.state.reception
     settings: Settings = request.state.settings
     chat_request = body.to_chat_request(
         max_messages=settings.max_messages, max_message_chars=settings.max_message_chars
     )
     caller = caller_of(request)
     chat_request = replace(chat_request, tenant=caller.tenant, user=caller.user or chat_request.user)
-    reply = await chatbot.start(chat_request)
-    headers = {"x-model-digest": reply.context.model.digest}
+    reply = await reception.start(chat_request, await idempotency_key_of(request))
+    headers = {"x-model-digest": reply.head.model_digest, **(REPLAYED_HEADER if reply.is_replay else {})}
     if body.stream:
         return EventStreamResponse(
             _encode_stream(reply, body),

@@ -24,7 +24,11 @@ from service.errors import (
 )
 from service.records.errors import (
     CompletionNotFoundError,
+    ConversationErasedError,
+    ConversationNotFoundError,
     FeedbackTokenError,
+    IdempotencyKeyInUseError,
+    IdempotencyKeyReusedError,
     RecordsError,
     RecordStoreUnavailableError,
 )
@@ -42,12 +46,23 @@ _STATUS_BY_ERROR: tuple[tuple[type[Exception], int, str], ...] = (
     (RateLimitedError, 429, "rate_limit_error"),
     (UnavailableError, 503, "server_error"),
     (CompletionNotFoundError, 404, "invalid_request_error"),
+    (ConversationNotFoundError, 404, "invalid_request_error"),
+    (ConversationErasedError, 410, "invalid_request_error"),
+    (IdempotencyKeyReusedError, 422, "idempotency_error"),
+    (IdempotencyKeyInUseError, 409, "idempotency_error"),
     (FeedbackTokenError, 403, "permission_error"),
     (RecordStoreUnavailableError, 503, "server_error"),
 )
 _PARAM_BY_ERROR: Mapping[type[Exception], str] = {
     InvalidConversationError: "messages",
     CompletionNotFoundError: "completion_id",
+    ConversationNotFoundError: "conversation_id",
+    ConversationErasedError: "conversation_id",
+}
+_MESSAGE_BY_CODE = {
+    "completion_not_found": "There is no such completion. Use the id that came with the completion.",
+    "conversation_not_found": "There is no such conversation. POST /v1/conversations begins one.",
+    "conversation_erased": "This conversation was erased. Begin a new one, under a new id.",
 }
 _CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _CODE_BY_PYDANTIC_TYPE = {
@@ -127,9 +142,10 @@ async def _handle_validation_error(request: Request, error: Exception) -> JSONRe
 def _public_message(error: Exception) -> str:
     if isinstance(error, RecordStoreUnavailableError):  # Its own message names the database.
         return "The records cannot be written now. Nothing was stored; try again in a moment."
-    if isinstance(error, CompletionNotFoundError | FeedbackTokenError):
+    if isinstance(error, CompletionNotFoundError | ConversationNotFoundError | ConversationErasedError):
+        return _MESSAGE_BY_CODE[error.code]
+    if isinstance(error, FeedbackTokenError):
         return {
-            "completion_not_found": "There is no such completion. Use the id that came with the completion.",
             "expired_feedback_token": "The feedback token is too old: this completion can no longer be rated.",
         }.get(error.code, "The feedback token is not valid for this completion. Use the one that came with it.")
     return str(error)

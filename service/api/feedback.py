@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
+from service.api.keeping.idempotency import REPLAYED_HEADER, idempotency_key_of
 from service.api.schemas import FeedbackRequest
 from service.chat.recording import Feedback, Recorder
 from service.records.store import StoredFeedback
@@ -15,7 +16,7 @@ router = APIRouter(dependencies=[requires(Scope.FEEDBACK, is_for_browsers=True)]
 
 
 @router.post("/v1/feedback")
-async def record_feedback(body: FeedbackRequest, request: Request) -> dict[str, Any]:
+async def record_feedback(body: FeedbackRequest, request: Request, response: Response) -> dict[str, Any]:
     """Records, replaces or (rating null) withdraws a thumb; answers what is stored now, masked as it is stored."""
     recorder: Recorder = request.state.recorder
     feedback = Feedback(
@@ -26,8 +27,12 @@ async def record_feedback(body: FeedbackRequest, request: Request) -> dict[str, 
         comment=body.comment,
         correction=body.correction,
         tenant=caller_of(request).tenant,
+        key=await idempotency_key_of(request),
     )
-    return _feedback_json(await recorder.record_feedback(feedback))
+    stored = await recorder.record_feedback(feedback)
+    if stored.is_replay:
+        response.headers.update(REPLAYED_HEADER)
+    return _feedback_json(stored)
 
 
 def _feedback_json(stored: StoredFeedback) -> dict[str, Any]:

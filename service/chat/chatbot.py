@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message, check_prompt
+from model_store.contract.placeholders import ARTICLE
+from model_store.contract.unmasking import unmask
 from model_store.knowledge.offer import HELP_PLAN, offer_article, plans_for
 from model_store.knowledge.search import Passage
 from model_store.sampling import OPENING_MIN_P
 from service.chat.context_window import Prompt, fit_prompt
+from service.chat.conversations.replay import ReplayedReply
 from service.chat.knowledge.help_articles import HelpArticles, quoting
 from service.chat.masking import ConversationMasker, MaskedConversation
-from service.chat.model_router import LoadedModel, ModelRouter
+from service.chat.model_router import MODEL_ALIAS, LoadedModel, ModelRouter
 from service.chat.plan_rules import NUM_RIVAL_PLANS, PlanRules
 from service.chat.recording import Recorder, derive_conversation_id, opaque_rater
 from service.chat.reply import (
@@ -34,6 +37,7 @@ from service.chat.reply import (
 from service.chat.safety import SafetyRule, SafetyRules
 from service.engine.types import SamplingParams
 from service.errors import ContextLengthExceededError, DrainingError
+from service.records.store import CompletionRecord
 
 _DRAIN_CHECK_SECONDS = 0.05
 _ABORT_SECONDS = 2.0
@@ -112,6 +116,13 @@ class Chatbot:
         self._replies.add(reply)
         return reply
 
+    async def replay(self, request: ChatRequest, completion: CompletionRecord) -> Reply:
+        """What a recorded completion said to this request. `request` has the values that the record has not."""
+        text = await asyncio.to_thread(self._recall, request, completion)
+        names = {model.digest: model.name for model in self._router.models}
+        name = names.get(completion.model_digest, MODEL_ALIAS)
+        return ReplayedReply(completion, name, text, self._recorder.feedback_token(completion))
+
     async def drain(self, grace_seconds: float) -> None:
         """Takes no new work and returns when all replies have ended; after `grace_seconds` they end with an error."""
         self.is_draining = True
@@ -131,7 +142,7 @@ class Chatbot:
 
     async def _start_rule(self, request: ChatRequest, model: LoadedModel, rule: SafetyRule, started_at: float) -> Reply:
         """A rule answers at any length and however full the service is."""
-        conversation = await asyncio.to_thread(self._masker.mask, request.messages)
+        conversation = await asyncio.to_thread(self._masker.mask, request.messages, request.history)
         token_ids = render(conversation.messages, model.tokenizer, for_completion=True).token_ids
         question = _Question(conversation, Prompt(conversation.messages, token_ids))
         return RuleReply(self._context(request, model, question, started_at), self._recorder, rule)
@@ -142,7 +153,7 @@ class Chatbot:
         )
         model.worker.reserve(request.num_choices)
         try:
-            question = await asyncio.to_thread(self._prepare, request.messages, model, max_tokens)
+            question = await asyncio.to_thread(self._prepare, request, model, max_tokens)
         except BaseException:
             model.worker.release(request.num_choices)
             raise
@@ -165,10 +176,10 @@ class Chatbot:
         context = self._context(request, model, question, started_at)
         return ModelReply(context, self._recorder, request, params, rules)
 
-    def _prepare(self, messages: tuple[Message, ...], model: LoadedModel, max_tokens: int) -> _Question:
+    def _prepare(self, request: ChatRequest, model: LoadedModel, max_tokens: int) -> _Question:
         """In a thread: masking and tokenising a long conversation takes longer than the event loop can spare."""
-        conversation = self._masker.mask(messages)
-        article = self._find_article(messages[-1].content, conversation.language, model)
+        conversation = self._masker.mask(request.messages, request.history)
+        article = self._find_article(request.messages[-1].content, conversation.language, model)
         if article is not None:
             offered = offer_article(conversation.messages, article.title, article.text, article.language)
             try:
@@ -176,6 +187,15 @@ class Chatbot:
             except ContextLengthExceededError:
                 pass  # A long question matters more than an article about it.
         return _Question(conversation, _fit(conversation.messages, model, max_tokens))
+
+    def _recall(self, request: ChatRequest, completion: CompletionRecord) -> str:
+        """In a thread: a recorded text with its values put back, and its article where the shop still has it."""
+        conversation = self._masker.mask(request.messages, request.history)
+        resolve = self._masker.resolver(conversation)
+        if ARTICLE in completion.completion_text:
+            article = self._guidance.articles.find(request.messages[-1].content, conversation.language)
+            resolve = quoting(resolve, article) if article else resolve
+        return unmask(completion.completion_text, resolve)
 
     def _find_article(self, question: str, language: str, model: LoadedModel) -> Passage | None:
         """A passage for the question; None for a model that never learned to quote, and where the shop forbids it."""
@@ -202,6 +222,7 @@ class Chatbot:
             conversation_id=request.conversation_id or derive_conversation_id(conversation.messages, rater),
             rater=rater,
             tenant=request.tenant,
+            claim=request.claim,
             max_wait_seconds=self._limits.max_wait_seconds,
             completion_ids=new_completion_ids(request.num_choices),
             started_at=started_at,

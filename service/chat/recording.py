@@ -6,7 +6,10 @@ Everything here is masked before the store sees it; the store's calls block, so 
 import asyncio
 import hashlib
 import hmac
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.feedback import Rating
@@ -16,14 +19,20 @@ from service.records.feedback_tokens import FeedbackTokenSigner
 from service.records.store import (
     ANONYMOUS_RATER,
     DEFAULT_TENANT,
+    DERIVED_ID_PREFIX,
+    Claim,
     CompletionRecord,
     FeedbackRecord,
+    IdempotencyKey,
     RecordStore,
     StoredFeedback,
 )
 from service.telemetry import Telemetry
 
 _ID_HEX_DIGITS = 24
+_NUM_THREADS = 64
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +46,11 @@ class Feedback:
     comment: str | None = None
     correction: str | None = None
     tenant: str = DEFAULT_TENANT
+    key: IdempotencyKey | None = None
 
 
 class Recorder:
-    """Writes completions and feedback. Safe to share; holds nothing of any request."""
+    """Writes completions and feedback. Safe to share; holds nothing of any request but while it is written."""
 
     def __init__(
         self, records: RecordStore, signer: FeedbackTokenSigner, masker: ConversationMasker, telemetry: Telemetry
@@ -49,20 +59,34 @@ class Recorder:
         self._signer = signer
         self._masker = masker
         self._telemetry = telemetry
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="records")
 
-    async def record_completion(self, completion: CompletionRecord) -> str:
+    async def record_completion(self, completion: CompletionRecord, claim: Claim | None = None) -> str:
         """Records a completion and returns the feedback token for it; the record is on disk by then.
 
-        Raises RecordStoreUnavailableError: then there is no completion that could be rated.
+        `claim` is answered with it. Raises RecordStoreUnavailableError, ConversationErasedError or
+        IdempotencyKeyInUseError: then there is no completion that could be rated.
         """
-        await asyncio.to_thread(self._records.record_completion, completion)
+        await self._in_thread(self._records.record_completion, completion, claim)
         self._telemetry.completions.labels(completion.finish_reason).inc()
         self._telemetry.tokens.labels("prompt").inc(completion.num_prompt_tokens)
         self._telemetry.tokens.labels("completion").inc(completion.num_completion_tokens)
         self._telemetry.completion_seconds.observe(completion.latency_ms / 1000)
         self._telemetry.alias_completions.labels(self._telemetry.alias_of(completion.model_digest)).inc()
         self._telemetry.replies.labels(_label(completion, "plan"), _label(completion, "rule")).inc()
+        return self.feedback_token(completion)
+
+    def feedback_token(self, completion: CompletionRecord) -> str:
+        """The right to rate a recorded completion, for the rater it was made for."""
         return self._signer.issue(completion.id, completion.rater, tenant=completion.tenant)
+
+    def release(self, claim: Claim) -> None:
+        """Gives a claim back soon. Where that fails the claim runs out by itself."""
+        self._threads.submit(self._records.release, claim)
+
+    def close(self) -> None:
+        """Returns when everything that was to be written is written or has failed."""
+        self._threads.shutdown()
 
     def note_first_token(self, seconds: float) -> None:
         """Measures the time from a request to its first token."""
@@ -74,16 +98,21 @@ class Recorder:
         Raises FeedbackTokenError, CompletionNotFoundError or RecordStoreUnavailableError.
         """
         rater = await self._verify(feedback)
-        stored, completion = await asyncio.to_thread(self._mask_and_record, feedback, rater)
-        rating = stored.rating or "withdrawn"
-        self._telemetry.feedback.labels(rating).inc()
-        self._telemetry.plan_feedback.labels(_label(completion, "plan"), rating).inc()
-        self._telemetry.alias_feedback.labels(self._telemetry.alias_of(completion.model_digest), rating).inc()
+        stored = await self._in_thread(self._mask_and_record, feedback, rater)
+        if not stored.is_replay:
+            rating = stored.rating or "withdrawn"
+            self._telemetry.feedback.labels(rating).inc()
+            self._telemetry.plan_feedback.labels(stored.plan or "none", rating).inc()
+            self._telemetry.alias_feedback.labels(self._telemetry.alias_of(stored.model_digest), rating).inc()
         return stored
 
-    def _mask_and_record(self, feedback: Feedback, rater: str) -> tuple[StoredFeedback, CompletionRecord]:
+    async def _in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Calls what blocks in a thread of the recorder's own: as many wait for one commit as there are threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def _mask_and_record(self, feedback: Feedback, rater: str) -> StoredFeedback:
         correction, comment = self._masker.mask_remarks(feedback.correction, feedback.comment)
-        stored = self._records.record_feedback(
+        return self._records.record_feedback(
             FeedbackRecord(
                 completion_id=feedback.completion_id,
                 rater=rater,
@@ -92,9 +121,9 @@ class Recorder:
                 comment=comment,
                 correction=correction,
                 tenant=feedback.tenant,
-            )
+            ),
+            feedback.key,
         )
-        return stored, self._records.get_completion(feedback.completion_id, tenant=feedback.tenant)
 
     async def _verify(self, feedback: Feedback) -> str:
         """The rater. A tenant without such a completion hears so, whether another tenant has it or nobody."""
@@ -121,4 +150,4 @@ def opaque_rater(user: str | None, secret: str, *, tenant: str = DEFAULT_TENANT)
 def derive_conversation_id(masked_messages: tuple[Message, ...], rater: str) -> str:
     """The id of a conversation that came without one: its turns share their rater and their first user message."""
     first = next(message.content for message in masked_messages if message.role is Role.USER)
-    return "conv_" + hashlib.sha256(f"{rater}\n{first}".encode()).hexdigest()[:_ID_HEX_DIGITS]
+    return DERIVED_ID_PREFIX + hashlib.sha256(f"{rater}\n{first}".encode()).hexdigest()[:_ID_HEX_DIGITS]

@@ -26,9 +26,11 @@ from service.chat.recording import Recorder
 from service.chat.safety import SafetyRule
 from service.engine.types import CompletionRequest, Delta, SamplingParams
 from service.errors import OverloadedError, ServiceError
-from service.records.store import DEFAULT_TENANT, CompletionRecord, FinishReason
+from service.records.store import DEFAULT_TENANT, Claim, CompletionRecord, FinishReason
 
 MAX_SEED = 2**63 - 1
+FINISH_FIELDS = ("plan", "plan_confidence", "rule")
+"""What of a record's `sampling` is told with the end of a choice."""
 _ID_BYTES = 12
 
 
@@ -52,6 +54,10 @@ class ChatRequest:
     tenant: str = DEFAULT_TENANT
     is_continued: bool = False
     """Whether `messages` are only what is new in the conversation, and the service has the rest."""
+    history: tuple[Message, ...] = ()
+    """The rest, masked."""
+    claim: Claim | None = None
+    """The idempotency key that the completion will be the answer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,17 @@ class ReplyFinish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyHead:
+    """What is known of a reply before its first word."""
+
+    completion_ids: tuple[str, ...]
+    conversation_id: str
+    created_at: datetime
+    model_name: str
+    model_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyContext:
     """What a reply rests on: one model version, a masked prompt, and whom it is for."""
 
@@ -93,9 +110,21 @@ class ReplyContext:
     max_wait_seconds: float
     completion_ids: tuple[str, ...]
     started_at: float
+    claim: Claim | None = None
     article: Passage | None = None
     """The passage that the prompt offers and `resolve` knows."""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def head(self) -> ReplyHead:
+        """The part that a client may know."""
+        return ReplyHead(
+            completion_ids=self.completion_ids,
+            conversation_id=self.conversation_id,
+            created_at=self.created_at,
+            model_name=self.model.name,
+            model_digest=self.model.digest,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,16 +141,17 @@ class _Outcome:
 class Reply(ABC):
     """What every kind of reply has; `events` is read once."""
 
-    def __init__(self, context: ReplyContext, recorder: Recorder) -> None:
-        self.context = context
+    def __init__(self, head: ReplyHead, num_prompt_tokens: int) -> None:
+        """`num_prompt_tokens`: what the model reads, counted once for all choices."""
+        self.head = head
+        self.num_prompt_tokens = num_prompt_tokens
         self.num_completion_tokens = 0
         self.is_open = True
-        self._recorder = recorder
 
     @property
-    def num_prompt_tokens(self) -> int:
-        """Tokens that the model reads, counted once for all choices."""
-        return len(self.context.prompt_ids)
+    def is_replay(self) -> bool:
+        """Whether this was said before, to a request that is now sent again."""
+        return False
 
     @abstractmethod
     def events(self) -> AsyncIterator[ReplyDelta | ReplyFinish]:
@@ -136,6 +166,22 @@ class Reply(ABC):
 
     def abort(self, error: ServiceError) -> None:  # noqa: B027 - what is over at once has nothing to end
         """Ends the reply with an error at its next event."""
+
+
+class NewReply(Reply):
+    """A reply that is being made and will be recorded."""
+
+    def __init__(self, context: ReplyContext, recorder: Recorder) -> None:
+        super().__init__(context.head, len(context.prompt_ids))
+        self.context = context
+        self._recorder = recorder
+        self._is_recorded = False
+
+    def cancel(self) -> None:
+        """See `Reply.cancel`. Who sends the request again is then answered anew."""
+        if self.is_open and self.context.claim is not None and not self._is_recorded:
+            self._recorder.release(self.context.claim)
+        super().cancel()
 
     async def _finish(self, outcome: _Outcome) -> ReplyFinish:
         context = self.context
@@ -158,13 +204,14 @@ class Reply(ABC):
             rater=context.rater,
             tenant=context.tenant,
         )
-        token = await self._recorder.record_completion(record)
+        token = await self._recorder.record_completion(record, context.claim)
+        self._is_recorded = True
         self.num_completion_tokens += outcome.num_tokens
-        about = {key: outcome.sampling.get(key) for key in ("plan", "plan_confidence", "rule")}
+        about = {key: outcome.sampling.get(key) for key in FINISH_FIELDS}
         return ReplyFinish(outcome.choice_index, record.id, outcome.finish_reason, token, **about)
 
 
-class RuleReply(Reply):
+class RuleReply(NewReply):
     """A safety rule's fixed text. Recorded like any other, with the rule's name in place of sampler settings."""
 
     def __init__(self, context: ReplyContext, recorder: Recorder, rule: SafetyRule) -> None:
@@ -190,7 +237,7 @@ class RuleReply(Reply):
         self.cancel()
 
 
-class ModelReply(Reply):
+class ModelReply(NewReply):
     """Completions of one prompt, one for each choice, made by the engine."""
 
     def __init__(

@@ -4,6 +4,7 @@ RecordsError
 ├── InvalidRecordStoreUrlError
 ├── RecordStoreUnavailableError
 ├── RecordSchemaError
+├── MissingPackageError
 ├── CompletionNotFoundError
 ├── CompletionExistsError
 ├── ConversationNotFoundError
@@ -49,6 +50,13 @@ class RecordSchemaError(RecordsError):
 
     code = "record_schema_unknown"
     template = "The tables in {store} cannot be migrated: {problem}. Run the version of the service that made them."
+
+
+class MissingPackageError(RecordsError):
+    """An export needs a package that is not installed."""
+
+    code = "missing_package"
+    template = "{what} needs {package}. Install it: python -m pip install 'rejoinder[{extra}]'."
 
 
 class CompletionNotFoundError(RecordsError):

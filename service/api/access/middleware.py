@@ -14,7 +14,7 @@ from service.telemetry import Telemetry
 
 _METHODS = ("POST",)
 _SENT_HEADERS = ("authorization", "content-type", "idempotency-key", "x-request-id")
-_READ_HEADERS = ("retry-after", "x-model-digest", "x-request-id")
+_READ_HEADERS = ("idempotent-replayed", "retry-after", "x-model-digest", "x-request-id")
 
 
 class AccessMiddleware:

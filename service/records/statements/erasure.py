@@ -30,6 +30,7 @@ def erase(connection: Connection, tenant: str, conversation_id: str) -> Erasure:
     ids = select(completions.c.id).where(
         completions.c.tenant == tenant, completions.c.conversation_id == conversation_id
     )
+    connection.execute(ids.with_for_update())  # as above, for votes
     first_rated_at, num_feedback = connection.execute(
         select(func.min(feedback.c.created_at), func.count()).where(feedback.c.completion_id.in_(ids))
     ).one()
@@ -47,7 +48,10 @@ def erase(connection: Connection, tenant: str, conversation_id: str) -> Erasure:
 
 
 def delete_completions(connection: Connection, ids: Select[tuple[str]]) -> int:
-    """Deletes completions, their feedback and what retries of their requests would have been answered; their number."""
+    """Deletes completions, their feedback and what retries would have been answered; gives their number.
+
+    The caller holds them, so that no vote comes between.
+    """
     connection.execute(delete(idempotency_keys).where(idempotency_keys.c.completion_id.in_(ids)))
     connection.execute(delete(feedback).where(feedback.c.completion_id.in_(ids)))
     return connection.execute(delete(completions).where(completions.c.id.in_(ids))).rowcount

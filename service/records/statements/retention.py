@@ -29,7 +29,8 @@ def purge_piece(connection: Connection, before: datetime) -> PurgeCounts:
     Nothing was deleted: nothing is left to delete.
     """
     old = select(completions.c.id).where(completions.c.created_at < before).order_by(completions.c.created_at)
-    found = connection.scalars(old.limit(_ROWS_PER_PIECE)).all()
+    # PostgreSQL: what somebody is just voting on, or another replica purging, is left for the next purge.
+    found = connection.scalars(old.limit(_ROWS_PER_PIECE).with_for_update(skip_locked=True)).all()
     if found:
         piece = select(completions.c.id).where(completions.c.id.in_(found))
         num_feedback = connection.scalar(_num_feedback_of(piece)) or 0
@@ -44,7 +45,6 @@ def forget_keys(connection: Connection, before: datetime) -> None:
 
 def _delete_empty_conversations(connection: Connection, before: datetime) -> int:
     is_empty = ~select(completions.c.id).where(*_of_conversation()).exists()
-    # PostgreSQL: one that somebody is just continuing is left for the next purge.
     candidates = (
         select(conversations.c.tenant, conversations.c.id)
         .where(conversations.c.created_at < before, is_empty)

@@ -1,13 +1,14 @@
 """`python -m service`: commands, exit codes, and where they print."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from service.cli import main
 from tests.contract.fake_engine import FakeEngines
-from tests.e2e.running_service import run_fake_service, say_hello
+from tests.e2e.running_service import run_fake_service, say_hello, wait_until
 
 
 def test_an_open_address_without_a_key_is_refused(
@@ -59,3 +60,89 @@ def test_rated_completions_are_exported(
         (completion["id"], "down", "zh")
     ]
     assert "1 rated completions" in capsys.readouterr().err
+
+
+def recorded(directory: Path, **changes: object) -> str:
+    """A stopped service's data directory with one rated completion; the completion's id."""
+    with run_fake_service(directory, FakeEngines(say_hello), **changes) as service:
+        body = {"model": "rejoinder", "messages": [{"role": "user", "content": "Where is my order A1B2-77345?"}]}
+        completion = service.http.post("/v1/chat/completions", json=body).json()
+        right = {"completion_id": completion["id"], "feedback_token": completion["feedback_token"]}
+        service.http.post("/v1/feedback", json={**right, "rating": "up", "reasons": ["helpful"]})
+    return str(completion["id"])
+
+
+def test_records_are_exported_and_purged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parquet holds the values of the JSON lines, of every table; a purge says first what it would do."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is missing: pip install pyarrow")
+    completion_id = recorded(tmp_path)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    for table in ("training_examples", "completions", "feedback", "conversations"):
+        lines, columns = tmp_path / f"{table}.jsonl", tmp_path / f"{table}.parquet"
+        for form, path in (("jsonl", lines), ("parquet", columns)):
+            assert main(["export", "--table", table, "--format", form, "--output", str(path)]) == 0
+        rows = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+        assert len(rows) == 1 and parquet.read_table(columns).to_pylist() == rows
+        assert "A1B2-77345" not in repr(rows)
+    assert json.loads((tmp_path / "completions.jsonl").read_text())["id"] == completion_id
+    assert not list(tmp_path.glob("*.part"))
+    capsys.readouterr()
+    assert main(["purge", "--older-than-days", "1"]) == 0
+    assert capsys.readouterr().out.startswith("deleted 0 completions, 0 ratings and 0 conversations")
+    with sqlite3.connect(tmp_path / "data" / "rejoinder.db") as connection:
+        for name in ("completions", "conversations"):
+            connection.execute(f"UPDATE {name} SET created_at = '2026-01-31T08:15:00.000000Z'")
+    assert main(["purge", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("would delete 1 completions, 1 ratings and 1 conversations")
+    assert main(["purge"]) == 0
+    assert capsys.readouterr().out.startswith("deleted 1 completions, 1 ratings and 1 conversations")
+
+
+def test_a_service_deletes_what_is_too_old_by_itself(tmp_path: Path) -> None:
+    """At its start already; with retention off nothing goes."""
+    completion_id = recorded(tmp_path)
+    (tmp_path / "bundle").rename(tmp_path / "earlier")
+    with sqlite3.connect(tmp_path / "data" / "rejoinder.db") as connection:
+        connection.execute("UPDATE completions SET created_at = '2026-01-31T08:15:00.000000Z'")
+    for days, is_kept in ((0, True), (90, False)):
+        with run_fake_service(tmp_path, FakeEngines(say_hello), retention_days=days) as service:
+            (tmp_path / "bundle").rename(tmp_path / f"after-{days}")
+            with service.records() as records:
+                if is_kept:
+                    assert records.get_completion(completion_id).id == completion_id
+                else:
+                    wait_until(lambda: sum(records.count_feedback()) == 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["export", "--format", "parquet"], "--output"),
+        (["export"], "no such file"),
+        (["purge"], "no such file"),
+    ],
+)
+def test_what_cannot_be_exported_or_purged_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    problem: str,
+) -> None:
+    """Exit 1; no database is made where there was none."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    assert main(arguments) == 1
+    assert problem in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_purge_without_any_age_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Retention is off and no age is given."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SERVICE_RETENTION_DAYS", "0")
+    assert main(["purge"]) == 1
+    assert "--older-than-days" in capsys.readouterr().err

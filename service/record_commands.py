@@ -1,0 +1,77 @@
+"""`python -m service export · export-feedback · purge`: records taken out, and old ones deleted."""
+
+import argparse
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from service.errors import MissingOptionError
+from service.records.database import open_reader
+from service.records.export import TABLES, export_jsonl, export_parquet
+from service.records.sql_store import SqlRecordStore
+from service.records.tables import training_examples
+from service.settings import Settings
+
+
+def add_to(commands: Any) -> None:
+    """Adds the commands to the parser's."""
+    export = commands.add_parser("export", help="write records as JSON lines or Parquet")
+    export.add_argument(
+        "--table", choices=list(TABLES), default=training_examples.name, help=f"default: {training_examples.name}"
+    )
+    export.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", help="default: jsonl")
+    export.add_argument("--output", type=Path, help="file to write; default, for JSON lines: stdout")
+    export.set_defaults(run=_export)
+    feedback = commands.add_parser("export-feedback", help="`export` of rated completions as JSON lines")
+    feedback.add_argument("--output", type=Path, help="file to write; default: stdout")
+    feedback.set_defaults(run=_export, table=training_examples.name, format="jsonl")
+    purge = commands.add_parser(
+        "purge", help="delete records that are older than they may be, beside a service or alone"
+    )
+    purge.add_argument("--older-than-days", type=_days, help="default: SERVICE_RETENTION_DAYS")
+    purge.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    purge.set_defaults(run=_purge)
+
+
+def _export(settings: Settings, options: argparse.Namespace) -> int:
+    table = TABLES[options.table]
+    if options.format == "parquet":
+        if options.output is None:
+            raise MissingOptionError(option="--output", reason="Parquet is written to a file")
+        num_rows = export_parquet(settings.records_url, table, options.output)
+    elif options.output is None:
+        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+        num_rows = export_jsonl(settings.records_url, table, sys.stdout)
+    else:
+        with options.output.open("w", encoding="utf-8") as stream:
+            num_rows = export_jsonl(settings.records_url, table, stream)
+    what = "rated completions" if table is training_examples else table.name
+    print(f"{num_rows} {what}", file=sys.stderr)
+    return 0
+
+
+def _purge(settings: Settings, options: argparse.Namespace) -> int:
+    days = options.older_than_days or settings.retention_days
+    if not days:
+        raise MissingOptionError(option="--older-than-days", reason="SERVICE_RETENTION_DAYS is 0: records are kept")
+    open_reader(settings.records_url).dispose()  # raises where there is no database, which the next line would make
+    store = SqlRecordStore.open(settings.records_url)
+    before = datetime.now(UTC) - timedelta(days=days)
+    try:
+        counts = store.count_older(before) if options.dry_run else store.purge(before)
+    finally:
+        store.close()
+    print(
+        f"{'would delete' if options.dry_run else 'deleted'} {counts.num_completions} completions, "
+        f"{counts.num_feedback} ratings and {counts.num_conversations} conversations from before "
+        f"{before.isoformat(timespec='seconds')}"
+    )
+    return 0
+
+
+def _days(text: str) -> int:
+    days = int(text)
+    if days < 1:
+        raise ValueError
+    return days
