@@ -1,110 +1,153 @@
 /**
  * `<rejoinder-chat>`: a chat with a Rejoinder service as a custom element. START READING HERE.
  *
- * Attributes: `endpoint`, the service's address (default: the page's own origin); `model` (default: rejoinder);
- * `language`, en or zh (default: the last choice, else the browser's). Knows how the parts work together; each is in
- * its own module.
+ * The README lists its attributes. Puts the parts together; what is said and done is dialogue.js, how it looks view/.
  */
 
-import { ApiClient } from "./client/api-client.js";
+import { ApiClient, Credentials } from "./client/api-client.js";
+import { Visit } from "./client/visit.js";
+import { Dialogue } from "./dialogue.js";
+import { Announcer } from "./view/announcer.js";
 import { Composer } from "./view/composer.js";
-import { Conversation } from "./client/conversation.js";
 import { button, element, icon } from "./view/dom.js";
-import { Reply } from "./view/reply.js";
+import { Frame } from "./view/frame.js";
+import { Messages } from "./view/messages.js";
 import { Localizer, preferredLanguage } from "./strings.js";
 
-const STYLES = ["./chat.css", "./messages.css"].map((name) => new URL(name, import.meta.url).href);
-const NEAR_THE_END_PIXELS = 80;
+const STYLES = ["frame", "messages"].map((name) => new URL(`./style/${name}.css`, import.meta.url).href);
+const HOME = new URL("..", import.meta.url).href.replace(/\/$/, "");
 const OTHER_LANGUAGE = { en: "zh", zh: "en" };
 
-/** The element; everything in it is in its shadow tree. */
+/** The element; everything in it is in its shadow tree. Dispatches `rejoinder-person` when a person is asked for. */
 export class RejoinderChat extends HTMLElement {
-  #client;
   #localizer;
+  #visit;
+  #dialogue;
+  #messages;
   #composer;
-  #conversation = new Conversation();
-  #parts = {};
-  #abort = null;
-  #lastReply = null;
-  #holdTimer;
+  #frame;
 
   connectedCallback() {
     if (this.shadowRoot) return;
     const root = this.attachShadow({ mode: "open" });
-    this.#client = new ApiClient({
-      baseUrl: this.getAttribute("endpoint") ?? "",
-      model: this.getAttribute("model") ?? "rejoinder",
+    const localizer = new Localizer(root, preferredLanguage(this.getAttribute("language")));
+    const announcer = new Announcer(localizer);
+    this.#localizer = localizer;
+    this.#visit = new Visit(this.#endpoint);
+    this.#composer = new Composer(localizer, {
+      onSend: (text) => this.#dialogue.say(text),
+      onStop: () => this.#dialogue.stop(),
     });
-    this.#localizer = new Localizer(root, preferredLanguage(this.getAttribute("language")));
-    this.#composer = new Composer(this.#localizer, { onSend: (text) => this.#send(text), onStop: () => this.#stop() });
-    this.#build(root);
-    this.#showStarters();
-    this.lang = this.#localizer.language;
+    this.#messages = new Messages(localizer, { starters: this.#starters, onStart: (text) => this.#dialogue.say(text) });
+    const parts = { messages: this.#messages, composer: this.#composer, announcer };
+    this.#dialogue = new Dialogue(this.#createClient(), localizer, this.#visit, parts, {
+      showsVersion: this.hasAttribute("show-version"),
+      createPersonControl: () => this.#createPersonControl(),
+      onReply: () => this.#frame.showUnread(),
+    });
+    this.#build(root, announcer);
+    this.#dialogue.restore();
+    this.lang = localizer.language;
   }
 
   disconnectedCallback() {
-    this.#stop();
+    this.#dialogue.stop();
   }
 
-  #build(root) {
-    const localizer = this.#localizer;
-    const list = element("ol", { class: "messages" });
-    const welcome = element("section", { class: "welcome" });
-    const log = element("div", { class: "log", role: "log", "aria-live": "off", tabindex: "0" }, welcome, list);
-    const jump = localizer.label(button("jump", () => this.#scrollToEnd(), icon("down")), "jump");
-    const live = element("div", { class: "hidden", role: "status", "aria-live": "polite" });
-    const panel = element("div", { class: "panel" }, this.#createHeader());
-    panel.append(element("div", { class: "stage" }, log, jump), this.#composer.node, live);
-    localizer.label(log, "messages").removeAttribute("title");
-    log.addEventListener("scroll", () => this.#showJump());
-    this.#parts = { list, welcome, log, jump, live };
-    this.#revealWhenStyled(root, panel);
-    this.#showJump();
+  /** Opens the panel of a chat with a launcher. */
+  open() {
+    this.#frame.open();
+  }
+
+  /** Closes it; what is said goes on. */
+  close() {
+    this.#frame.close();
+  }
+
+  get #endpoint() {
+    return (this.getAttribute("endpoint") ?? HOME).replace(/\/+$/, "");
+  }
+
+  get #starters() {
+    return (this.getAttribute("starters") ?? "").split("|").map((text) => text.trim()).filter(Boolean);
+  }
+
+  #createClient() {
+    const isOurOwnPage = new URL(this.#endpoint, document.baseURI).origin === location.origin;
+    const credentials = new Credentials({
+      token: this.getAttribute("token") ?? "",
+      tokenUrl: this.getAttribute("token-url") ?? "",
+      canAsk: isOurOwnPage,
+    });
+    const model = this.getAttribute("model") ?? "rejoinder";
+    return new ApiClient({ baseUrl: this.#endpoint, model, user: this.#visit.user, credentials });
+  }
+
+  #build(root, announcer) {
+    const panel = element("div", { class: "panel", dir: "ltr" }, this.#createHead());
+    this.#composer.hint.append(" ", this.#createPersonControl());
+    panel.append(this.#messages.node, this.#composer.node, announcer.node);
+    this.#frame = new Frame(this.#localizer, panel, {
+      isInline: this.hasAttribute("inline"),
+      onOpen: () => this.#afterOpening(),
+      onToggle: (isOpen) => this.#visit.noteOpen(isOpen),
+    });
+    this.#revealWhenStyled(root);
   }
 
   /** Without its style the chat is a heap of words: it shows up with it, or bare when it cannot be had. */
-  async #revealWhenStyled(root, panel) {
-    panel.hidden = true;
+  async #revealWhenStyled(root) {
+    const whole = element("div", { class: "whole" }, ...this.#frame.nodes);
+    whole.hidden = true;
     const styles = STYLES.map((href) => element("link", { rel: "stylesheet", href }));
     const settled = styles.map((style) => new Promise((resolve) => (style.onload = style.onerror = resolve)));
-    root.append(...styles, panel);
+    root.append(...styles, whole);
     await Promise.all(settled);
-    panel.hidden = false;
-    this.#composer.text = this.#composer.text; // Heights can be measured only now.
+    whole.hidden = false;
+    if (this.#visit.isOpen ?? this.hasAttribute("open")) this.#frame.restoreOpen();
+    this.#messages.scrollToEnd();
+    this.#composer.measure();
+  }
+
+  #afterOpening() {
+    this.#composer.measure();
+    this.#messages.scrollToEnd();
+    // A field in focus brings up the keyboard of a phone before anybody has seen what there is to see.
     if (matchMedia("(hover: hover)").matches) this.#composer.focus();
   }
 
-  #createHeader() {
+  #createHead() {
     const localizer = this.#localizer;
-    const title = localizer.text(element("h1"), "title");
+    const title = element("h2", { id: "title" });
+    const heading = this.getAttribute("heading");
+    if (heading) title.append(heading);
+    else localizer.text(title, "title");
     const subtitle = localizer.text(element("p"), "subtitle");
-    const language = button("switch", () => this.#switchLanguage());
-    localizer.text(language, "switchLanguage");
+    const language = localizer.text(button("switch", () => this.#switchLanguage()), "switchLanguage");
     language.lang = OTHER_LANGUAGE[localizer.language];
-    const restart = button("action", () => this.#restart(), icon("compose"));
+    const restart = button("action", () => this.#dialogue.restart(), icon("compose"));
     localizer.label(restart, "newConversation");
+    const close = localizer.label(button("action close", () => this.close(), icon("close")), "closeChat");
     const mark = element("span", { class: "mark", "aria-hidden": "true" }, icon("mark"));
-    return element("header", {}, mark, element("div", { class: "titles" }, title, subtitle), language, restart);
+    const titles = element("div", { class: "titles" }, title, subtitle);
+    return element("div", { class: "head" }, mark, titles, language, restart, close);
   }
 
-  #showStarters() {
-    const localizer = this.#localizer;
-    const starters = localizer.label(element("div", { class: "starters", role: "group" }), "starters");
-    starters.removeAttribute("title");
-    for (const { text, language } of localizer.starters) {
-      const starter = button("starter", () => this.#start(text), text);
-      starter.lang = language;
-      starters.append(starter);
-    }
-    const greeting = localizer.text(element("h2"), "greeting");
-    this.#parts.welcome.replaceChildren(greeting, localizer.text(element("p"), "invitation"), starters);
-    this.#parts.welcome.hidden = false;
-  }
-
-  /** As if the person had written it: a starter's button vanishes, and the keyboard goes on in the composer. */
-  #start(text) {
-    this.#composer.text = text;
-    this.#composer.send();
+  /** The way to a person: what the shop's page makes of the event, else its address, else what the bot says. */
+  #createPersonControl() {
+    const href = this.getAttribute("person-url");
+    const control = href
+      ? element("a", { class: "plain", href, target: "_blank", rel: "noopener" })
+      : button("plain", () => {});
+    control.addEventListener("click", (event) => {
+      const { id, turns } = this.#visit.conversation;
+      const detail = { conversationId: id, messages: turns.map(({ role, content }) => ({ role, content })) };
+      const request = new CustomEvent("rejoinder-person", { bubbles: true, composed: true, cancelable: true, detail });
+      const isTaken = !this.dispatchEvent(request);
+      if (isTaken) event.preventDefault();
+      else if (!href) this.#dialogue.say(this.#localizer.words("askForPerson"));
+    });
+    return this.#localizer.text(control, "person");
   }
 
   #switchLanguage() {
@@ -112,139 +155,8 @@ export class RejoinderChat extends HTMLElement {
     this.#localizer.switchTo(language);
     this.lang = language;
     this.shadowRoot.querySelector(".switch").lang = OTHER_LANGUAGE[language];
-    if (!this.#parts.welcome.hidden) this.#showStarters();
-  }
-
-  #restart() {
-    this.#stop();
-    this.#conversation = new Conversation();
-    this.#lastReply = null;
-    this.#parts.list.replaceChildren();
-    this.#showStarters();
-    this.#announce("started");
-    this.#composer.focus();
-  }
-
-  #stop() {
-    this.#abort?.abort();
-  }
-
-  #send(text) {
-    this.#lastReply?.close();
-    this.#parts.welcome.hidden = true;
-    this.#conversation.add("user", text);
-    const speaker = this.#localizer.text(element("span", { class: "hidden" }), "you");
-    const said = element("li", { class: "said" }, speaker, element("p", { class: "text", dir: "auto" }, text));
-    this.#parts.list.append(said);
-    this.#answer(text);
-  }
-
-  /** Streams a reply to the conversation as it stands. `question` is what a refusal gives back for changing. */
-  async #answer(question) {
-    const reply = new Reply(this.#localizer);
-    const conversation = this.#conversation;
-    const abort = new AbortController();
-    this.#abort = abort;
-    this.#lastReply = reply;
-    this.#parts.list.append(reply.node);
-    this.#composer.isStreaming = true;
-    this.#scrollToEnd();
-    try {
-      await this.#stream(reply, conversation, abort.signal);
-    } catch (error) {
-      if (abort.signal.aborted) this.#afterStop(reply, conversation, question);
-      else this.#afterError(reply, error, question);
-    } finally {
-      if (this.#abort === abort) this.#abort = null;
-      this.#composer.isStreaming = this.#abort !== null;
-    }
-    this.#keepAtEnd(() => {});
-  }
-
-  async #stream(reply, conversation, signal) {
-    const request = { messages: conversation.latest(), conversationId: conversation.id, signal };
-    for await (const update of this.#client.streamCompletion(request)) this.#keepAtEnd(() => reply.apply(update));
-    this.#keepAtEnd(() => reply.finish(this.#client, (key) => this.#announce(key)));
-    conversation.add("assistant", reply.text);
-    this.#parts.live.textContent = `${this.#localizer.words("bot")} ${reply.text}`;
-  }
-
-  #afterStop(reply, conversation, question) {
-    conversation.add("assistant", reply.text);
-    reply.stop(() => {
-      conversation.dropLast("assistant");
-      this.#retry(reply, question);
-    });
-    if (conversation === this.#conversation) this.#announce("announceStopped");
-  }
-
-  #afterError(reply, error, question) {
-    const key = this.#localizer.errorKey(error) ?? "errors.unknown";
-    if (error.status === 401) {
-      reply.askForKey(error, (apiKey) => {
-        this.#client.apiKey = apiKey;
-        this.#retry(reply, question);
-      });
-    } else if (error.isAboutMessage) {
-      // It would be refused again with every later message.
-      this.#conversation.dropLast("user");
-      reply.fail(error, { key: "editMessage", run: () => this.#edit(reply, question) });
-    } else {
-      this.#hold(error.retryAfterSeconds);
-      reply.fail(error, { key: "retry", run: () => this.#retry(reply, question) });
-    }
-    this.#announce(key);
-  }
-
-  #retry(reply, question) {
-    reply.node.remove();
-    this.#composer.focus();
-    this.#answer(question);
-  }
-
-  #edit(reply, question) {
-    reply.node.previousElementSibling.remove();
-    reply.node.remove();
-    this.#parts.welcome.hidden = this.#parts.list.firstChild !== null;
-    this.#composer.text = question;
-    this.#composer.focus();
-  }
-
-  /** Sends nothing for as long as the service has asked for. */
-  #hold(seconds) {
-    if (!(seconds > 0)) return;
-    clearTimeout(this.#holdTimer);
-    this.#composer.isHeld = true;
-    this.#holdTimer = setTimeout(() => {
-      this.#composer.isHeld = false;
-    }, seconds * 1000);
-  }
-
-  #announce(key) {
-    this.#parts.live.textContent = this.#localizer.words(key);
-  }
-
-  /** Makes a change; a reader who was at the end stays there, one who reads further up is left in peace. */
-  #keepAtEnd(change) {
-    const wasAtEnd = this.#isAtEnd;
-    change();
-    if (wasAtEnd) this.#scrollToEnd();
-    this.#showJump();
-  }
-
-  get #isAtEnd() {
-    const { log } = this.#parts;
-    return log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_THE_END_PIXELS;
-  }
-
-  #scrollToEnd() {
-    this.#parts.log.scrollTop = this.#parts.log.scrollHeight;
-    this.#showJump();
-  }
-
-  #showJump() {
-    this.#parts.jump.hidden = this.#isAtEnd;
+    this.#messages.translateStarters();
   }
 }
 
-customElements.define("rejoinder-chat", RejoinderChat);
+if (!customElements.get("rejoinder-chat")) customElements.define("rejoinder-chat", RejoinderChat);

@@ -1,6 +1,6 @@
 /**
- * The words of the chat in English and Chinese, and the localizer that puts them on elements and changes them in place
- * when the language is switched. `{value}` stands for a value given with the key.
+ * The words of the chat, and the localizer that puts them on elements and changes them in place when the language is
+ * switched. `{value}` stands for a value given with the key.
  */
 
 const ENGLISH = {
@@ -8,6 +8,11 @@ const ENGLISH = {
   subtitle: "Replies in seconds",
   switchLanguage: "中文",
   newConversation: "New conversation",
+  openChat: "Chat with us",
+  openUnread: "Chat with us: there is a new reply",
+  closeChat: "Close the chat",
+  person: "Talk to a person",
+  askForPerson: "I would like to talk to a person",
   greeting: "How can we help?",
   invitation: "Ask about orders, delivery, returns, payments or your account.",
   starters: "Common questions",
@@ -25,6 +30,8 @@ const ENGLISH = {
   down: "Bad reply",
   copy: "Copy",
   copied: "Copied",
+  answerAnew: "Answer again",
+  quickReplies: "Suggested replies",
   version: "Model version {value}",
   stored: "Thank you, stored.",
   withdrawn: "Rating withdrawn.",
@@ -48,11 +55,15 @@ const ENGLISH = {
 
 const ENGLISH_ERRORS = {
   overloaded: "Many people are writing right now. Please wait a moment.",
+  rate_limit_exceeded: "That was a lot at once. Please wait a moment.",
   draining: "The service is restarting. Please try again in a moment.",
   model_unavailable: "The assistant is not ready yet. Please try again in a moment.",
   completion_failed: "The reply could not be finished.",
   record_store_unavailable: "The service cannot store anything right now.",
   connection_lost: "The connection was lost. Please check your network.",
+  offline: "You are offline. This goes on when you are back.",
+  interrupted: "This reply was interrupted.",
+  token_unavailable: "The chat cannot be reached right now. Please try again in a moment.",
   context_length_exceeded: "This message is too long. Please shorten it.",
   request_too_large: "This message is too long. Please shorten it.",
   invalid_api_key: "This service asks for an API key.",
@@ -65,6 +76,11 @@ const CHINESE = {
   subtitle: "全天候秒级回复",
   switchLanguage: "English",
   newConversation: "新对话",
+  openChat: "在线咨询",
+  openUnread: "在线咨询：有新回复",
+  closeChat: "关闭对话",
+  person: "转人工客服",
+  askForPerson: "我想找人工客服",
   greeting: "有什么可以帮您？",
   invitation: "订单、配送、退换货、付款或账户问题，都可以问我。",
   starters: "常见问题",
@@ -82,6 +98,8 @@ const CHINESE = {
   down: "回复不好",
   copy: "复制",
   copied: "已复制",
+  answerAnew: "重新回答",
+  quickReplies: "可选回复",
   version: "模型版本 {value}",
   stored: "谢谢，已保存。",
   withdrawn: "评价已撤回。",
@@ -105,11 +123,15 @@ const CHINESE = {
 
 const CHINESE_ERRORS = {
   overloaded: "当前咨询人数较多，请稍候。",
+  rate_limit_exceeded: "消息发得太快了，请稍候。",
   draining: "服务正在重启，请稍后再试。",
   model_unavailable: "客服助手尚未就绪，请稍后再试。",
   completion_failed: "这条回复没能完成。",
   record_store_unavailable: "服务暂时无法保存数据。",
   connection_lost: "连接已断开，请检查网络。",
+  offline: "您已离线，网络恢复后会自动继续。",
+  interrupted: "这条回复被中断了。",
+  token_unavailable: "暂时无法连接客服，请稍后再试。",
   context_length_exceeded: "消息太长了，请缩短后再发送。",
   request_too_large: "消息太长了，请缩短后再发送。",
   invalid_api_key: "此服务需要 API 密钥。",
@@ -117,7 +139,7 @@ const CHINESE_ERRORS = {
   unknown: "出了点问题。",
 };
 
-/** Reasons for a thumb down, as slugs of the feedback record; the first ones are those that the training data knows. */
+/** Reasons for a thumb down, as slugs of the feedback record. */
 export const REASONS = ["wrong_intent", "mechanical", "blaming", "promising", "too_long", "incorrect"];
 
 const ENGLISH_REASONS = {
@@ -138,7 +160,7 @@ const CHINESE_REASONS = {
   incorrect: "信息有误",
 };
 
-/** Questions to begin with, each with its language: the last one shows that the other language works too. */
+/** Questions to begin with: the last one shows that the other language works too. */
 const STARTERS = {
   en: [
     { text: "I forgot my password", language: "en" },
@@ -162,12 +184,10 @@ export const TABLES = {
 
 const STORAGE_KEY = "rejoinder.language";
 
-/** The given language where it is spoken here, else the one chosen before, else the browser's, else English. */
+/** The given language where it is spoken here, else the one chosen before, else the browser's first, else English. */
 export function preferredLanguage(given) {
-  for (const language of [given, readChoice()]) {
-    if (Object.hasOwn(TABLES, language)) return language;
-  }
-  return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
+  const wanted = [given, readChoice(), ...navigator.languages.map((tag) => tag.toLowerCase().split("-")[0])];
+  return wanted.find((language) => Object.hasOwn(TABLES, language)) ?? "en";
 }
 
 /** Puts words on elements of one root in the current language. */
@@ -206,6 +226,11 @@ export class Localizer {
     return this.#bind(node, "label", key, value);
   }
 
+  /** Names what is no control: its accessible name alone. */
+  name(node, key) {
+    return this.#bind(node, "name", key, "");
+  }
+
   /** Writes a field's placeholder and accessible name. */
   placeholder(node, key) {
     return this.#bind(node, "placeholder", key, "");
@@ -215,7 +240,7 @@ export class Localizer {
   switchTo(language) {
     this.language = language;
     storeChoice(language);
-    for (const kind of ["text", "label", "placeholder"]) {
+    for (const kind of ["text", "label", "name", "placeholder"]) {
       for (const node of this.#root.querySelectorAll(`[data-${kind}]`)) this.#write(node, kind);
     }
   }

@@ -5,13 +5,22 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 
+PATIENCE_MS = 20_000
+"""How long a busy machine may take for anything."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Chromium reports each answer of 400 or more, and each lost connection, as a console error that a page cannot prevent.
 _FAILED_REQUEST = "Failed to load resource"
+_AXE = Path(__file__).with_name("vendor") / "axe.min.js"
+_FIND_BARRIERS = """async () => {
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const { violations } = await axe.run(document, { runOnly: tags, resultTypes: ["violations"], preload: false });
+  return violations.map(({ id, nodes }) => [id, nodes.map(({ target, failureSummary }) => [target, failureSummary])]);
+}"""
 
 
 def find_chromium() -> str | None:
@@ -20,13 +29,15 @@ def find_chromium() -> str | None:
 
 
 class ChatPage:
-    """One page with a chat."""
+    """One page with a chat; of other origins than its own it may ask `also_asks`."""
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str, also_asks: str = "") -> None:
         self.page = page
         self.url = url
+        self._own_urls = (url, also_asks or url, "data:", "blob:")
         self.expects_failed_requests = False
         self.foreign_requests: list[str] = []
+        self.request_ids: list[str | None] = []
         self._posts: list[tuple[str, Any]] = []
         self._complaints: list[str] = []
         page.on("console", self._on_console)
@@ -67,6 +78,11 @@ class ChatPage:
         """What assistive technology is told."""
         return self.page.get_by_role("status")
 
+    @property
+    def launcher(self) -> Locator:
+        """What opens and closes the panel of a chat that is not inline."""
+        return self.page.locator(".launcher")
+
     def send(self, message: str) -> None:
         """Writes a message and presses Enter."""
         self.field.fill(message)
@@ -97,6 +113,11 @@ class ChatPage:
         """The JSON bodies posted to `path`, in order."""
         return [body for posted_path, body in self._posts if posted_path == path]
 
+    def barriers(self) -> list[Any]:
+        """What axe-core finds against WCAG 2.2 AA and its best practices; the context needs `bypass_csp`."""
+        self.page.evaluate(_AXE.read_text(encoding="utf-8"))
+        return list(self.page.evaluate(_FIND_BARRIERS))
+
     def complaints(self) -> list[str]:
         """Console errors and warnings, uncaught errors and violations of the page's policy."""
         violations = [f"policy: {name}" for name in self.page.evaluate("() => window.violations ?? []")]
@@ -118,23 +139,31 @@ class ChatPage:
             self._complaints.append(f"{message.type}: {message.text}")
 
     def _on_request(self, request: Request) -> None:
-        if not request.url.startswith((self.url, "data:", "blob:")):
+        if not request.url.startswith(self._own_urls):
             self.foreign_requests.append(request.url)
         if request.method == "POST":
+            self.request_ids.append(request.headers.get("idempotency-key"))
             self._posts.append((request.url.removeprefix(self.url), json.loads(request.post_data or "null")))
 
 
 @contextmanager
 def open_chat(
-    browser: Browser, url: str, *, width: int = 1000, height: int = 800, locale: str = "en-GB", **options: Any
+    browser: Browser,
+    url: str,
+    *,
+    path: str = "",
+    also_asks: str = "",
+    width: int = 1000,
+    height: int = 800,
+    **options: Any,
 ) -> Iterator[ChatPage]:
-    """Opens the chat at `url` in a fresh profile; `options` are Playwright's for a context."""
-    context = browser.new_context(viewport={"width": width, "height": height}, locale=locale, **options)
-    context.set_default_timeout(10_000)
+    """Opens `path` of the site at `url` in a fresh profile; `options` are Playwright's for a context."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **{"locale": "en-GB", **options})
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
-    chat = ChatPage(page, url)
-    page.goto(url)
-    chat.field.wait_for()
+    chat = ChatPage(page, url, also_asks)
+    page.goto(url + path)
+    page.locator(".launcher, .inline").wait_for()
     try:
         yield chat
     finally:

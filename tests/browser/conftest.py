@@ -43,10 +43,11 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One headless Chromium a module: playwright leaves an event loop running that other tests would meet."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
-    from tests.browser.chat_page import find_chromium
+    from tests.browser.chat_page import PATIENCE_MS, find_chromium
 
+    expect.set_options(timeout=PATIENCE_MS)
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium; get one with `apt-get install chromium`, or name one in the variable CHROMIUM")

@@ -21,7 +21,10 @@ _FOCUSED = """() => {
 _NUM_ANIMATIONS = "() => document.querySelector('rejoinder-chat').shadowRoot.getAnimations().length"
 # Every visible piece of text against the nearest opaque background behind it.
 _CONTRASTS = """() => {
-  const parse = (colour) => (colour.match(/[\\d.]+/g) ?? []).map(Number);
+  const parse = (colour) => {
+    const [r, g, b, alpha = 1] = (colour.match(/[\\d.]+/g) ?? []).map(Number);
+    return colour.startsWith("color(srgb") ? [r * 255, g * 255, b * 255, alpha] : [r, g, b, alpha];
+  };
   const luminance = (colour) => {
     const [r, g, b] = parse(colour).slice(0, 3).map((v) => v / 255)
       .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
@@ -30,8 +33,7 @@ _CONTRASTS = """() => {
   const behind = (node) => {
     for (let n = node; n; n = n.parentElement ?? n.getRootNode().host) {
       const colour = getComputedStyle(n).backgroundColor;
-      const [, , , alpha = 1] = parse(colour);
-      if (alpha === 1) return colour;
+      if (parse(colour)[3] === 1) return colour;
     }
     return "rgb(255, 255, 255)";
   };
@@ -60,14 +62,15 @@ def test_the_whole_chat_works_by_keyboard(chat: ChatPage) -> None:
     chat.wait_for_reply()
     expect(chat.field).to_be_focused()
     names = []
-    for _ in range(3):
+    for _ in range(4):
         keyboard.press("Shift+Tab")
         names.append(chat.page.evaluate(_FOCUSED))
-    assert names == ["Copy", "Bad reply", "Good reply"]
+    assert names == ["Answer again", "Copy", "Bad reply", "Good reply"]
     keyboard.press("Tab")
     keyboard.press("Space")
     expect(chat.page.get_by_text("What was wrong?")).to_be_visible()
     keyboard.press("Tab")  # Copy
+    keyboard.press("Tab")  # Answer again
     keyboard.press("Tab")
     assert chat.page.evaluate(_FOCUSED) == "Not what I asked"
     keyboard.press("Enter")
@@ -116,18 +119,28 @@ def test_a_blank_message_is_not_sent(shared_chat: ChatPage) -> None:
     assert shared_chat.bodies(COMPLETIONS) == []
 
 
-def test_a_reply_is_announced_once_and_whole(chat: ChatPage, engines: FakeEngines) -> None:
-    """The live region stays silent while the reply streams, and then holds all of it; the list itself is not live."""
+def test_a_reply_is_announced_by_whole_sentences(chat: ChatPage, engines: FakeEngines) -> None:
+    """Each sentence is said once, when it is complete and the reply still streams; the list itself is not live."""
     engines.opened[-1].step_seconds = 0.01
     chat.page.evaluate(
         """() => {
-          const live = document.querySelector("rejoinder-chat").shadowRoot.querySelector("[role=status]");
+          const root = document.querySelector("rejoinder-chat").shadowRoot;
           window.announced = [];
-          new MutationObserver(() => announced.push(live.textContent)).observe(live, { childList: true });
+          new MutationObserver((changes) => {
+            for (const { addedNodes } of changes) {
+              const isBusy = root.querySelector("[aria-busy]") !== null;
+              for (const { textContent } of addedNodes) announced.push([textContent, isBusy]);
+            }
+          }).observe(root.querySelector("[aria-live=polite]"), { childList: true });
         }"""
     )
-    chat.ask("hi")
-    assert chat.page.evaluate("() => announced") == [f"Assistant: {OTHER_REPLY}"]
+    reply = chat.ask("Where is my order 10423?")
+    announced = chat.page.evaluate("() => announced")
+    sentences = [sentence for sentence, _ in announced]
+    assert len(sentences) == 4
+    assert " ".join(sentences) == "Assistant: " + chat.text_of(reply).replace("\n", " ")
+    assert all(sentence.endswith((".", "?")) for sentence in sentences)
+    assert [is_streaming for _, is_streaming in announced][:2] == [True, True]
     expect(chat.page.get_by_role("log")).to_have_attribute("aria-live", "off")
 
 
@@ -194,7 +207,7 @@ def test_every_text_can_be_read_in_light_and_dark(
     picture = tmp_path / f"{scheme}.png"
     chat.page.screenshot(path=picture)
     assert picture.stat().st_size > 10_000
-    background = chat.page.evaluate("() => getComputedStyle(document.querySelector('rejoinder-chat')).backgroundColor")
+    background = chat.page.locator(".panel").evaluate("panel => getComputedStyle(panel).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(27, 28, 26)"}[scheme]
 
 

@@ -89,7 +89,7 @@ def _break_connections(service: RunningService) -> None:
 def test_a_connection_that_breaks_is_no_whole_reply(
     chat: ChatPage, service: RunningService, engines: FakeEngines
 ) -> None:
-    """In the middle of a stream: what was said stays under a notice, no thumbs, no uncaught error; then it goes on."""
+    """In the middle of a stream: what was said stays under a notice, no thumbs; the same request is then sent again."""
     chat.expects_failed_requests = True
     engines.opened[-1].step_seconds = 0.03
     chat.send("long")
@@ -102,6 +102,8 @@ def test_a_connection_that_breaks_is_no_whole_reply(
     chat.button("Try again").click()
     chat.wait_for_reply()
     expect(chat.button("Good reply")).to_be_visible()
+    first, second = chat.request_ids
+    assert first == second, "the service cannot know that it is the same request"
 
 
 def test_a_stream_without_an_end_is_no_whole_reply(chat: ChatPage) -> None:

@@ -32,6 +32,8 @@ def test_the_switch_changes_everything_in_place(shared_chat: ChatPage) -> None:
     expect(shared_chat.button("回复不好")).to_have_attribute("aria-pressed", "true")
     assert "No problem" in shared_chat.text_of(reply)
     shared_chat.page.reload()
+    expect(reply.get_by_text("谢谢，已保存。")).to_be_visible()
+    shared_chat.button("新对话").click()
     expect(shared_chat.page.get_by_role("heading", name="有什么可以帮您？")).to_be_visible()
     shared_chat.button("English").click()
     expect(shared_chat.page.get_by_role("heading", name="How can we help?")).to_be_visible()
@@ -59,7 +61,7 @@ def test_the_element_can_be_told_its_language(open_page: OpenChat, shared_servic
           const chat = document.createElement("rejoinder-chat");
           chat.setAttribute("language", language);
           document.body.append(chat);
-          return chat.shadowRoot.querySelector("h2").textContent;
+          return chat.shadowRoot.querySelector("h3").textContent;
         })"""
     )
     assert greetings == ["有什么可以帮您？", "How can we help?"]

@@ -33,7 +33,7 @@ def test_a_reply_grows_while_it_is_made(chat: ChatPage, engines: FakeEngines) ->
 
 
 def test_the_request_asks_for_a_stream_with_usage(chat: ChatPage) -> None:
-    """The first request holds the message, the model and a conversation id; the second the whole conversation."""
+    """The first request holds the message, the model, a conversation id and who asks; the second all that was said."""
     chat.ask("I forgot my password")
     chat.ask("Where is my order 10423?")
     first, second = chat.bodies(COMPLETIONS)
@@ -43,9 +43,11 @@ def test_the_request_asks_for_a_stream_with_usage(chat: ChatPage) -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
         "metadata": first["metadata"],
+        "user": first["user"],
     }
+    assert re.fullmatch(r"visitor_[0-9a-f]{32}", first["user"])
     assert re.fullmatch(r"conv_[0-9a-f]{32}", first["metadata"]["conversation_id"])
-    assert second["metadata"] == first["metadata"]
+    assert (second["metadata"], second["user"]) == (first["metadata"], first["user"])
     assert second["messages"] == [
         {"role": "user", "content": "I forgot my password"},
         {"role": "assistant", "content": PASSWORD_TEXT},
@@ -156,7 +158,7 @@ def test_a_long_conversation_is_sent_in_part(chat: ChatPage) -> None:
     """A request never outgrows what the service takes: the latest messages, beginning with the user's."""
     contents = chat.page.evaluate(
         """async () => {
-          const { Conversation } = await import("/web/client/conversation.js");
+          const { Conversation } = await import("/web/client/visit.js");
           const conversation = new Conversation();
           for (let turn = 0; turn < 60; turn += 1) {
             conversation.add("user", `question ${turn}`);

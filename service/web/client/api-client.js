@@ -1,6 +1,5 @@
 /**
- * The service's API: chat completions as a stream, and feedback. No page, no words for people; errors are ApiErrors.
- * How events are read out of a response: event-stream.js.
+ * The service's API: chat completions as a stream, feedback, and the right to use it. No page, no words for people.
  */
 
 import { readEvents } from "./event-stream.js";
@@ -9,8 +8,8 @@ const DONE = "[DONE]";
 const RETRIABLE_STATUSES = [401, 408, 429];
 
 /**
- * What went wrong: the service's stable `code`, or `connection_lost` where no whole answer came; `status` is 0 where
- * there was none, `retryAfterSeconds` is 0 where the service did not name a time.
+ * What went wrong: the service's stable `code`, or `connection_lost`, `offline`, `token_unavailable` where no whole
+ * answer came; `status` is 0 where there was none, `retryAfterSeconds` is 0 where the service did not name a time.
  */
 export class ApiError extends Error {
   constructor(code, message, { status = 0, retryAfterSeconds = 0 } = {}) {
@@ -26,33 +25,84 @@ export class ApiError extends Error {
     return this.status === 400 || this.status === 413;
   }
 
+  /** Whether nothing was refused, and only the answer did not arrive. */
+  get isAboutConnection() {
+    return this.code === "connection_lost" || this.code === "offline";
+  }
+
   /** Whether the same request may succeed later. */
   get canRetry() {
     return this.status < 400 || this.status >= 500 || RETRIABLE_STATUSES.includes(this.status);
   }
 }
 
-/** Talks to one service. `baseUrl` is empty for the page's own origin, else without a slash at its end. */
+/**
+ * What lets this page use the service: nothing, a token given with the page, or tokens that the shop's own server gives
+ * out at `tokenUrl` as `{"token": …, "expires_in": seconds}`. `canAsk`: whether people may be asked for a key instead.
+ */
+export class Credentials {
+  #tokenUrl;
+  #renewAt = Infinity;
+  #renewal = null;
+
+  constructor({ token = "", tokenUrl = "", canAsk = false } = {}) {
+    this.token = token;
+    this.#tokenUrl = tokenUrl;
+    this.canAsk = canAsk && !tokenUrl;
+  }
+
+  /** The headers of a request; a token that is missing or about to expire is fetched first. Throws ApiError. */
+  async headers() {
+    if (this.#tokenUrl && (!this.token || Date.now() >= this.#renewAt)) await this.renew();
+    return this.token ? { authorization: `Bearer ${this.token}` } : {};
+  }
+
+  /** Fetches the next token; resolves to whether there can be one. Requests that ask together share it. */
+  async renew() {
+    if (!this.#tokenUrl) return false;
+    this.#renewal ??= this.#fetchToken().finally(() => (this.#renewal = null));
+    await this.#renewal;
+    return true;
+  }
+
+  async #fetchToken() {
+    let response;
+    try {
+      response = await fetch(this.#tokenUrl, { headers: { accept: "application/json" }, cache: "no-store" });
+    } catch (error) {
+      throw lostConnection(error);
+    }
+    const given = response.ok ? await response.json().catch(() => null) : null;
+    if (typeof given?.token !== "string") throw new ApiError("token_unavailable", `${this.#tokenUrl} gave no token.`);
+    this.token = given.token;
+    this.#renewAt = Date.now() + (given.expires_in ?? Infinity) * 900; // in milliseconds, before it runs out
+  }
+}
+
+/** Talks to one service, whose `baseUrl` has no slash at its end, for one `user`. */
 export class ApiClient {
-  constructor({ baseUrl = "", model = "rejoinder" } = {}) {
+  constructor({ baseUrl = "", model = "rejoinder", user = "", credentials = new Credentials() } = {}) {
     this.baseUrl = baseUrl;
     this.model = model;
-    this.apiKey = "";
+    this.user = user;
+    this.credentials = credentials;
   }
 
   /**
    * Asks for a reply to `messages` and yields what becomes known of it, in pieces to be merged: `digest` first, then
-   * `text` to append, `finishReason`, and last `completionId` with `feedbackToken`. Throws ApiError, or what
-   * `signal` was aborted with.
+   * `text` to append, `finishReason` with the `rule` that spoke and `quickReplies`, and last `completionId` with
+   * `feedbackToken`. Sent again with the same `requestId`, a request is answered by the same reply if that was whole
+   * already. Throws ApiError, or what `signal` was aborted with.
    */
-  async *streamCompletion({ messages, conversationId, signal }) {
+  async *streamCompletion({ messages, conversationId, requestId, signal }) {
     const response = await this.#post("/v1/chat/completions", {
       model: this.model,
       messages,
       stream: true,
       stream_options: { include_usage: true },
       metadata: { conversation_id: conversationId },
-    }, signal);
+      user: this.user,
+    }, { signal, headers: { "idempotency-key": requestId } });
     yield { digest: response.headers.get("x-model-digest") ?? "" };
     for await (const { type, data } of lostUnlessAborted(readEvents(response.body), signal)) {
       if (data === DONE) return;
@@ -72,18 +122,23 @@ export class ApiClient {
     return await response.json();
   }
 
-  async #post(path, body, signal) {
-    const headers = { "content-type": "application/json" };
-    if (this.apiKey) headers.authorization = `Bearer ${this.apiKey}`;
-    let response;
-    try {
-      response = await fetch(this.baseUrl + path, { method: "POST", headers, body: JSON.stringify(body), signal });
-    } catch (error) {
-      if (signal?.aborted) throw error;
-      throw new ApiError("connection_lost", String(error));
-    }
+  /** Posts JSON; a token that has run out in the meantime is renewed once. */
+  async #post(path, body, options) {
+    let response = await this.#fetch(path, body, options);
+    if (response.status === 401 && (await this.credentials.renew())) response = await this.#fetch(path, body, options);
+    if (response.status === 401 && !this.credentials.canAsk) throw new ApiError("token_unavailable", "Not let in.");
     if (!response.ok) throw errorFrom(parseJson(await response.text().catch(() => "")), response);
     return response;
+  }
+
+  async #fetch(path, body, { signal, headers: own } = {}) {
+    const headers = { "content-type": "application/json", ...own, ...(await this.credentials.headers()) };
+    try {
+      return await fetch(this.baseUrl + path, { method: "POST", headers, body: JSON.stringify(body), signal });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw lostConnection(error);
+    }
   }
 }
 
@@ -92,15 +147,9 @@ function errorFrom(envelope, response) {
   const { code, message } = envelope?.error ?? {};
   return new ApiError(code ?? `http_${response.status}`, message ?? "", {
     status: response.ok ? 0 : response.status,
-    retryAfterSeconds: secondsUntil(response.headers.get("retry-after")),
+    // A date is allowed too (RFC 9110, 10.2.3), but this service sends seconds.
+    retryAfterSeconds: Number(response.headers.get("retry-after")) || 0,
   });
-}
-
-/** Retry-After is a number of seconds or a date (RFC 9110, 10.2.3). */
-function secondsUntil(retryAfter) {
-  if (!retryAfter) return 0;
-  const seconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
-  return Number.isFinite(seconds) ? Math.max(0, Math.ceil(seconds)) : 0;
 }
 
 function parseJson(text) {
@@ -116,6 +165,8 @@ function updateFrom(piece) {
   const update = {};
   if (choice?.delta?.content) update.text = choice.delta.content;
   if (choice?.finish_reason) update.finishReason = choice.finish_reason;
+  if (choice?.rule) update.rule = choice.rule;
+  if (choice?.quick_replies) update.quickReplies = choice.quick_replies;
   if (piece.feedback_token) Object.assign(update, { completionId: piece.id, feedbackToken: piece.feedback_token });
   return update;
 }
@@ -126,6 +177,11 @@ async function* lostUnlessAborted(events, signal) {
     yield* events;
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new ApiError("connection_lost", String(error));
+    throw lostConnection(error);
   }
+}
+
+/** The error for a connection that broke or never came about. */
+function lostConnection(cause) {
+  return new ApiError(navigator.onLine ? "connection_lost" : "offline", String(cause));
 }

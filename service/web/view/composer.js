@@ -7,7 +7,7 @@ import { button, element, icon } from "./dom.js";
 const MAX_MESSAGE_CHARS = 4000;
 const MAX_HEIGHT_PIXELS = 168;
 
-/** Gives what was written to `onSend`; calls `onStop` while a reply streams. `node` is the form. */
+/** Gives what was written to `onSend`; calls `onStop` while a reply streams. `hint` is the last line of the form. */
 export class Composer {
   #field;
   #sendButton;
@@ -32,8 +32,8 @@ export class Composer {
     localizer.label(this.#sendButton, "send");
     localizer.label(this.#stopButton, "stop");
     const box = element("div", { class: "box" }, this.#field, this.#sendButton, this.#stopButton);
-    const hint = localizer.text(element("p", { class: "hint" }), "hint");
-    this.node = element("form", { class: "composer" }, box, hint);
+    this.hint = element("p", { class: "hint" }, localizer.text(element("span"), "hint"));
+    this.node = element("form", { class: "composer" }, box, this.hint);
     this.#listen(box);
     this.#update();
   }
@@ -51,6 +51,11 @@ export class Composer {
   set isHeld(isHeld) {
     this.#isHeld = isHeld;
     this.#update();
+  }
+
+  /** Whether nothing can be sent now. */
+  get isBusy() {
+    return this.#isStreaming || this.#isHeld;
   }
 
   /** What is written, not yet sent. */
@@ -71,7 +76,7 @@ export class Composer {
   #listen(box) {
     this.node.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.send();
+      this.#send();
     });
     this.#field.addEventListener("input", () => this.#update());
     this.#field.addEventListener("keydown", (event) => this.#onKey(event));
@@ -83,14 +88,16 @@ export class Composer {
   #onKey(event) {
     // While an input method composes, Enter chooses a candidate; Safari says so with key code 229 only.
     if (event.isComposing || event.keyCode === 229) return;
-    if (event.key === "Escape" && this.#isStreaming) this.#onStop();
+    if (event.key === "Escape" && this.#isStreaming) {
+      event.preventDefault(); // It would close the panel too.
+      this.#onStop();
+    }
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
-    this.send();
+    this.#send();
   }
 
-  /** Sends what is written; while nothing can be sent it stays in the field. */
-  send() {
+  #send() {
     this.focus();
     if (!this.#canSend) return;
     const text = this.text.trim();
@@ -99,13 +106,18 @@ export class Composer {
   }
 
   get #canSend() {
-    return !this.#isStreaming && !this.#isHeld && this.text.trim() !== "";
+    return !this.isBusy && this.text.trim() !== "";
   }
 
   #update() {
     this.#sendButton.hidden = this.#isStreaming;
     this.#stopButton.hidden = !this.#isStreaming;
     this.#sendButton.disabled = !this.#canSend;
+    this.measure();
+  }
+
+  /** Makes the field as high as its text; heights can be measured only while the chat is seen. */
+  measure() {
     this.#field.style.height = "auto";
     this.#field.style.height = `${Math.min(this.#field.scrollHeight, MAX_HEIGHT_PIXELS)}px`;
   }

@@ -14,40 +14,45 @@ const NOTHING = Object.freeze({ rating: null, reasons: [], comment: "" });
 export class FeedbackControls {
   #client;
   #localizer;
-  #target;
+  #turn;
   #announce;
-  #stored = NOTHING;
-  #wanted = NOTHING;
+  #onRated;
+  #stored;
+  #wanted;
   #isSending = false;
   #isEditing = false;
   #buttons = {};
   #chips = new Map();
+  #form;
+  #thanks;
+  #problem;
+  #commentField;
 
-  /** `target` is `{completionId, feedbackToken}`; `announce` says the words of a key to assistive technology. */
-  constructor(client, localizer, target, announce) {
+  /**
+   * `turn` is the reply's turn: `{completionId, feedbackToken}` and, once there is any, the stored `feedback`, which
+   * `onRated` hears of. `announce` says the words of a key to assistive technology.
+   */
+  constructor(client, localizer, turn, { announce, onRated }) {
     this.#client = client;
     this.#localizer = localizer;
-    this.#target = target;
+    this.#turn = turn;
     this.#announce = announce;
-    this.thumbs = localizer.label(element("span", { role: "group", class: "thumbs" }), "rate");
-    for (const [rating, drawing] of [["up", "thumbUp"], ["down", "thumbDown"]]) {
-      const thumb = button("action thumb", () => this.#press(rating), icon(drawing));
+    this.#onRated = onRated;
+    this.#stored = this.#wanted = turn.feedback ?? NOTHING;
+    this.thumbs = localizer.name(element("span", { role: "group", class: "thumbs" }), "rate");
+    for (const rating of ["up", "down"]) {
+      const thumb = button("action thumb", () => this.#press(rating), icon("thumb"));
       this.#buttons[rating] = localizer.label(thumb, rating);
       this.thumbs.append(thumb);
     }
-    this.thumbs.removeAttribute("title");
     this.details = element("div", { class: "feedback" });
     this.#form = this.#createForm();
     this.#thanks = this.#createThanks();
     this.#problem = element("div");
     this.details.append(this.#form, this.#thanks, this.#problem);
+    this.#commentField.value = this.#stored.comment;
     this.#show();
   }
-
-  #form;
-  #thanks;
-  #problem;
-  #commentField;
 
   /** Folds the form away, unless something is written in it that has not been sent. */
   collapse() {
@@ -66,7 +71,7 @@ export class FeedbackControls {
     this.#commentField = element("textarea", { rows: "2", maxlength: String(MAX_COMMENT_CHARS), class: "comment" });
     this.#localizer.placeholder(this.#commentField, "comment");
     const close = this.#localizer.text(button("plain", () => this.#close()), "close");
-    const send = this.#localizer.text(element("button", { type: "submit", class: "small-primary" }), "sendComment");
+    const send = this.#localizer.text(element("button", { type: "submit", class: "small primary" }), "sendComment");
     const form = element("form", { class: "feedback-form" }, title, chips, this.#commentField);
     form.append(element("div", { class: "feedback-buttons" }, close, send));
     form.addEventListener("submit", (event) => {
@@ -74,7 +79,9 @@ export class FeedbackControls {
       this.#sendComment();
     });
     form.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.#close();
+      if (event.key !== "Escape") return;
+      event.preventDefault(); // It would close the panel too.
+      this.#close();
     });
     return form;
   }
@@ -132,8 +139,10 @@ export class FeedbackControls {
     try {
       while (this.#wanted !== this.#stored) {
         const wanted = this.#wanted;
-        await this.#client.recordFeedback({ ...this.#target, ...wanted });
-        this.#stored = wanted;
+        const { completionId, feedbackToken } = this.#turn;
+        await this.#client.recordFeedback({ completionId, feedbackToken, ...wanted });
+        this.#stored = this.#turn.feedback = wanted;
+        this.#onRated();
       }
       return true;
     } catch (error) {

@@ -17,6 +17,7 @@ export function createNotice(localizer, error, action, intro = null) {
     const actionButton = button("plain", action.run);
     localizer.text(actionButton, action.key);
     keepWait(localizer, actionButton, action.key, error.retryAfterSeconds);
+    if (error.code === "offline") pressWhenOnline(actionButton);
     node.append(actionButton);
   }
   return node;
@@ -41,6 +42,11 @@ function errorWords(localizer, error) {
   if (key) return localizer.text(node, key);
   node.textContent = error.message;
   return node;
+}
+
+/** Presses a button as soon as the browser is online again, if it is still there. */
+function pressWhenOnline(actionButton) {
+  addEventListener("online", () => actionButton.isConnected && actionButton.click(), { once: true });
 }
 
 /** Disables a button for some seconds and counts them down on it. */
