@@ -6,7 +6,7 @@ Everything is held in memory; a shop's help pages are some hundred passages. Sea
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bm25s
 import numpy as np
@@ -31,6 +31,8 @@ class Passage:
     link: str = ""
     keywords: str = ""
     """Words that customers use and the text does not: searched, never quoted."""
+    fit: float = 0.0
+    """How well it fits the question that it was found for, 0 to 1; before a search 0."""
 
 
 class PassageSearch:
@@ -49,10 +51,10 @@ class PassageSearch:
         return [passage for passage, _ in shelf.ranking(topic_words(question))[:limit]] if shelf else []
 
     def fitting(self, question: str, language: str) -> Passage | None:
-        """The best passage, if it fits the question."""
+        """The best passage with its fit, if it fits the question."""
         shelf = self._by_language.get(language)
         best = shelf.best(topic_words(question)) if shelf else None
-        return best[0] if best and best[1] >= MIN_FIT else None
+        return replace(best[0], fit=best[1]) if best and best[1] >= MIN_FIT else None
 
 
 class _Shelf:

@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.placeholders import FACT_PLACEHOLDERS
+from model_store.knowledge.article_rule import ArticleRule, rules_over
+from model_store.knowledge.offer import HELP_PLAN
+from model_store.knowledge.search import Passage
 from service.errors import InvalidDataFileError
 
 DEFAULT_PLAN_RULES_FILE = Path(__file__).with_name("plan_rules.yaml")
@@ -55,6 +58,7 @@ class _PlanRulesFile(_Section):
     pin: tuple[_Pin, ...] = ()
     wordings: dict[str, _Wording] = {}
     unsure: _Unsure
+    article: ArticleRule
     topics: dict[str, _Wording] = {}
 
 
@@ -63,7 +67,9 @@ class FixedReply:
     """A masked text that is said instead of the model's, and which rule says so."""
 
     text: str
-    rule: Literal["wording", "unsure", "hand_over"]
+    rule: Literal["wording", "unsure", "hand_over", "article"]
+    quick_replies: tuple[str, ...] = ()
+    """What the person may want to say next: the topics that are asked about."""
 
     @property
     def finish_reason(self) -> Literal["stop", "handover"]:
@@ -92,6 +98,7 @@ class PlanRules:
         self._file = file
         self._min_confidence = min_confidence
         self._pins = [(re.compile(pin.pattern, re.IGNORECASE), pin.plan) for pin in file.pin]
+        self._topic_by_name = {name: topic for topic, names in file.topics.items() for name in (names.en, names.zh)}
         unsure = file.unsure
         questions = [
             getattr(wording, language)
@@ -107,7 +114,7 @@ class PlanRules:
         Raises InvalidDataFileError naming the field.
         """
         try:
-            file = _PlanRulesFile.model_validate({**_entries(DEFAULT_PLAN_RULES_FILE), **_entries(path)})
+            file = _PlanRulesFile.model_validate(rules_over(_entries(DEFAULT_PLAN_RULES_FILE), _entries(path)))
             _check_texts(file)
             return cls(file, min_confidence)
         except ValidationError as error:
@@ -119,11 +126,15 @@ class PlanRules:
     def unknown_plans(self, plans: Mapping[str, int]) -> tuple[str, ...]:
         """Plans that the rules name and a model with these plans does not have."""
         named = {*self._file.forbid, *(plan for _, plan in self._pins), *self._file.wordings}
+        if HELP_PLAN in plans:
+            named |= self._file.article.plans
         return tuple(sorted(named - plans.keys()))
 
     def pinned_plan(self, plans: Mapping[str, int], message: str) -> str | None:
-        """The plan that is settled for this message, if the model has it."""
-        return next((plan for pattern, plan in self._pins if plan in plans and pattern.search(message)), None)
+        """The plan that is settled for this message, if the model has it. A topic's own name asks for that topic."""
+        pinned = (plan for pattern, plan in self._pins if plan in plans and pattern.search(message))
+        topic = self._topic_by_name.get(message.strip())
+        return next(pinned, topic if topic in plans else None)
 
     def allows(self, plan: str) -> bool:
         """Whether the model may choose this plan."""
@@ -136,13 +147,20 @@ class PlanRules:
         allowed = frozenset(token_id for plan, token_id in plans.items() if plan not in self._file.forbid)
         return allowed or frozenset(plans.values())
 
-    def fixed_reply(self, choice: PlanChoice, earlier: Sequence[Message], language: str) -> FixedReply | None:
-        """What to say instead of the model's own words: the shop's for this plan, or a question where it is not sure.
+    def fixed_reply(
+        self, choice: PlanChoice, earlier: Sequence[Message], language: str, offered: Passage | None = None
+    ) -> FixedReply | None:
+        """What to say instead of the model's own words: the offered article that the model leaves although it may well
+        answer, a question where the model is not sure, or the shop's own words for its plan.
 
         `earlier` are the conversation's masked messages: who was asked once and is still not understood is handed over.
         """
-        if not choice.is_pinned and choice.confidence < self._min_confidence:
-            return self._ask_back(choice, earlier, language)
+        if not choice.is_pinned:
+            article = self._file.article
+            if offered is not None and article.quotes(choice, offered.fit, self._min_confidence):
+                return FixedReply(article.wording_in(language), "article")
+            if choice.confidence < self._min_confidence:
+                return self._ask_back(choice, earlier, language)
         wording = self._file.wordings.get(choice.plan)
         return FixedReply(wording.in_language(language), "wording") if wording else None
 
@@ -154,7 +172,8 @@ class PlanRules:
         names = [self._file.topics[topic].in_language(language) for topic in topics if topic in self._file.topics]
         wording = (unsure.no_topic, unsure.one_topic, unsure.two_topics)[min(_NUM_TOPICS, len(names))]
         first, second = (*names, "", "")[:_NUM_TOPICS]
-        return FixedReply(wording.in_language(language).format(first=first, second=second), "unsure")
+        question = wording.in_language(language).format(first=first, second=second)
+        return FixedReply(question, "unsure", tuple(names[:_NUM_TOPICS]))
 
 
 def _entries(path: Path) -> dict[str, object]:

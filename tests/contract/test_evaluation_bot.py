@@ -9,6 +9,7 @@ import torch
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
+from model_store.knowledge.search import Passage
 from model_store.store import DEFAULT_BUNDLE
 from service.chat.context_window import fit_prompt
 from service.chat.plan_rules import NUM_RIVAL_PLANS, PlanChoice, PlanRules
@@ -30,6 +31,14 @@ RIVALS = (
     (("refund_status", 0.2), ("refund_status/ask_order_id", 0.2), ("invoice", 0.1)),
     (("gibberish", 0.2), ("thanks", 0.1)),
     (("gibberish", 0.2), ("warranty", 0.1), ("thanks", 0.05)),
+)
+WITH_OFFER = (
+    (("out_of_scope", 0.9), ("help_article", 0.05)),
+    (("price_question", 0.5), ("help_article", 0.2)),
+    (("help_article", 0.3), ("price_question", 0.2)),
+    (("help_article", 0.8), ("price_question", 0.1)),
+    (("self_harm", 0.3), ("help_article", 0.2)),
+    (("price_question", 0.3), ("help_article", 0.02)),
 )
 
 
@@ -59,12 +68,27 @@ def test_both_say_the_same_when_they_are_not_sure(rivals: tuple[tuple[str, float
     assert second.hands_over and handed.finish_reason == "handover"
 
 
+@pytest.mark.parametrize("rivals", WITH_OFFER)
+@pytest.mark.parametrize("fit", [0.2, 0.5])
+def test_both_quote_an_offered_article_in_the_same_cases(rivals: tuple[tuple[str, float], ...], fit: float) -> None:
+    """By the rule, in place of the plan or of asking back."""
+    offered = Passage("a", "a", "Zips", "We mend zips.", "en", fit=fit)
+    rules = PlanRules.load(min_confidence=SERVING_MIN_PLAN_CONFIDENCE)
+    said = rules.fixed_reply(PlanChoice(rivals[0][0], rivals), (), "en", offered)
+    is_quoted = AskingBack.load().quotes(PlanReading(rivals[0][0], rivals), offered)
+    assert is_quoted is (said is not None and said.rule == "article")
+
+
 def test_a_shops_own_rules_are_read_over_those_that_ship(tmp_path: Path) -> None:
     """What its file does not say is as shipped."""
     own = tmp_path / "rules.yaml"
     own.write_text("topics: {refund_status: {en: your cash, zh: 钱}}\n", encoding="utf-8")
     words = AskingBack.load(own).instead_of(PlanReading("refund_status", (("refund_status", 0.1),)), (), "en")
     assert words is not None and "your cash" in words.text and words.topics == ("refund_status",)
+    own.write_text("article: {is_on: false}\n", encoding="utf-8")
+    off = AskingBack.load(own)
+    offered = Passage("a", "a", "Zips", "We mend zips.", "en", fit=1.0)
+    assert not off.quotes(PlanReading("refund_status", (("refund_status", 0.1),)), offered)
     with pytest.raises(DataNotFoundError):
         AskingBack.load(tmp_path / "none.yaml")
 

@@ -77,6 +77,39 @@ def test_a_stream_quotes_the_same(folder: Path) -> None:
     assert not any("ARTICLE" in text for text in texts) and sum(bool(text) for text in texts) > 3
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_model_that_leaves_a_fitting_passage_has_it_quoted_by_the_rule(folder: Path, is_stream: bool) -> None:
+    """In place of asking back; the record and the metrics name the rule, the model's plan and the passage."""
+    with serve(folder, plans=("delivery_late", *PLANS), min_plan_confidence=0.95) as service:
+        create = service.openai.chat.completions.create
+        if is_stream:
+            pieces = [piece.choices[0] for piece in create(model="rejoinder", messages=QUESTION, stream=True)]
+            text, end = "".join(piece.delta.content or "" for piece in pieces), pieces[-1].model_extra or {}
+        else:
+            choice = create(model="rejoinder", messages=QUESTION).choices[0]
+            text, end = choice.message.content or "", choice.model_extra or {}
+        with service.records() as records:
+            record = records.get_completion(end["completion_id"])
+        assert service.metric("rejoinder_replies_total") == {'{plan="delivery_late",rule="article"}': 1}
+        assert service.metric("rejoinder_requests_running") == {"": 0}
+    assert f"our help pages say: {QUOTE} If you meant" in text
+    assert (end["plan"], end["rule"]) == ("delivery_late", "article")
+    assert "our help pages say: <ARTICLE> If you meant" in record.completion_text
+    assert record.sampling["rule"] == "article" and record.completion_token_ids == ()
+    assert record.sampling["article"] == {"id": "repairs#1", "is_quoted": True}
+
+
+def test_a_shop_turns_the_rule_off(folder: Path) -> None:
+    """One entry of its plan rules; then an unsure bot asks back as ever."""
+    rules = folder.parent / "rules.yaml"
+    rules.write_text(yaml.safe_dump({"article": {"is_on": False}}))
+    plans = ("delivery_late", *PLANS)
+    with serve(folder, plans=plans, min_plan_confidence=0.95, plan_rules_file=rules) as service:
+        text, record = complete(service, QUESTION)
+    assert "is it about" in text and record.sampling["rule"] == "unsure"
+    assert record.sampling["article"] == {"id": "repairs#1", "is_quoted": False}
+
+
 def test_without_a_fitting_passage_there_is_no_offer(folder: Path) -> None:
     """The plan that quotes cannot be chosen, and the placeholder cannot be written."""
     with serve(folder) as service:

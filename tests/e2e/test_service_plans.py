@@ -69,6 +69,19 @@ def say(service: RunningService, messages: list[Any], *, is_stream: bool) -> tup
     return "".join(piece.delta.content or "" for piece in pieces), (pieces[-1].model_extra or {})["rule"]
 
 
+def test_an_unsure_bot_suggests_what_to_say(tmp_path: Path) -> None:
+    """Saying a suggested topic settles it: the bot answers that and does not ask again."""
+    with serve(tmp_path, min_confidence=0.95) as service:
+        create = service.openai.chat.completions.create
+        asked = create(model="rejoinder", messages=MESSAGES).choices[0]
+        suggested = (asked.model_extra or {})["quick_replies"]
+        assert suggested == ["a late delivery", "a gift card"]
+        later = [*MESSAGES, {"role": "assistant", "content": asked.message.content}]
+        answer = create(model="rejoinder", messages=[*later, {"role": "user", "content": suggested[1]}]).choices[0]
+        extra = answer.model_extra or {}
+        assert (extra["plan"], extra["rule"], extra["quick_replies"]) == ("gift_card", None, [])
+
+
 def test_a_forbidden_plan_is_not_chosen_and_a_reworded_one_is_said_in_the_shops_words(tmp_path: Path) -> None:
     """The model would have said something about late deliveries."""
     wording = {"en": "Gift cards: <HELP_PAGE>", "zh": "礼品卡：<HELP_PAGE>"}

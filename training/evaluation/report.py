@@ -72,6 +72,8 @@ class EvaluationReport(BaseModel):
     """Empty where no public data was given."""
     help_articles: dict[str, ArticleFigures]
     """Empty for a pack without held-out articles."""
+    development_articles: dict[str, ArticleFigures]
+    """To choose the article rule's thresholds by, so that the figures above stay a measurement."""
     public_out_of_scope_deflected: Figure | None
     """Of clinc150's questions that no assistant of a shop can answer, where public data was given; English."""
 
@@ -100,7 +102,7 @@ def evaluate(subject: Subject, asking_back: AskingBack, digest: str, *, data_dir
     """`evaluate_bundle` for what is loaded already."""
     answers = collect_answers(subject, asking_back)
     return Evaluation(
-        _figures(digest, subject, answers, data_dir),
+        _figures(digest, subject, answers, asking_back, data_dir),
         main_outcomes(subject, answers),
         _pages(short(digest), subject, answers),
     )
@@ -125,13 +127,16 @@ def report_text(report: EvaluationReport) -> str:
         tone_table(report.tone),
         perplexity_table(report.perplexity_by_source),
         article_table(report.help_articles),
+        article_table(report.development_articles, "articles for development"),
     ]
     if report.public_out_of_scope_deflected is not None:
         parts.append(f"clinc150's out-of-scope questions called out of scope: {report.public_out_of_scope_deflected}")
     return "\n\n".join(filter(None, parts))
 
 
-def _figures(digest: str, subject: Subject, answers: Answers, data_dir: Path | None) -> EvaluationReport:
+def _figures(
+    digest: str, subject: Subject, answers: Answers, asking_back: AskingBack, data_dir: Path | None
+) -> EvaluationReport:
     prompts = [reply.prompt for reply in answers.held_out]
     greedy, drawn = answers.said_greedily, answers.said_as_served
     return EvaluationReport(
@@ -150,7 +155,8 @@ def _figures(digest: str, subject: Subject, answers: Answers, data_dir: Path | N
         repetition=repetition_figures(drawn, subject.pack),
         tone=tone_figures(answers.toned, subject.pack),
         perplexity_by_source=source_perplexities(subject, data_dir, seed=_SEED) if data_dir else {},
-        help_articles=measure_articles(subject),
+        help_articles=measure_articles(subject, asking_back, subject.pack.held_out_articles),
+        development_articles=measure_articles(subject, asking_back, subject.pack.development_articles),
         public_out_of_scope_deflected=_deflected(subject, data_dir) if data_dir else None,
     )
 

@@ -38,8 +38,9 @@ def test_the_shop_has_articles_to_learn_from_and_others_to_be_measured_on() -> N
 
 def test_held_out_articles_never_enter_training() -> None:
     """No conversation or ask drawn for training holds a word of one."""
-    held_out = {text.lower() for a in PACK.held_out_articles for text in a.texts if len(text) > 8}
-    titles = {a.title for a in PACK.held_out_articles}
+    unseen = (*PACK.held_out_articles, *PACK.development_articles)
+    held_out = {text.lower() for a in unseen for text in a.texts if len(text) > 8}
+    titles = {a.title for a in unseen}
     generator = ConversationGenerator(PACK, 11)
     drawn = [*(generator.draw() for _ in range(6000)), *(generator.draw_ask() for _ in range(6000))]
     for message in (message for conversation in drawn for message in conversation.messages):

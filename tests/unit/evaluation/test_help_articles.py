@@ -1,10 +1,12 @@
 """How the use of help articles is measured: figures by hand, cases from the pack, answers of a real policy."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from model_store.contract.tokenizer import Tokenizer
+from model_store.knowledge.article_rule import ArticleRule
 from model_store.knowledge.offer import has_article
 from model_store.knowledge.search import Passage
 from tests.unit.reformer.tiny_policy import tiny_policy
@@ -21,11 +23,14 @@ from training.evaluation.authored.help_articles import (
     intent_cases,
     is_offer_right,
 )
+from training.evaluation.dialogues.asking_back import AskingBack
 from training.evaluation.judge import pack_judge
 from training.evaluation.subject import Subject
 
 PACK = load_pack("shop")
 HELD_OUT = [article for article in PACK.held_out_articles if article.language == "en"]
+RULES = AskingBack.load()
+NEVER_UNSURE = replace(RULES, min_confidence=0.0, article=RULES.article.model_copy(update={"is_on": False}))
 KNIVES, KEYS = (Passage(title, title, title, "We do.", "en") for title in ("Knives", "Keys"))
 
 
@@ -45,13 +50,14 @@ def test_every_figure_is_the_share_that_it_says() -> None:
             answer("Keys", (), None, None),
         ],
         [answer(None, ("Keys",), KEYS, "Keys"), *[answer(None, (), None, None)] * 3],
-        [answer(None, ("Keys",), KEYS, None), answer(None, (), None, "Keys")],
+        [answer(None, ("Keys",), KEYS, None), replace(answer(None, (), None, "Keys"), lost_right_plan=True)],
     )
     assert (figures.num_articles, figures.num_questions, figures.num_invented) == (2, 4, 1)
     assert (figures.recall_at_1.value, figures.recall_at_3.value, figures.offered.value) == (0.5, 0.75, 0.5)
     assert (figures.answered_from_article.value, figures.quoted_when_offered.value) == (0.25, 0.5)
     assert figures.answered_from_another.value == figures.quoted_without_its_article.value == 0.25
     assert (figures.offered_for_intents.value, figures.quoted_for_intents.value) == (0.5, 0.0)
+    assert figures.right_plans_lost.value == 0.5
     table = article_table({"en": figures})
     assert "answered from article" in table and "25.0% [" in table and "invented" in table
 
@@ -86,9 +92,36 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 def test_a_policy_quotes_what_it_is_offered_and_nothing_else(subject: Subject) -> None:
     """Random weights, and still no article is invented: without an offer neither the plan nor the words are open."""
     whole = article_cases(PACK, HELD_OUT[:8], is_there=True)
-    cases = [case for case in whole if case.offered][:12] + intent_cases(PACK, "en")[:6]
-    answers = answer_cases(subject, cases)
+    cases = [case for case in whole if case.offered][:12] + intent_cases(PACK, HELD_OUT)[:6]
+    answers = answer_cases(subject, cases, NEVER_UNSURE)
     assert [found.case for found in answers] == cases and not any(found.is_invented for found in answers)
     for found in answers:
         assert has_article(found.case.messages) is (found.case.offered is not None)
         assert found.quoted in (None, found.case.offered.title if found.case.offered else None)
+
+
+def with_rule(**entries: object) -> AskingBack:
+    """The service's rules with changed entries of the article rule, and no plan too sensitive to give way."""
+    article = {**RULES.article.model_dump(), "never_instead_of": (), **entries}
+    return replace(RULES, article=ArticleRule.model_validate(article))
+
+
+def test_an_unsure_bot_quotes_by_the_rule_or_asks_back(subject: Subject) -> None:
+    """What random weights would say does not matter: neither is left to them."""
+    offered = [case for case in article_cases(PACK, HELD_OUT[:4], is_there=True) if case.offered]
+    for is_on in (True, False):
+        rules = replace(with_rule(is_on=is_on, min_fit=0), min_confidence=1.1)
+        answers = answer_cases(subject, offered, rules)
+        assert [found.case for found in answers] == offered
+        assert {found.quoted is not None for found in answers} == {is_on}
+        assert not any(found.lost_right_plan for found in answers)  # an unsure bot would not have answered
+
+
+def test_a_quote_in_place_of_the_right_plan_is_counted_as_its_loss(subject: Subject) -> None:
+    """Of the same question as an ask of every topic in turn, one is what the model would have answered."""
+    offered = next(case for case in article_cases(PACK, HELD_OUT, is_there=True) if case.offered)
+    topics = sorted({plan.partition("/")[0] for plan in PACK.plans})
+    asks = [replace(offered, intent=topic) for topic in topics]
+    always = replace(with_rule(min_probability=0, sure_from=1), min_confidence=0.0)
+    answers = answer_cases(subject, asks, always)
+    assert all(found.quoted for found in answers) and sum(found.lost_right_plan for found in answers) == 1

@@ -1,11 +1,12 @@
 """Help articles that training never saw: are they found, are they quoted, and are they left alone where they should be.
 
-The collection that is searched holds the pack's training articles as well, so that finding one is as hard as in a shop
-with dozens of articles. Search and offer are the service's own; replies are greedy.
+Held-out ones measure; those for development are there to choose thresholds by. The collection that is searched holds
+the pack's training articles as well, so that finding one is as hard as in a shop with dozens of articles. Search and
+offer, quoting by the rule and asking back are the service's own; replies are greedy.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,8 +16,10 @@ from model_store.knowledge.offer import HELP_PLAN, offer_article
 from model_store.knowledge.search import Passage, PassageSearch
 from training.data.domain_pack import DomainPack, held_out_prompts, user_message
 from training.data.knowledge.articles import HelpArticle
-from training.evaluation.figures import Figure, share
-from training.evaluation.held_out import HeldOutPrompt
+from training.evaluation.dialogues.asking_back import AskingBack, PlanReading, topic_of
+from training.evaluation.figures import Figure, grouped, share
+from training.evaluation.held_out import HeldOutPrompt, SampledReply
+from training.evaluation.plan_choice import first_token_probabilities
 from training.evaluation.subject import Subject
 
 _RECALL_LIMIT = 3
@@ -32,6 +35,8 @@ class Case:
     wanted: str | None
     found: tuple[str, ...]
     offered: Passage | None
+    intent: str | None = None
+    """Of an ask that an intent answers."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -44,11 +49,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A case and what the model did: the title it quoted, if any, and whether it quoted without an offer."""
+    """A case and what the bot did: the title it quoted, if any, and whether it quoted without an offer."""
 
     case: Case
     quoted: str | None
     is_invented: bool = False
+    lost_right_plan: bool = False
+    """The rule quoted in place of the ask's own intent, of which the model was sure enough to answer."""
 
 
 class ArticleFigures(BaseModel):
@@ -57,16 +64,16 @@ class ArticleFigures(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     num_articles: int
-    """Held-out ones; the training articles beside them in the collection are not counted."""
+    """Unseen ones; the training articles beside them in the collection are not counted."""
     num_questions: int
     recall_at_1: Figure
     recall_at_3: Figure
     offered: Figure
-    """Of the held-out articles' questions: the right article was found to fit and offered."""
+    """Of the unseen articles' questions: the right article was found to fit and offered."""
     answered_from_article: Figure
     """… and quoted: the whole way from question to answer."""
     quoted_when_offered: Figure
-    """Of the right offers: the model's own part."""
+    """Of the right offers: the part of the model and of the service's rule."""
     answered_from_another: Figure
     """Of the questions: a wrong article was quoted."""
     quoted_without_its_article: Figure
@@ -75,25 +82,28 @@ class ArticleFigures(BaseModel):
     """Of the held-out asks of intents, which the bot answers by itself: an article was offered."""
     quoted_for_intents: Figure
     """Of the same asks: an article was quoted. A few articles overlap an intent and are fair answers."""
+    right_plans_lost: Figure
+    """Of the same asks: the rule quoted although the model would have answered with the right plan."""
     num_invented: int
     """Replies that quote without an offer; must be 0."""
 
 
-def measure_articles(subject: Subject) -> dict[str, ArticleFigures]:
-    """Figures by language; empty for a pack without held-out articles. Takes a minute or two."""
-    languages = sorted({article.language for article in subject.pack.held_out_articles})
-    return {language: _measure(subject, language) for language in languages}
+def measure_articles(
+    subject: Subject, asking_back: AskingBack, unseen: Sequence[HelpArticle]
+) -> dict[str, ArticleFigures]:
+    """Figures of unseen articles by language, beside the pack's training articles. Takes a minute or two."""
+    by_language = grouped(unseen, lambda article: article.language)
+    return {language: _measure(subject, asking_back, articles) for language, articles in by_language.items()}
 
 
-def _measure(subject: Subject, language: str) -> ArticleFigures:
+def _measure(subject: Subject, asking_back: AskingBack, unseen: Sequence[HelpArticle]) -> ArticleFigures:
     pack = subject.pack
-    held_out = [article for article in pack.held_out_articles if article.language == language]
-    asks = intent_cases(pack, language)
+    asks = intent_cases(pack, unseen)
     left_alone = [Answer(case, None) for case in asks if case.offered is None]
     return figures_of(
-        answer_cases(subject, article_cases(pack, held_out, is_there=True)),
-        answer_cases(subject, article_cases(pack, held_out, is_there=False)),
-        [*left_alone, *answer_cases(subject, [case for case in asks if case.offered is not None])],
+        answer_cases(subject, article_cases(pack, unseen, is_there=True), asking_back),
+        answer_cases(subject, article_cases(pack, unseen, is_there=False), asking_back),
+        [*left_alone, *answer_cases(subject, [case for case in asks if case.offered is not None], asking_back)],
     )
 
 
@@ -115,6 +125,7 @@ def figures_of(
         quoted_without_its_article=share([answer.quoted is not None for answer in without]),
         offered_for_intents=share([answer.case.offered is not None for answer in of_intents]),
         quoted_for_intents=share([answer.quoted is not None for answer in of_intents]),
+        right_plans_lost=share([answer.lost_right_plan for answer in of_intents]),
         num_invented=sum(answer.is_invented for answer in (*with_article, *without, *of_intents)),
     )
 
@@ -124,42 +135,62 @@ def is_offer_right(case: Case) -> bool:
     return case.offered is not None and case.offered.title == case.wanted
 
 
-def article_cases(pack: DomainPack, held_out: Sequence[HelpArticle], *, is_there: bool) -> list[Case]:
-    """The held-out articles' questions, each put to all of the pack's articles, with or without its own."""
-    everything = [*pack.articles, *pack.held_out_articles]
+def article_cases(pack: DomainPack, unseen: Sequence[HelpArticle], *, is_there: bool) -> list[Case]:
+    """Unseen articles' questions, each put to these and the pack's training articles, with or without its own."""
+    everything = [*pack.articles, *unseen]
     whole = _search(everything)
     cases = []
-    for article in held_out:
+    for article in unseen:
         search = whole if is_there else _search([other for other in everything if other is not article])
         for question in article.questions:
             cases.append(_case(search, question, article.language, article.title if is_there else None))
     return cases
 
 
-def intent_cases(pack: DomainPack, language: str) -> list[Case]:
-    """The intents' held-out asks, put to all of the pack's articles."""
-    search = _search([*pack.articles, *pack.held_out_articles])
-    asks = [ask for intent, ask in held_out_prompts(pack) if intent.language == language]
-    return [_case(search, ask, language, None) for ask in asks]
+def intent_cases(pack: DomainPack, unseen: Sequence[HelpArticle]) -> list[Case]:
+    """The intents' held-out asks in the language of unseen articles, put to these and the pack's training articles."""
+    search = _search([*pack.articles, *unseen])
+    languages = {article.language for article in unseen}
+    return [
+        replace(_case(search, ask, intent.language, None), intent=intent.name)
+        for intent, ask in held_out_prompts(pack)
+        if intent.language in languages
+    ]
 
 
-def answer_cases(subject: Subject, cases: Sequence[Case]) -> list[Answer]:
-    """The greedy reply to each case, in order."""
-    prompts = [HeldOutPrompt(HELP_PLAN, _TOPIC, case.language, case.messages, ()) for case in cases]
+def answer_cases(subject: Subject, cases: Sequence[Case], asking_back: AskingBack) -> list[Answer]:
+    """What the bot does in each case, in order: it quotes by the rule, asks back, or replies greedily."""
+    first = first_token_probabilities(subject.policy, subject.tokenizer, [case.messages for case in cases])
     answers = []
-    for case, reply in zip(cases, subject.answer(prompts), strict=True):
-        is_quote = ARTICLE_ID in reply.token_ids
-        offered = case.offered.title if case.offered else None
-        answers.append(Answer(case, offered if is_quote else None, is_invented=is_quote and offered is None))
-    return answers
+    for case, row in zip(cases, first, strict=True):
+        reading = PlanReading.of(row, subject.tokenizer, has_offer=case.offered is not None)
+        answers.append(_by_rule(case, reading, asking_back))
+    own = [case for case, answer in zip(cases, answers, strict=True) if answer is None]
+    prompts = [HeldOutPrompt(HELP_PLAN, _TOPIC, case.language, case.messages, ()) for case in own]
+    replies = iter(zip(own, subject.answer(prompts), strict=True))
+    return [answer or _in_own_words(*next(replies)) for answer in answers]
 
 
-def article_table(figures: Mapping[str, ArticleFigures]) -> str:
+def _by_rule(case: Case, reading: PlanReading, asking_back: AskingBack) -> Answer | None:
+    if case.offered is not None and asking_back.quotes(reading, case.offered):
+        is_right = topic_of(reading.plan) == case.intent and reading.confidence >= asking_back.min_confidence
+        return Answer(case, case.offered.title, lost_right_plan=is_right)
+    is_asked = asking_back.instead_of(reading, case.messages, case.language) is not None
+    return Answer(case, None) if is_asked else None
+
+
+def _in_own_words(case: Case, reply: SampledReply) -> Answer:
+    is_quote = ARTICLE_ID in reply.token_ids
+    offered = case.offered.title if case.offered else None
+    return Answer(case, offered if is_quote else None, is_invented=is_quote and offered is None)
+
+
+def article_table(figures: Mapping[str, ArticleFigures], title: str = "help articles") -> str:
     """The figures for people, a column a language; "" without any."""
     if not figures:
         return ""
     names = [name for name in ArticleFigures.model_fields if not name.startswith("num_")]
-    lines = [f"{'help articles':28}" + "".join(f"{language:>26}" for language in figures)]
+    lines = [f"{title:28}" + "".join(f"{language:>26}" for language in figures)]
     for name in ("num_articles", "num_questions", "num_invented"):
         counts = (getattr(figure, name) for figure in figures.values())
         lines.append(f"{name.removeprefix('num_'):28}" + "".join(f"{count:>26}" for count in counts))

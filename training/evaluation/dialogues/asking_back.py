@@ -1,4 +1,5 @@
-"""What the service says when it is not sure of its plan: it asks which of two topics is meant, then hands over.
+"""What the service says when it is not sure of its plan: it quotes an article, asks which of two topics is meant, or
+hands over.
 
 `service.chat.plan_rules` once more, for training imports no service; a contract test holds both to the same words. The
 rules file is the service's own. What it forbids, pins and words differently is left out: as shipped, nothing.
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
+from model_store.knowledge.article_rule import ArticleRule, rules_over
 from model_store.knowledge.offer import plans_for
+from model_store.knowledge.search import Passage
 from training.errors import DataNotFoundError
 
 SERVICE_RULES_FILE = Path("service/chat/plan_rules.yaml")
@@ -35,10 +38,10 @@ class PlanReading:
     rivals: tuple[tuple[str, float], ...]
 
     @classmethod
-    def of(cls, probabilities: Tensor, tokenizer: Tokenizer) -> "PlanReading":
+    def of(cls, probabilities: Tensor, tokenizer: Tokenizer, *, has_offer: bool = False) -> "PlanReading":
         """The reading of one prompt, from the probabilities [V] of the first token. Needs a tokenizer with plans."""
         names = {token_id: name for name, token_id in tokenizer.plans.items()}
-        allowed = plans_for(tokenizer.plans, has_offer=False)
+        allowed = plans_for(tokenizer.plans, has_offer=has_offer)
         plan = max(allowed, key=lambda name: float(probabilities[allowed[name]]))
         best = probabilities.topk(_NUM_RIVALS)
         ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -67,16 +70,22 @@ class AskingBack:
     unsure: Mapping[str, Mapping[str, str]]
     """The wordings `two_topics`, `one_topic`, `no_topic` and `again`, by language."""
     topic_names: Mapping[str, Mapping[str, str]]
+    article: ArticleRule
     min_confidence: float = SERVING_MIN_PLAN_CONFIDENCE
 
     @classmethod
     def load(cls, path: Path = SERVICE_RULES_FILE, min_confidence: float = SERVING_MIN_PLAN_CONFIDENCE) -> "AskingBack":
         """Reads a shop's rules; what its file does not say is as the service ships it.
 
-        Raises DataNotFoundError, or KeyError or yaml.YAMLError for a broken file.
+        Raises DataNotFoundError, or KeyError, ValidationError or yaml.YAMLError for a broken file.
         """
-        rules = {**_entries(SERVICE_RULES_FILE), **_entries(path)}
-        return cls(rules["unsure"], rules.get("topics", {}), min_confidence)
+        rules = rules_over(_entries(SERVICE_RULES_FILE), _entries(path))
+        article = ArticleRule.model_validate(rules["article"])
+        return cls(rules["unsure"], rules.get("topics", {}), article, min_confidence)
+
+    def quotes(self, reading: PlanReading, offered: Passage) -> bool:
+        """Whether an offered passage is quoted by the rule, whatever the plan says; this comes before asking back."""
+        return self.article.quotes(reading, offered.fit, self.min_confidence)
 
     def instead_of(self, reading: PlanReading, earlier: Sequence[Message], language: str) -> FixedWords | None:
         """What is said to masked messages `earlier` instead of following the plan; None where the bot is sure."""

@@ -34,7 +34,7 @@ def small_pack() -> DomainPack:
     shop = load_pack("shop")
     chosen = [intent for intent in shop.intents if intent.name in INTENTS]
     few = tuple(replace(i, asks=i.asks[:40], held_out_asks=i.held_out_asks[:2]) for i in chosen)
-    return replace(shop, intents=few, flows=(), articles=(), held_out_articles=())
+    return replace(shop, intents=few, flows=(), articles=(), held_out_articles=(), development_articles=())
 
 
 @pytest.fixture(scope="module")
