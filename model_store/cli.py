@@ -144,7 +144,7 @@ def _rollback(store: ModelStore, arguments: argparse.Namespace) -> int:
 def _make_move(store: ModelStore, move: AliasMove, arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         store.apply(arguments.alias, move)
-    undo = _undo(store, arguments.alias, move)
+    undo = undo_command(store, arguments.alias, move)
     if arguments.json:
         fields = {"alias": arguments.alias, "move": move.model_dump(mode="json"), "undo": undo}
         _print_json({"is_dry_run": arguments.dry_run, **fields})
@@ -156,7 +156,7 @@ def _make_move(store: ModelStore, move: AliasMove, arguments: argparse.Namespace
     return 0
 
 
-def _undo(store: ModelStore, alias: str, move: AliasMove) -> str | None:
+def undo_command(store: ModelStore, alias: str, move: AliasMove) -> str | None:
     """The command that takes a move back, valid for as long as nobody moves the alias again."""
     if move.from_digest is None:
         return None

@@ -1,4 +1,4 @@
-"""`python -m training base · run · eval · import · check-domain`: results on stdout, logs and progress on stderr.
+"""`python -m training base · run · judge-canary · eval · import · …`: results on stdout, logs and progress on stderr.
 
 Exit codes: 0 done (also when there is too little feedback yet), 1 a named error, 3 the gate refused, 4 another
 version came first.
@@ -16,9 +16,14 @@ from pathlib import Path
 
 import torch
 
+from model_store.backends.local import LocalBackend
 from model_store.bundle import open_bundle
-from model_store.errors import StoreError
-from model_store.store import DEFAULT_BUNDLE
+from model_store.errors import AliasConflictError, StoreError
+from model_store.store import DEFAULT_BUNDLE, ModelStore
+from training.canary.evidence import gather, read_rated, read_served
+from training.canary.judge import judge
+from training.canary.release import act
+from training.canary.report import NO_CANARY, judgement_fields, judgement_text
 from training.config import TrainingConfig, load_config
 from training.data.data_report.describe import describe
 from training.data.data_report.report_text import report_text as data_report_text
@@ -29,7 +34,7 @@ from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE
 from training.evaluation.report import evaluate_bundle
 from training.evaluation.reporting.files import evaluation_json, evaluation_text, write_evaluation
 from training.pack_lint.lint import lint, size_table
-from training.pipeline import BASE_STAGES, RUN_STAGES, Outcome, run_pipeline
+from training.pipeline import BASE_STAGES, RUN_STAGES, ExitCode, Outcome, run_pipeline
 from training.workspace import Workspace
 
 _DEFAULT_CONFIG = Path("training/configs/small.yaml")
@@ -58,12 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     base.set_defaults(run=_run_base)
     run = commands.add_parser("run", help="learn from stored thumbs, gate, publish")
     _add_job_arguments(run)
-    source = run.add_mutually_exclusive_group()
-    database = os.environ.get("SERVICE_DATABASE_URL") or f"sqlite:///{data_dir}/rejoinder.db"
-    source.add_argument("--database-url", default=database, help="the service's database")
-    source.add_argument("--feedback-file", type=Path, help="JSON lines from `python -m service export-feedback`")
-    run.add_argument("--model-store", type=Path, default=Path(os.environ.get("MODEL_STORE") or data_dir / "models"))
+    _add_feedback_arguments(run, data_dir)
     run.set_defaults(run=_run_learning)
+    judging = commands.add_parser("judge-canary", help="promote the candidate, wait, or roll it back, by its thumbs")
+    judging.add_argument("--config", type=Path, default=_DEFAULT_CONFIG, help="its section `canary` holds the rules")
+    _add_feedback_arguments(judging, data_dir)
+    judging.add_argument("--apply", action="store_true", help="move the alias; without it the move is only printed")
+    judging.add_argument("--json", action="store_true", help="print one JSON object")
+    judging.set_defaults(run=_judge_canary)
     evaluation = commands.add_parser("eval", help="measure a bundle on all that was written to measure with")
     evaluation.add_argument("bundle", nargs="?", type=Path, default=DEFAULT_BUNDLE, help="folder of the bundle")
     evaluation.add_argument("--against", type=Path, help="another bundle, to say what has changed since")
@@ -102,6 +109,14 @@ def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print every stage's result as one JSON object")
 
 
+def _add_feedback_arguments(parser: argparse.ArgumentParser, data_dir: Path) -> None:
+    source = parser.add_mutually_exclusive_group()
+    database = os.environ.get("SERVICE_DATABASE_URL") or f"sqlite:///{data_dir}/rejoinder.db"
+    source.add_argument("--database-url", default=database, help="the service's database")
+    source.add_argument("--feedback-file", type=Path, help="JSON lines from `python -m service export-feedback`")
+    parser.add_argument("--model-store", type=Path, default=Path(os.environ.get("MODEL_STORE") or data_dir / "models"))
+
+
 def _run_base(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     if options.data_dir:
@@ -123,6 +138,30 @@ def _run_learning(options: argparse.Namespace) -> int:
     )
     workspace.save_result("inputs", {**inputs, **source, "model_store": str(options.model_store)})
     return _report(run_pipeline(RUN_STAGES, config, workspace), workspace, as_json=options.json)
+
+
+def _judge_canary(options: argparse.Namespace) -> int:
+    """Any verdict is exit code 0; 4 when the alias moved while thumbs were counted."""
+    rules = load_config(options.config).canary
+    store = ModelStore(LocalBackend(options.model_store))
+    release = store.release()
+    if release.candidate is None:
+        print(json.dumps({"verdict": None, "reason": NO_CANARY}) if options.json else NO_CANARY)
+        return 0
+    from_file = options.feedback_file is not None
+    rows = read_rated(options.feedback_file, release) if from_file else read_served(options.database_url, release)
+    stable, candidate = gather(rows, release, max_ratings_per_rater=rules.max_ratings_per_rater)
+    judgement = judge(stable, candidate, rules)
+    try:
+        planned = act(store, release, judgement, is_dry_run=not options.apply)
+    except AliasConflictError as conflict:
+        print(f"error: {conflict}", file=sys.stderr)
+        return int(ExitCode.OVERTAKEN)
+    if options.json:
+        print(json.dumps(judgement_fields(judgement, release, planned), ensure_ascii=False))
+    else:
+        print(judgement_text(judgement, release, planned, rules))
+    return 0
 
 
 def _open_workspace(options: argparse.Namespace, config: TrainingConfig, kind: str) -> Workspace:

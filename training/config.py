@@ -205,6 +205,30 @@ class GateConfig(_Section):
     """Which alias an accepted version gets."""
 
 
+class CanaryConfig(_Section):
+    """When a candidate that answers beside the stable version becomes the stable one, or goes."""
+
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    """Probability of a wrong decision, however often thumbs are looked at: half of it of a wrong promotion."""
+    min_gain: float = Field(0.0, gt=-1, lt=1)
+    """Promoted when its share of thumbs up is surely above the stable version's by more than this, rolled back when
+    surely below. Negative: that much worse is still good enough."""
+    min_ratings: int = Field(30, ge=2)
+    """Ratings of either version without which nothing is promoted."""
+    max_ratings_per_rater: int = Field(3, ge=1)
+    """Of a named rater, about one version; of a conversation one rating counts anyway."""
+    surge_ratings: int = Field(50, ge=10)
+    """Ratings of the candidate in which a surge of thumbs down is looked for, by themselves."""
+    max_extra_unsafe: float = Field(0.01, ge=0, lt=1)
+    """Share of conversations with a reply that breaks a safety rule, beyond the stable version's."""
+    max_latency_ratio: float = Field(1.25, ge=1)
+    """Median time to a whole reply over the stable version's; slower, it is not promoted."""
+    visible_gain: float = Field(0.03, gt=0, lt=1)
+    """For a gain of this size the judge says how many ratings are missing."""
+    planned_share: float = Field(0.1, gt=0, lt=1)
+    """Share of conversations that is assumed for that while the candidate has no ratings: SERVICE_CANARY_SHARE."""
+
+
 class ExportConfig(_Section):
     """How the served graph stores its weights."""
 
@@ -228,6 +252,7 @@ class TrainingConfig(_Section):
     reward: RewardConfig = RewardConfig()
     policy: PolicyConfig = PolicyConfig()
     gate: GateConfig = GateConfig()
+    canary: CanaryConfig = CanaryConfig()
     export: ExportConfig = ExportConfig()
 
     @model_validator(mode="after")

@@ -35,3 +35,19 @@ TRAINING_EXAMPLES_COLUMNS = (
     "rated_at",  # ISO 8601, UTC
 )
 """One row a (completion, rater) with a standing rating; withdrawn ratings and half completions are not in the view."""
+
+SERVED_COMPLETIONS_VIEW = "served_completions"
+SERVED_COMPLETIONS_COLUMNS = (
+    "completion_id",
+    "tenant",  # conversation ids are a tenant's own
+    "conversation_id",
+    "created_at",  # ISO 8601, UTC
+    "model_digest",
+    "completion_text",  # masked
+    "sampling",  # JSON, as above; "rule" without "plan" names a reply that no model had a part in
+    "latency_ms",  # number: from request to the completion's end
+    "rater",  # null, as the next two, for a completion without a standing rating
+    "rating",
+    "rated_at",
+)
+"""One row a finished completion, and one more for each further rater: what a candidate is judged by."""

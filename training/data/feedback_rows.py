@@ -5,7 +5,7 @@ columns are the contract.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,8 +63,13 @@ class Example:
 
 def read_view(url: str) -> list[RawRow]:
     """Every row of the view `training_examples`. Raises DataNotFoundError; never creates a database."""
-    columns: list[ColumnClause[Any]] = [column(name) for name in TRAINING_EXAMPLES_COLUMNS]
-    query = select(*columns).select_from(table(TRAINING_EXAMPLES_VIEW))
+    return read_rows(url, TRAINING_EXAMPLES_VIEW, TRAINING_EXAMPLES_COLUMNS)
+
+
+def read_rows(url: str, view: str, columns: Sequence[str], *, created_since: str = "") -> list[Any]:
+    """A view's rows about completions that were made then or later, as mappings. Raises as `read_view` does."""
+    selected: list[ColumnClause[Any]] = [column(name) for name in columns]
+    query = select(*selected).select_from(table(view)).where(column("created_at") >= created_since)
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -81,7 +86,7 @@ def read_view(url: str) -> list[RawRow]:
             return [dict(row) for row in connection.execute(query).mappings()]
     except SQLAlchemyError as error:
         problem = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise DataNotFoundError(what=f"The view {TRAINING_EXAMPLES_VIEW}", path=shown, remedy=problem) from error
+        raise DataNotFoundError(what=f"The view {view}", path=shown, remedy=problem) from error
     finally:
         engine.dispose()
 
