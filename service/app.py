@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
@@ -48,14 +49,18 @@ from service.telemetry import Telemetry
 
 DEFAULT_FACTS_FILE = Path(__file__).with_name("facts.yaml")
 DEFAULT_KNOWLEDGE_DIRECTORY = Path(__file__).with_name("knowledge")
+_MEBIBYTE = 2**20
 _WEB_DIRECTORY = Path(__file__).with_name("web")
 _PAGE_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+        "trusted-types 'none'"
     ),
     "cache-control": "no-cache",
 }
+# A shop's page on another origin imports the widget's modules; they are public and the same for everybody.
+_WIDGET_HEADERS = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
 
 _log = structlog.get_logger(__name__)
 
@@ -75,7 +80,7 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
         app.include_router(module.router)
     if _WEB_DIRECTORY.is_dir():
         app.add_api_route("/", _page, include_in_schema=False)
-        app.mount("/web", _PageFiles(directory=_WEB_DIRECTORY), name="web")
+        app.mount("/web", GZipMiddleware(_PageFiles(directory=_WEB_DIRECTORY)), name="web")
     # The last one added is the outermost.
     app.add_middleware(
         ReceiveLimitMiddleware, max_bytes=settings.max_body_bytes, timeout_seconds=settings.receive_timeout_seconds
@@ -87,7 +92,11 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
 
 def engine_opener(settings: Settings) -> EngineOpener:
     """Opens the real engine, and lets no version near people that does not reproduce its golden run."""
-    options = EngineOptions(num_slots=settings.num_slots, num_threads=settings.num_threads)
+    options = EngineOptions(
+        num_slots=settings.num_slots,
+        num_threads=settings.num_threads,
+        prefix_cache_bytes=settings.prefix_cache_mib * _MEBIBYTE,
+    )
 
     def open_engine(bundle: Bundle) -> Engine:
         try:
@@ -209,9 +218,9 @@ async def _page() -> FileResponse:
 
 
 class _PageFiles(StaticFiles):
-    """Static files under the page's content security policy."""
+    """Static files under the page's content security policy, for pages of any origin."""
 
     def file_response(self, *arguments: Any, **options: Any) -> Any:
         response = super().file_response(*arguments, **options)
-        response.headers.update(_PAGE_HEADERS)
+        response.headers.update({**_PAGE_HEADERS, **_WIDGET_HEADERS})
         return response

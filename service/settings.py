@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     num_threads: int = Field(
         default=1, ge=1, le=256, description="Threads of the engine; more pay only on an idle machine."
     )
+    prefix_cache_mib: int = Field(
+        default=64,
+        ge=0,
+        le=65_536,
+        description="Most memory for what earlier prompts left: a further turn reads only what is new; 0: none.",
+    )
     max_connections: int = Field(
         default=1000, ge=1, le=100_000, description="Open connections; further ones are refused."
     )

@@ -61,6 +61,11 @@ class Telemetry:
             "alias_feedback", "Thumbs recorded, by who made the reply.", "alias", "rating"
         )
         self.refused_callers = self._counter("refused_callers", "Requests without a right to ask.", "code")
+        self._prefix_cache_queries = self._counter(
+            "prefix_cache_queries", "Prompt tokens looked up among earlier ones."
+        )
+        self._prefix_cache_hits = self._counter("prefix_cache_hits", "Prompt tokens found there, not read again.")
+        self._prefix_cache_bytes = self._gauge("prefix_cache_bytes", "Memory that holds what earlier prompts left.")
         self.model_load_failures = self._counter("model_load_failures", "Model versions refused.", "code")
         self._running = self._gauge("requests_running", "Completions in a slot.")
         self._waiting = self._gauge("requests_waiting", "Completions waiting for a slot.")
@@ -69,10 +74,18 @@ class Telemetry:
         self._canary_share = self._gauge("canary_share", "Share of conversations that a candidate answers now.")
         self._aliases: Mapping[str, str] = {}
 
-    def watch_load(self, num_running: Callable[[], int], num_waiting: Callable[[], int]) -> None:
+    def watch_load(
+        self, num_running: Callable[[], int], num_waiting: Callable[[], int], prefix_cache_bytes: Callable[[], int]
+    ) -> None:
         """Lets the load gauges ask these functions at every scrape."""
         self._running.set_function(num_running)
         self._waiting.set_function(num_waiting)
+        self._prefix_cache_bytes.set_function(prefix_cache_bytes)
+
+    def prompt_read(self, num_tokens: int, num_reused: int) -> None:
+        """Counts a prompt that was read to its end, and what of it an earlier prompt had begun with."""
+        self._prefix_cache_queries.inc(num_tokens)
+        self._prefix_cache_hits.inc(num_reused)
 
     def release_changed(self, aliases: Mapping[str, str], canary_share: float) -> None:
         """Notes which alias each digest answers for, and the candidate's share of conversations; 0: no canary."""

@@ -1,7 +1,8 @@
 """Replies in OpenAI's words: the whole completion object, and the pieces of a stream.
 
 Beyond OpenAI's fields: every choice carries its `completion_id` and `feedback_token`, its `plan` with the bot's
-`plan_confidence`, and the `rule` that spoke instead of the model (`hand_over`: a person should take over). At top level
+`plan_confidence`, the `rule` that spoke instead of the model (`hand_over`: a person should take over), and where that
+asks back the `quick_replies` that would answer. At top level
 stand the `conversation_id` and choice 0's `feedback_token`, this in a stream in the piece that ends the last choice and
 in the one with the usage.
 """
@@ -102,6 +103,7 @@ def _ending(finish: ReplyFinish) -> Json:
         "plan": finish.plan,
         "plan_confidence": finish.plan_confidence,
         "rule": finish.rule,
+        "quick_replies": finish.quick_replies or [],
     }
 
 

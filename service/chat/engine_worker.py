@@ -43,6 +43,10 @@ class CompletionEngine(Protocol):
     def max_context(self) -> int:
         """Most tokens of prompt and completion together."""
 
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """Memory that holds what earlier prompts left."""
+
     def submit(self, request: CompletionRequest) -> None:
         """Queues a completion."""
 
@@ -59,11 +63,16 @@ class CompletionEngine(Protocol):
 Sink = Callable[[Delta | ServiceError], None]
 """Takes what becomes of one completion, on the event loop: deltas, or one error after which nothing comes."""
 
+PromptObserver = Callable[[int, int], None]
+"""Hears of every prompt that was read to its end: its tokens, and how many an earlier prompt had begun with."""
+
 
 class EngineWorker:
     """Runs an engine in a thread of its own. Takes over the engine and closes it in the end."""
 
-    def __init__(self, engine: CompletionEngine, num_slots: int) -> None:
+    def __init__(
+        self, engine: CompletionEngine, num_slots: int, on_prompt: PromptObserver = lambda num_tokens, num_reused: None
+    ) -> None:
         """Starts the thread; must be called on the event loop that the deltas shall go to."""
         self._engine = engine
         self._num_slots = num_slots
@@ -71,6 +80,9 @@ class EngineWorker:
         self._commands: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._sinks: dict[str, Sink] = {}
         self._started_at: dict[str, float] = {}
+        self._on_prompt = on_prompt
+        self._unread_prompts: dict[str, int] = {}
+        """Their lengths, by completion."""
         self._mean_seconds = 1.0
         self._num_reserved = 0
         self._is_retiring = False
@@ -90,6 +102,11 @@ class EngineWorker:
         """Completions that have a place but no slot yet."""
         return max(0, self._num_reserved - self._engine.num_running)
 
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """Memory that holds what earlier prompts left."""
+        return self._engine.prefix_cache_bytes
+
     def reserve(self, num_places: int) -> None:
         """Takes places before any work is done for the completions. Raises OverloadedError when there are too few."""
         if self._num_reserved + num_places > self.capacity:
@@ -108,6 +125,7 @@ class EngineWorker:
         """Starts a completion in a reserved place, which is free again after the last delta, an error or `cancel`."""
         self._sinks[request.request_id] = sink
         self._started_at[request.request_id] = time.monotonic()
+        self._unread_prompts[request.request_id] = len(request.prompt_ids)
         if self._closed.is_set():
             self._fail(request.request_id, CompletionFailedError())
         else:
@@ -129,6 +147,7 @@ class EngineWorker:
 
     def _forget(self, request_id: str) -> Sink | None:
         sink = self._sinks.pop(request_id, None)
+        self._unread_prompts.pop(request_id, None)
         if sink is not None:
             seconds = time.monotonic() - self._started_at.pop(request_id)
             self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
@@ -141,6 +160,8 @@ class EngineWorker:
 
     def _dispatch(self, deltas: list[Delta]) -> None:
         for delta in deltas:
+            if delta.request_id in self._unread_prompts:
+                self._on_prompt(self._unread_prompts.pop(delta.request_id), delta.num_reused)
             ended = delta.finish_reason is not None
             sink = self._forget(delta.request_id) if ended else self._sinks.get(delta.request_id)
             if sink is not None:

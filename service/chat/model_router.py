@@ -63,6 +63,7 @@ class ModelRouter:
         telemetry.watch_load(
             lambda: sum(model.worker.num_running for model in self._alive),
             lambda: sum(model.worker.num_waiting for model in self._alive),
+            lambda: sum(model.worker.prefix_cache_bytes for model in self._alive),
         )
 
     @property
@@ -161,7 +162,7 @@ class ModelRouter:
         bundle, tokenizer, engine = await asyncio.to_thread(self._open, digest)
         manifest = bundle.manifest
         self._telemetry.model_loaded(digest, manifest.name)
-        worker = EngineWorker(engine, self._num_slots)
+        worker = EngineWorker(engine, self._num_slots, self._telemetry.prompt_read)
         return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker)
 
     def _open(self, digest: str) -> tuple[Bundle, Tokenizer, CompletionEngine]:

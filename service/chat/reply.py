@@ -29,7 +29,7 @@ from service.errors import OverloadedError, ServiceError
 from service.records.store import DEFAULT_TENANT, Claim, CompletionRecord, FinishReason
 
 MAX_SEED = 2**63 - 1
-FINISH_FIELDS = ("plan", "plan_confidence", "rule")
+FINISH_FIELDS = ("plan", "plan_confidence", "rule", "quick_replies")
 """What of a record's `sampling` is told with the end of a choice."""
 _ID_BYTES = 12
 
@@ -82,6 +82,7 @@ class ReplyFinish:
     plan_confidence: float | None = None
     rule: str | None = None
     """The rule whose fixed text was said instead of the model's words, if one was."""
+    quick_replies: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +310,7 @@ class ModelReply(NewReply):
             is_pinned=len(self._params[index].opening_token_ids) == 1,
         )
         self._plans[index] = choice
-        return self._plan_rules.fixed_reply(choice, context.prompt_messages, context.language)
+        return self._plan_rules.fixed_reply(choice, context.prompt_messages, context.language, context.article)
 
     def _fixed_outcome(self, index: int, fixed: FixedReply) -> _Outcome:
         choice = self._plans[index]
@@ -322,6 +323,7 @@ class ModelReply(NewReply):
             finish_reason=fixed.finish_reason,
             sampling={
                 "rule": fixed.rule,
+                "quick_replies": list(fixed.quick_replies),
                 "plan": choice.plan,
                 "plan_confidence": round(choice.confidence, 4),
                 **self._about_article(fixed.text),

@@ -19,7 +19,7 @@ from model_store.contract.facts import FactSheet
 from model_store.contract.placeholders import ENTITY_TYPES, FACT_NAMES
 from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import load_entity_patterns
-from service.chat.plan_rules import PlanRules
+from service.chat.plan_rules import PlanChoice, PlanRules
 from service.settings import Settings, check_bind
 from tests.chart.conftest import CHART, Helm, Render
 from tests.chart.value_sets import HIGHLY_AVAILABLE, OWN_OBJECTS, PLACED, SHOP, VALUE_SETS
@@ -190,6 +190,9 @@ def test_the_service_reads_the_facts_patterns_and_plan_rules_of_the_config_map(r
     passage = articles.find("can you mend a zip", "en")
     assert articles.num_passages == 2 and passage is not None
     assert passage.text == "We mend: “zips”, {{ bags }}, 15 € each."
+    choice = PlanChoice("out_of_scope", (("out_of_scope", 0.9), ("help_article", 0.05)))
+    told = rules.fixed_reply(choice, (), "en", passage)
+    assert told is not None and told.text == "We say: <ARTICLE>"
 
 
 def test_without_facts_the_bot_gets_an_empty_sheet(render: Render, tmp_path: Path) -> None:

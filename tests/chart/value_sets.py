@@ -45,7 +45,11 @@ PLACED: dict[str, Any] = {
 SHOP: dict[str, Any] = {
     "facts": {"BRAND": 'Lumen & Loom: "fine" #1', "SUPPORT_HOURS": {"en": "9 to 5", "zh": "周一至周五 9:00–18:00"}},
     "entityPatterns": [{"type": "ORDER_ID", "regex": "LL-\\d{6}"}],
-    "planRules": {"forbid": ["gift_card"], "pin": [{"pattern": "双十一", "plan": "voucher_problem"}]},
+    "planRules": {
+        "forbid": ["gift_card"],
+        "pin": [{"pattern": "双十一", "plan": "voucher_problem"}],
+        "article": {"min_fit": 0.4, "wording": {"en": "We say: <ARTICLE>", "zh": "说明：<ARTICLE>"}},
+    },
     "knowledge": {
         "repairs.md": "---\nkeywords: [zip]\n---\n# Repairs\n\nWe mend: “zips”, {{ bags }}, 15 € each.\n",
         "xiu.md": "# 维修\n\n我们修拉链。",

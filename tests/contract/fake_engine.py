@@ -64,6 +64,11 @@ class FakeEngine:
         """Completions in the queue."""
         return len(self._waiting)
 
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """It keeps nothing."""
+        return 0
+
     def submit(self, request: CompletionRequest) -> None:
         """Queues a request. Raises InvalidPromptError, EngineOverloadedError or EngineClosedError."""
         if self.is_closed:

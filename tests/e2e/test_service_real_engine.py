@@ -130,3 +130,30 @@ def test_a_new_version_is_taken_up_by_the_real_engine(service: RunningService, t
     wait_until(lambda: any(digest in series for series in service.metric("rejoinder_model_info")))
     response = service.http.post("/v1/chat/completions", json=BODY)
     assert (response.status_code, response.headers["x-model-digest"]) == (200, digest)
+
+
+def test_a_further_turn_reads_only_what_is_new_and_the_metrics_tell(service: RunningService) -> None:
+    """The same words, whether their beginning is known or not; hits are counted in tokens, in whole chunks of 64."""
+    create = service.openai.chat.completions.create
+    turns = [{"role": "user", "content": f"Where is my order? {'It should have been here on Monday. ' * 6}"}]
+    turns += [{"role": "assistant", "content": "It is on its way."}, {"role": "user", "content": "And when?"}]
+    before = prefix_cache_metrics(service)
+    first = create(**{**BODY, "messages": turns[:1]}, seed=3)
+    after_first = prefix_cache_metrics(service)
+    again = create(**{**BODY, "messages": turns[:1]}, seed=3)
+    further = create(**{**BODY, "messages": turns}, seed=3)
+    after_all = prefix_cache_metrics(service)
+    assert first.usage and again.usage and further.usage
+    assert first.choices[0].message.content == again.choices[0].message.content
+    num_known = (first.usage.prompt_tokens - 1) // 64 * 64
+    assert num_known >= 64
+    assert after_first["hits_total"] == before["hits_total"]
+    assert after_all["hits_total"] - after_first["hits_total"] == 2 * num_known
+    num_asked = first.usage.prompt_tokens + again.usage.prompt_tokens + further.usage.prompt_tokens
+    assert after_all["queries_total"] - before["queries_total"] == num_asked
+    assert after_all["bytes"] >= after_first["bytes"] > 0
+
+
+def prefix_cache_metrics(service: RunningService) -> dict[str, float]:
+    """What `/metrics` says of the prefix cache, by the name's end."""
+    return {end: service.metric(f"rejoinder_prefix_cache_{end}") for end in ("queries_total", "hits_total", "bytes")}

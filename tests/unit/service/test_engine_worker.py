@@ -53,6 +53,23 @@ def test_deltas_arrive_in_order_and_the_place_is_free_afterwards() -> None:
     assert [delta.token_id for delta in heard if isinstance(delta, Delta)] == [300, 301, 302]
 
 
+def test_every_prompt_is_told_once_with_its_length() -> None:
+    """When its first token comes, however many follow."""
+
+    async def scenario() -> list[tuple[int, int]]:
+        told: list[tuple[int, int]] = []
+        worker = EngineWorker(fake_engine(), 1, lambda num_tokens, num_reused: told.append((num_tokens, num_reused)))
+        heard: tuple[Heard, Heard] = ([], [])
+        worker.reserve(2)
+        worker.submit(ask("a", num_prompt_tokens=5), heard[0].append)
+        worker.submit(ask("b", num_prompt_tokens=7), heard[1].append)
+        for items in heard:
+            await until_ended(items)
+        return told
+
+    assert asyncio.run(scenario()) == [(5, 0), (7, 0)]
+
+
 def test_a_cancelled_completion_is_silent() -> None:
     """Nothing arrives after `cancel`, and the engine forgets it."""
 
