@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             series=1 if options.quick else 4,
         )
         report = report.model_copy(update={"engines": tuple(measure(plan))})
+        report.save(options.output)  # whatever becomes of the second part
     if HTTP in options.parts:
         streams = tuple(options.http_streams or ((1, 4) if options.quick else (1, 16, 64, 256)))
         rounds = options.rounds or (2 if options.quick else 5)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from model_store.durable import replace_file
 from tests.benchmarks.engines import floor, hugging_face, llama, this_engine
-from tests.benchmarks.engines.rounds import Row, case_name
+from tests.benchmarks.engines.rounds import CONTENDERS, Row, case_name
 from tests.benchmarks.over_http.http_rounds import MEASURED_SLOTS, SERVICE, HttpRow
 
 _BUSY = 1.1
@@ -62,6 +62,10 @@ def lines(report: Report) -> Iterator[str]:
     for shape in dict.fromkeys(row.shape for row in report.engines):
         yield ""
         yield from _engine_table(shape, report)
+    if report.engines:
+        measured = {row.contender for row in report.engines}
+        yield ""
+        yield from (f"- {contender.name}: {contender.what}" for contender in CONTENDERS if contender.name in measured)
     if report.http:
         yield ""
         yield from _http_table(report.http)
@@ -112,7 +116,7 @@ def any_busy(rows: Sequence[Row]) -> bool:
 def _http_table(rows: Sequence[HttpRow]) -> Iterator[str]:
     columns = ("server", "streams", "tokens/s", "of the bare engine", "first token, turn 1 / 2")
     columns = (*columns, "between pieces, p50 / p99", "failed", "resident, slots")
-    yield "**over HTTP**, the shipped model, conversations of two turns"
+    yield "**over HTTP**, the shipped model, conversations of two turns; llama_cpp.server serves one request at a time"
     yield ""
     yield f"| {' | '.join(columns)} |"
     yield f"|---|{'--:|' * (len(columns) - 1)}"

@@ -17,7 +17,8 @@ from tests.benchmarks.engines.contender import Contender, PacedRun, Timing
 from tests.benchmarks.engines.shapes import Shape
 from training.reformer.config import reformer_config
 
-_HASH_CHUNK = 64
+_HASH_CHUNK, _EXACT_CHUNK = 64, 512
+"""Up to as many tokens it does not hash, and to a multiple of as many it pads prompts."""
 transformers.logging.set_verbosity_error()
 modeling_reformer.print = lambda *_: None  # it prints three warnings a token
 
@@ -29,8 +30,7 @@ class HuggingFaceRunner:
         torch.set_num_threads(1)
         config = reformer_config(shape.architecture)
         config.eos_token_id = None
-        if is_hashed:
-            config.lsh_attn_chunk_length = _HASH_CHUNK
+        config.lsh_attn_chunk_length = _HASH_CHUNK if is_hashed else _EXACT_CHUNK
         self._shape = shape
         self._model = ReformerModelWithLMHead(config).eval()
         weights = self._model.state_dict()
@@ -90,7 +90,7 @@ class _MarkEveryToken(StoppingCriteria):  # type: ignore[misc]
 NAME = "Hugging Face generate, {}"
 EXACT = Contender(
     NAME.format("exact"),
-    "transformers' ReformerModelWithLMHead on the same weights, never hashing, float32",
+    "transformers' ReformerModelWithLMHead on the same weights, never hashing, float32; pads prompts to 512",
     partial(HuggingFaceRunner, is_hashed=False),
     step_share=1 / 8,
 )

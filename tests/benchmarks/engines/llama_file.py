@@ -16,17 +16,24 @@ _BYTES = [f"<0x{byte:02X}>".encode() for byte in range(256)]
 _UNKNOWN, _NORMAL, _CONTROL_TYPE, _BYTE = 2, 1, 3, 6
 _STD = 0.05
 FIRST_WORD = len(_CONTROL) + len(_BYTES)
-"""The first token that is neither control token nor byte; token n is spelt `tn`."""
+"""The first token that is neither control token nor byte: `t0`, then `t1` and so on.
+
+The tokenizer joins neighbours as long as what comes out is a token, so every beginning of a word must be one from two
+letters on: words count from 0.
+"""
 
 
 def llama_text(num_tokens: int, vocab_size: int, seed: int) -> str:
     """A text of `num_tokens` tokens, the one that begins every text not counted."""
-    token_ids = np.random.default_rng(seed).integers(FIRST_WORD, vocab_size, num_tokens)
-    return "".join(f"t{token_id}" for token_id in token_ids)
+    words = np.random.default_rng(seed).integers(0, vocab_size - FIRST_WORD, num_tokens)
+    return "".join(f"t{word}" for word in words)
 
 
 def write_llama(path: Path, shape: LlamaShape, weights: str) -> None:
-    """Makes the file; `weights` is one of FORMATS. Raises NotInstalledError."""
+    """Makes the file; `weights` is one of FORMATS. Raises NotInstalledError.
+
+    The network hardly ever says what is no word, so that no completion ends early and every token is a piece of text.
+    """
     try:
         import gguf
     except ImportError as error:
@@ -36,13 +43,14 @@ def write_llama(path: Path, shape: LlamaShape, weights: str) -> None:
     kind = gguf.GGMLQuantizationType[weights]
     random = np.random.default_rng(0)
 
-    def matrix(name: str, outputs: int, inputs: int) -> None:
+    def matrix(name: str, outputs: int, inputs: int, num_zero_rows: int = 0) -> None:
         values = (random.standard_normal((outputs, inputs)) * _STD).astype(np.float32)
+        values[:num_zero_rows] = 0
         writer.add_tensor(f"{name}.weight", gguf.quants.quantize(values, kind), raw_dtype=kind)
 
     hidden, inner = shape.hidden_size, shape.feed_forward_size
     matrix("token_embd", shape.vocab_size, hidden)
-    matrix("output", shape.vocab_size, hidden)
+    matrix("output", shape.vocab_size, hidden, num_zero_rows=FIRST_WORD)
     writer.add_tensor("output_norm.weight", np.ones(hidden, np.float32))
     for layer in range(shape.num_layers):
         for norm in ("attn_norm", "ffn_norm"):
@@ -59,7 +67,7 @@ def write_llama(path: Path, shape: LlamaShape, weights: str) -> None:
 
 
 def _write_settings(writer: Any, shape: LlamaShape, file_type: int) -> None:
-    words = [f"t{token_id}".encode() for token_id in range(FIRST_WORD, shape.vocab_size)]
+    words = [f"t{word}".encode() for word in range(shape.vocab_size - FIRST_WORD)]
     writer.add_context_length(MAX_POSITIONS)
     writer.add_embedding_length(shape.hidden_size)
     writer.add_block_count(shape.num_layers)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -79,8 +80,9 @@ def measure_http(plan: HttpPlan) -> list[HttpRow]:
     rows: list[HttpRow] = []
     try:
         import_llama_cpp()
+        import_module("llama_cpp.server.app")
         has_llama = True
-    except NotInstalledError as error:
+    except (NotInstalledError, ImportError) as error:
         has_llama = False
         rows.append(HttpRow(server=LLAMA_SERVER, streams=0, not_installed=str(error)))
     for streams in plan.streams:
