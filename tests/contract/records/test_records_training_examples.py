@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS
+from service.records import export
 from service.records.database import open_engine, open_reader, transaction
 from service.records.errors import InvalidRecordStoreUrlError, RecordSchemaError, RecordStoreUnavailableError
 from service.records.export import export_training_examples
@@ -152,15 +153,17 @@ class StatementSpy(io.StringIO):
 
 
 def test_the_export_fetches_from_a_cursor_that_postgresql_keeps(
-    postgresql_url: str, make_completion: MakeCompletion
+    postgresql_url: str, make_completion: MakeCompletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise the driver would hold the whole result, outside what Python can measure."""
+    monkeypatch.setattr(export, "_ROWS_PER_FETCH", 1)
     store = SqlRecordStore.open(postgresql_url)
     store.record_completion(make_completion())
-    store.record_feedback(FeedbackRecord(completion_id="cmpl-1", rater="kim", rating="up"))
+    for rater in ("kim", "lee"):
+        store.record_feedback(FeedbackRecord(completion_id="cmpl-1", rater=rater, rating="up"))
     store.close()
     spy = StatementSpy(postgresql_url)
-    assert export_training_examples(postgresql_url, spy) == 1
+    assert export_training_examples(postgresql_url, spy) == 2
     assert len(spy.statements) == 1
     assert spy.statements[0].startswith("FETCH FORWARD")
 
