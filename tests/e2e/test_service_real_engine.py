@@ -156,4 +156,5 @@ def test_a_further_turn_reads_only_what_is_new_and_the_metrics_tell(service: Run
 
 def prefix_cache_metrics(service: RunningService) -> dict[str, float]:
     """What `/metrics` says of the prefix cache, by the name's end."""
-    return {end: service.metric(f"rejoinder_prefix_cache_{end}") for end in ("queries_total", "hits_total", "bytes")}
+    ends = ("queries_total", "hits_total", "bytes")
+    return {end: sum(service.metric(f"rejoinder_prefix_cache_{end}").values()) for end in ends}

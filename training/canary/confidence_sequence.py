@@ -63,6 +63,17 @@ def difference_interval(first: Count, second: Count, *, alpha: float) -> Figure:
     return Figure(value=value, low=max(-1.0, value - half), high=min(1.0, value + half))
 
 
+def falls_short(first: Count, second: Count, *, by: float, alpha: float) -> bool:
+    """Whether the second rate minus the first is surely below `by`, for one look at counts that are complete.
+
+    Wrong with probability alpha. Without trials of both nothing is sure.
+    """
+    if not first.num_trials or not second.num_trials:
+        return False
+    half = NormalDist().inv_cdf(1 - alpha) * math.sqrt(difference_variance(first, second))
+    return second.rate - first.rate + half < by
+
+
 def num_trials_needed(rate: float, gain: float, *, share: float, alpha: float, power: float) -> int:
     """Trials of both together after which a gain over `rate` shows with probability `power`.
 
@@ -72,9 +83,12 @@ def num_trials_needed(rate: float, gain: float, *, share: float, alpha: float, p
     share = min(1 - _RATE_MARGIN, max(_RATE_MARGIN, share))
     rates = [min(1 - _RATE_MARGIN, max(_RATE_MARGIN, value)) for value in (rate, rate + gain)]
 
+    together = (1 - share) * rates[0] + share * rates[1]
+
     def shows(num_trials: int) -> bool:
         parts = (num_trials * (1 - share), num_trials * share)
-        variance = sum(value * (1 - value) / part for value, part in zip(rates, parts, strict=True))
+        apart = sum(value * (1 - value) / part for value, part in zip(rates, parts, strict=True))
+        variance = max(apart, together * (1 - together) * sum(1 / part for part in parts))
         return radius(variance, alpha) + spread * math.sqrt(variance) <= gain
 
     most = 2

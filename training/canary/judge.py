@@ -7,7 +7,7 @@ thumbs' interval spends half of alpha on either side, a surge and safety a quart
 from dataclasses import dataclass
 from enum import StrEnum
 
-from training.canary.confidence_sequence import Count, difference_interval, num_trials_needed
+from training.canary.confidence_sequence import Count, difference_interval, falls_short, num_trials_needed
 from training.canary.evidence import VersionEvidence, count_up
 from training.config import CanaryConfig
 from training.evaluation.figures import Figure
@@ -74,19 +74,17 @@ def _disliked(difference: Figure, rules: CanaryConfig) -> str | None:
 
 
 def _surge(stable: VersionEvidence, candidate: VersionEvidence, rules: CanaryConfig) -> str | None:
-    """Looks at each block of the candidate's votes by itself, beside the stable version's votes of the same time.
+    """Looks once at each whole block of the candidate's votes, beside the stable version's votes of the same time.
 
     A version that was liked for a week would otherwise need as many bad days to be rolled back. The k-th block spends
     1 / (k (k + 1)) of its part of alpha, which adds up to the whole of it.
     """
     size = rules.surge_ratings
-    for number, first in enumerate(range(0, len(candidate.votes), size), 1):
-        block = candidate.votes[first : first + size]
-        is_last = first + size >= len(candidate.votes)
-        end = "9999" if is_last else candidate.votes[first + size].rated_at
-        beside = [vote for vote in stable.votes if block[0].rated_at <= vote.rated_at < end]
-        alpha = rules.alpha / 2 / (number * (number + 1))
-        if difference_interval(count_up(beside), count_up(block), alpha=alpha).high < rules.min_gain:
+    for number in range(1, len(candidate.votes) // size + 1):
+        block = candidate.votes[(number - 1) * size : number * size]
+        beside = [vote for vote in stable.votes if block[0].rated_at <= vote.rated_at <= block[-1].rated_at]
+        alpha = rules.alpha / 4 / (number * (number + 1))
+        if falls_short(count_up(beside), count_up(block), by=rules.min_gain, alpha=alpha):
             liked, then = _of(count_up(block)), _of(count_up(beside))
             return f"A surge of thumbs down since {block[0].rated_at}: {liked} up, {then} for the stable version."
     return None

@@ -91,7 +91,7 @@ def test_the_number_of_trials_needed_is_the_smallest_that_shows_the_gain() -> No
     needed = num_trials_needed(0.7, 0.1, share=0.5, **plan)
 
     def margin(num_trials: int) -> float:
-        variance = (0.21 + 0.16) / (num_trials / 2)
+        variance = 2 * 0.75 * 0.25 / (num_trials / 2)
         return 0.1 - radius(variance, 0.05) - 0.8416212 * math.sqrt(variance)
 
     assert margin(needed) >= 0 > margin(needed - 1)

@@ -23,7 +23,7 @@ def row(number: int, rating: str | None = "up", **changes: object) -> Row:
         "conversation_id": f"talk-{number}",
         "created_at": "2026-02-02T08:00:00.000000Z",
         "model_digest": CANDIDATE,
-        "completion_text": "Your order is on its way.",
+        "completion_text": "Your orders are listed on the orders page.",
         "sampling": json.dumps({"plan": "answer", "seed": 1}),
         "latency_ms": 100.0 + number,
         "rater": "anonymous" if rating else None,

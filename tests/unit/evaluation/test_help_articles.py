@@ -23,6 +23,7 @@ from training.evaluation.authored.help_articles import (
     intent_cases,
     is_offer_right,
 )
+from training.evaluation.dialogues import asking_back
 from training.evaluation.dialogues.asking_back import AskingBack
 from training.evaluation.judge import pack_judge
 from training.evaluation.subject import Subject
@@ -100,12 +101,19 @@ def test_a_policy_quotes_what_it_is_offered_and_nothing_else(subject: Subject) -
         assert found.quoted in (None, found.case.offered.title if found.case.offered else None)
 
 
+@pytest.fixture
+def all_rivals(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights may have any plan last: let every token be among the rivals, so that quoting is one of them."""
+    monkeypatch.setattr(asking_back, "_NUM_RIVALS", subject.tokenizer.vocab_size)
+
+
 def with_rule(**entries: object) -> AskingBack:
     """The service's rules with changed entries of the article rule, and no plan too sensitive to give way."""
     article = {**RULES.article.model_dump(), "never_instead_of": (), **entries}
     return replace(RULES, article=ArticleRule.model_validate(article))
 
 
+@pytest.mark.usefixtures("all_rivals")
 def test_an_unsure_bot_quotes_by_the_rule_or_asks_back(subject: Subject) -> None:
     """What random weights would say does not matter: neither is left to them."""
     offered = [case for case in article_cases(PACK, HELD_OUT[:4], is_there=True) if case.offered]
@@ -117,6 +125,7 @@ def test_an_unsure_bot_quotes_by_the_rule_or_asks_back(subject: Subject) -> None
         assert not any(found.lost_right_plan for found in answers)  # an unsure bot would not have answered
 
 
+@pytest.mark.usefixtures("all_rivals")
 def test_a_quote_in_place_of_the_right_plan_is_counted_as_its_loss(subject: Subject) -> None:
     """Of the same question as an ask of every topic in turn, one is what the model would have answered."""
     offered = next(case for case in article_cases(PACK, HELD_OUT, is_there=True) if case.offered)

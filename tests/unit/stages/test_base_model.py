@@ -80,7 +80,8 @@ def test_training_learns_something(tmp_path: Path) -> None:
 
 def test_the_summary_learns_plans_first_and_keeps_them_while_the_layers_learn(tmp_path: Path) -> None:
     """Plans by the summary alone become far likelier; its weight in pretraining keeps them so, without it they fade."""
-    config, workspace = summarized_run(tmp_path, summary_weight=0.5)
+    shares = {"domain_pack": 0.5, "domain_asks": 0.5}
+    config, workspace = summarized_run(tmp_path, summary_weight=0.5, source_shares=shares)
     windows = WindowSet.load(workspace.path("windows") / "domain_asks.npz")
     batch = pad_batch([windows.window(index) for index in range(64)])
 
@@ -96,7 +97,7 @@ def test_the_summary_learns_plans_first_and_keeps_them_while_the_layers_learn(tm
     without_weight = config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"summary_weight": 0.0})})
     language_modeling.run_pretrain(without_weight, workspace)
     faded = loss_by_summary(load_policy(workspace.path("pretrained")))
-    assert kept < 1.1 * taught and kept < faded
+    assert kept < 1.1 * taught and kept < 0.98 * faded, (taught, kept, faded)
 
 
 def test_a_summary_without_asks_to_learn_from_is_refused(tmp_path: Path) -> None:
