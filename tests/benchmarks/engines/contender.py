@@ -133,3 +133,41 @@ class PacedRun:
         if self._is_stopped:
             raise _StoppedError
         self._marks.append(now())
+
+
+class PacedRunner:
+    """A runner whose generation is stopped between two tokens; how it generates is `_generate`."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._num_streams = 0
+        self._run: PacedRun | None = None
+
+    def start(self, num_streams: int, context: int) -> None:
+        """Begins to generate from `num_streams` prompts of `context` tokens."""
+        self._begin([self._shape.prompt(context, seed=stream) for stream in range(num_streams)])
+
+    def decode(self, num_steps: int) -> Timing:
+        """Goes on generating."""
+        assert self._run is not None
+        return self._run.steps(num_steps, self._num_streams)
+
+    def prefill(self, length: int, seed: int) -> Timing:
+        """Up to the first token."""
+        opening = self._begin([self._shape.prompt(length, seed)]).opening
+        return Timing(length, opening.wall_seconds, opening.cpu_seconds)
+
+    def close(self) -> None:
+        """Ends the generation."""
+        if self._run is not None:
+            self._run.stop()
+
+    def _begin(self, prompts: list[tuple[int, ...]]) -> PacedRun:
+        self.close()
+        self._num_streams = len(prompts)
+        self._run = PacedRun(lambda mark: self._generate(prompts, mark))
+        return self._run
+
+    def _generate(self, prompts: list[tuple[int, ...]], mark: Callable[[], None]) -> None:
+        """Generates for all prompts together, most probable tokens; calls `mark` before every step."""
+        raise NotImplementedError

@@ -13,7 +13,7 @@ import transformers
 from transformers import ReformerModelWithLMHead, StoppingCriteria, StoppingCriteriaList
 from transformers.models.reformer import modeling_reformer
 
-from tests.benchmarks.engines.contender import Contender, PacedRun, Timing
+from tests.benchmarks.engines.contender import Contender, PacedRunner
 from tests.benchmarks.engines.shapes import Shape
 from training.reformer.config import reformer_config
 
@@ -23,52 +23,27 @@ transformers.logging.set_verbosity_error()
 modeling_reformer.print = lambda *_: None  # it prints three warnings a token
 
 
-class HuggingFaceRunner:
+class HuggingFaceRunner(PacedRunner):
     """`ReformerModelWithLMHead.generate`, stopped between tokens."""
 
     def __init__(self, shape: Shape, folder: Path, *, is_hashed: bool) -> None:
+        super().__init__(shape)
         torch.set_num_threads(1)
         config = reformer_config(shape.architecture)
         config.eos_token_id = None
         config.lsh_attn_chunk_length = _HASH_CHUNK if is_hashed else _EXACT_CHUNK
-        self._shape = shape
         self._model = ReformerModelWithLMHead(config).eval()
         weights = self._model.state_dict()
         self._model.load_state_dict({name: shape.policy.state_dict()[name] for name in weights})
-        self._run: PacedRun | None = None
-
-    def start(self, num_streams: int, context: int) -> None:
-        """Begins to generate from `num_streams` prompts of `context` tokens."""
-        self._begin([self._shape.prompt(context, seed=stream) for stream in range(num_streams)])
-
-    def decode(self, num_steps: int) -> Timing:
-        """Goes on generating."""
-        assert self._run is not None
-        return self._run.steps(num_steps, self._num_streams)
-
-    def prefill(self, length: int, seed: int) -> Timing:
-        """Up to the first token of `generate`."""
-        opening = self._begin([self._shape.prompt(length, seed)]).opening
-        return Timing(length, opening.wall_seconds, opening.cpu_seconds)
-
-    def close(self) -> None:
-        """Ends the generation."""
-        if self._run is not None:
-            self._run.stop()
-
-    def _begin(self, prompts: list[tuple[int, ...]]) -> PacedRun:
-        self.close()
-        self._num_streams = len(prompts)
-        self._run = PacedRun(partial(self._generate, torch.tensor(prompts)))
-        return self._run
 
     @torch.no_grad()
-    def _generate(self, prompts: torch.Tensor, mark: Callable[[], None]) -> None:
-        room = self._shape.architecture.max_positions - prompts.shape[1]
+    def _generate(self, prompts: list[tuple[int, ...]], mark: Callable[[], None]) -> None:
+        input_ids = torch.tensor(prompts)
+        room = self._shape.architecture.max_positions - input_ids.shape[1]
         criteria = StoppingCriteriaList([_MarkEveryToken(mark)])
         self._model.generate(
-            prompts,
-            attention_mask=torch.ones_like(prompts),
+            input_ids,
+            attention_mask=torch.ones_like(input_ids),
             max_new_tokens=room,
             do_sample=False,
             use_cache=True,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_store.contract.manifest import Architecture
 from model_store.contract.tokenizer import Tokenizer
+from tests.unit.reformer.tiny_policy import smallest_shape
 from tests.unit.stages.feedback_workspace import clear_policy, make_tokenizer
 from training.data.domain_pack import load_pack
 from training.evaluation.figures import paired_difference, share
@@ -34,16 +34,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 @pytest.fixture(scope="module")
 def policy(tokenizer: Tokenizer) -> ReformerPolicy:
     """A tiny policy."""
-    shape = Architecture(
-        hidden_size=32,
-        attn_layers=("local", "lsh"),
-        num_attention_heads=2,
-        attention_head_size=16,
-        feed_forward_size=64,
-        vocab_size=tokenizer.vocab_size,
-        max_positions=256,
-        local_chunk_length=64,
-    )
+    shape = smallest_shape(tokenizer.vocab_size)
     return clear_policy(shape, 3)
 
 

@@ -38,6 +38,20 @@ def tiny_policy(
     return policy
 
 
+def smallest_shape(vocab_size: int) -> Architecture:
+    """One local and one LSH layer of width 32, without n-grams: for tests in which the network hardly matters."""
+    return Architecture(
+        hidden_size=32,
+        attn_layers=("local", "lsh"),
+        num_attention_heads=2,
+        attention_head_size=16,
+        feed_forward_size=64,
+        vocab_size=vocab_size,
+        max_positions=256,
+        local_chunk_length=64,
+    )
+
+
 def random_prompt(length: int, seed: int, vocab_size: int = VOCAB_SIZE) -> list[int]:
     """Ids that are no control tokens."""
     generator = torch.Generator().manual_seed(seed)

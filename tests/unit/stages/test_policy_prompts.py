@@ -7,9 +7,9 @@ import torch
 
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message, Role
-from model_store.contract.manifest import Architecture
 from model_store.contract.tokenizer import Tokenizer
 from model_store.knowledge.offer import HELP_PLAN, offer_article
+from tests.unit.reformer.tiny_policy import smallest_shape
 from tests.unit.stages.feedback_workspace import make_tokenizer
 from tests.unit.stages.learning_workspace import make_config
 from training.data.domain_pack import load_pack
@@ -37,16 +37,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 def tiny(tokenizer: Tokenizer) -> ReformerPolicy:
     """A tiny random policy for this vocabulary."""
-    shape = Architecture(
-        hidden_size=32,
-        attn_layers=("local", "lsh"),
-        num_attention_heads=2,
-        attention_head_size=16,
-        feed_forward_size=64,
-        vocab_size=tokenizer.vocab_size,
-        max_positions=256,
-        local_chunk_length=64,
-    )
+    shape = smallest_shape(tokenizer.vocab_size)
     return new_policy(shape, seed=1)
 
 
