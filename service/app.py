@@ -51,6 +51,7 @@ DEFAULT_FACTS_FILE = Path(__file__).with_name("facts.yaml")
 DEFAULT_KNOWLEDGE_DIRECTORY = Path(__file__).with_name("knowledge")
 _MEBIBYTE = 2**20
 _WEB_DIRECTORY = Path(__file__).with_name("web")
+_PAGES = {"/": "index.html", "/models": "staff/models.html", "/insights": "staff/insights.html"}
 _PAGE_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -79,7 +80,8 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
     for module in (completions, conversations, feedback, widget_tokens, models, health):
         app.include_router(module.router)
     if _WEB_DIRECTORY.is_dir():
-        app.add_api_route("/", _page, include_in_schema=False)
+        for path, file in _PAGES.items():
+            app.add_api_route(path, _page(file), include_in_schema=False)
         app.mount("/web", GZipMiddleware(_PageFiles(directory=_WEB_DIRECTORY)), name="web")
     # The last one added is the outermost.
     app.add_middleware(
@@ -213,8 +215,11 @@ def _open_store(settings: Settings) -> ModelStore:
     return store
 
 
-async def _page() -> FileResponse:
-    return FileResponse(_WEB_DIRECTORY / "index.html", headers=_PAGE_HEADERS)
+def _page(file: str) -> Callable[[], Coroutine[Any, Any, FileResponse]]:
+    async def page() -> FileResponse:
+        return FileResponse(_WEB_DIRECTORY / file, headers=_PAGE_HEADERS)
+
+    return page
 
 
 class _PageFiles(StaticFiles):

@@ -1,0 +1,100 @@
+/**
+ * The frame around every page for the shop's staff: the header with its navigation, a live region, and dialogs.
+ *
+ * A page holds `<header class="bar"></header>` and `<main id="main" tabindex="-1">`, and calls `openFrame()` once.
+ */
+
+import { button, element } from "../view/dom.js";
+import { StaffApi } from "./staff-api.js";
+
+const PAGES = [
+  ["/review", "Review"],
+  ["/models", "Models"],
+  ["/insights", "Insights"],
+];
+
+/** Fills the header; gives the page its `api`, and `say`, which tells assistive technology a sentence. */
+export function openFrame() {
+  const live = element("p", { role: "status", class: "hidden" });
+  const say = (sentence) => (live.textContent = sentence);
+  const api = new StaffApi({ askForKey: askForKey });
+  const forget = button("plain", () => forgetKey(api, say), "Forget key");
+  forget.hidden = !api.hasKey;
+  api.addEventListener("key", () => (forget.hidden = !api.hasKey));
+  const home = element("a", { class: "brand", href: "/" }, element("img", { src: "/web/icon.svg", alt: "" }), "Rejoinder");
+  document.querySelector("header.bar").replaceChildren(
+    element("a", { class: "skip", href: "#main" }, "Skip to content"), home, navigation(), forget, live,
+  );
+  return { api, say };
+}
+
+function navigation() {
+  const links = PAGES.map(([path, name]) => {
+    const link = element("a", { href: path }, name);
+    if (location.pathname === path) link.setAttribute("aria-current", "page");
+    return link;
+  });
+  return element("nav", { "aria-label": "Staff pages" }, ...links);
+}
+
+function forgetKey(api, say) {
+  api.forgetKey();
+  say("Key forgotten.");
+  location.reload();
+}
+
+/**
+ * Asks for an API key in a dialog, with the `problem` that the last one had; resolves to the key, or to null when the
+ * person closes the dialog.
+ */
+function askForKey(problem) {
+  const field = element("input", {
+    type: "password", id: "api-key", autocomplete: "off", spellcheck: "false", required: "", pattern: "[!-~]+",
+  });
+  const hint = "A key with the scope “review” lets you read; “admin” lets you change things. It is kept in this tab only.";
+  return askInDialog({
+    title: "API key",
+    content: [
+      ...(problem ? [element("p", { class: "note bad" }, problem)] : []),
+      element("div", { class: "field" }, element("label", { for: "api-key" }, "API key"), field),
+      element("p", { class: "muted" }, hint),
+    ],
+    action: "Use key",
+    answer: () => field.value.trim(),
+  });
+}
+
+/**
+ * Shows a modal dialog with `content` (nodes), a button named `action` and one to cancel. Resolves to what `answer`
+ * gives when the person agrees, to null otherwise; the focus goes back to where it was. `isDanger` paints the button.
+ */
+export function askInDialog({ title, content, action, answer = () => true, isDanger = false }) {
+  return new Promise((resolve) => {
+    const heading = element("h2", { id: "dialog-title" }, title);
+    const agree = element("button", { type: "submit", class: isDanger ? "danger" : "primary" }, action);
+    const cancel = button("", () => dialog.close(), "Cancel");
+    const actions = element("div", { class: "actions" }, cancel, agree);
+    const form = element("form", {}, heading, ...content, actions);
+    const dialog = element("dialog", { "aria-labelledby": "dialog-title" }, form);
+    let given = null;
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      given = answer();
+      dialog.close();
+    });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(given);
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** A note that something failed, with a button that tries again, for what the key may not with another key. */
+export function failureNote(error, api, onRetry) {
+  const retry = error.status === 403
+    ? button("", async () => (await api.changeKey(error.message)) && onRetry(), "Use another key")
+    : button("", onRetry, "Try again");
+  return element("div", { class: "note bad row", role: "alert" }, element("span", {}, error.message), retry);
+}
