@@ -4,6 +4,7 @@ Synchronous on purpose: SQLite's driver blocks whatever wraps it, so the chat la
 and one code path serves both databases. Connections and durability: `database`, `group_commit`. SQL: `statements`.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, false, func, select, update
@@ -12,12 +13,13 @@ from service.records.database import DEFAULT_TIMEOUT_SECONDS, open_engine, scrub
 from service.records.errors import CompletionNotFoundError, ConversationNotFoundError
 from service.records.group_commit import GroupCommit, Result, Work
 from service.records.migrations import upgrade
-from service.records.statements import completions, conversations, erasure, idempotency, retention
+from service.records.statements import audit, completions, conversations, erasure, idempotency, retention
 from service.records.statements import feedback as feedback_statements
 from service.records.storable import check_storable, is_storable_text
 from service.records.store import (
     DEFAULT_TENANT,
     IDEMPOTENCY_SECONDS,
+    AuditEvent,
     Claim,
     CompletionRecord,
     ConversationSummary,
@@ -76,6 +78,18 @@ class SqlRecordStore:
         """See `RecordStore.record_feedback`."""
         check_storable(feedback)
         return self._write(lambda connection: feedback_statements.record(connection, feedback, key))
+
+    def record_audit(self, event: AuditEvent) -> None:
+        """See `RecordStore.record_audit`."""
+        check_storable(event)
+        self._write(lambda connection: audit.record(connection, event))
+
+    def list_audit(
+        self, actions: Collection[str], *, limit: int, tenant: str = DEFAULT_TENANT
+    ) -> tuple[AuditEvent, ...]:
+        """See `RecordStore.list_audit`."""
+        with transaction(self._engine) as connection:
+            return audit.newest(connection, tenant, actions, limit=limit)
 
     def count_feedback(self) -> FeedbackCounts:
         """See `RecordStore.count_feedback`."""

@@ -3,7 +3,7 @@
 The records are plain values. How they become rows is `sql_store`'s business, what they may hold `storable`'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -164,6 +164,22 @@ class KeptAnswer:
     answer: Mapping[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """Something a member of the staff did: who (an API key's id), what (`models.promote`), to what, and how exactly.
+
+    `details` is a JSON object; texts in it are masked.
+    """
+
+    id: str
+    occurred_at: datetime
+    actor: str
+    action: str
+    subject: str
+    details: Mapping[str, Any]
+    tenant: str = DEFAULT_TENANT
+
+
 class FeedbackCounts(NamedTuple):
     """How many ratings stand, over all tenants; withdrawn ones are not counted."""
 
@@ -231,6 +247,14 @@ class RecordStore(Protocol):
 
     def forget_keys(self) -> None:
         """Deletes idempotency keys that have had their day."""
+
+    def record_audit(self, event: AuditEvent) -> None:
+        """Keeps what a member of the staff does. Raises UnstorableRecordError."""
+
+    def list_audit(
+        self, actions: Collection[str], *, limit: int, tenant: str = DEFAULT_TENANT
+    ) -> tuple[AuditEvent, ...]:
+        """A tenant's latest events of these kinds, newest first."""
 
     def count_feedback(self) -> FeedbackCounts:
         """Counts the standing ratings."""

@@ -102,6 +102,7 @@ completions = Table(
     ),
     Index("ix_completions_conversation", "tenant", "conversation_id", "created_at"),
     Index("ix_completions_created_at", "created_at"),
+    Index("ix_completions_tenant_created_at", "tenant", "created_at"),
 )
 
 feedback = Table(
@@ -160,6 +161,19 @@ erasures = Table(
     Column("first_rated_at", UtcTimestamp),
     Column("num_completions", Integer, nullable=False),
     Column("num_feedback", Integer, nullable=False),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("occurred_at", UtcTimestamp, nullable=False),
+    Column("actor", Text, nullable=False),  # the API key's id
+    Column("action", Text, nullable=False),  # what was done: `models.promote`
+    Column("subject", Text, nullable=False),  # what it was done to: a version's digest, a completion's id
+    Column("details", JsonText, nullable=False),
+    Index("ix_audit_events_occurred_at", "tenant", "occurred_at", "id"),
 )
 
 training_examples = Table(
