@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from model_store.backends.protocol import Alias, AliasMove, StoreBackend
+from model_store.backends.protocol import Alias, AliasMove, RunOutcome, RunReport, StoreBackend
 from model_store.bundle import DEFAULT_MAX_BYTES, Bundle, check_contents, inspect_bundle, open_bundle
 from model_store.contract.manifest import Manifest
 from model_store.errors import (
@@ -177,6 +177,18 @@ class ModelStore:
         """Makes a planned move. Raises AliasConflictError when the alias has moved since it was planned."""
         self._backend.move_alias(_known_alias(alias), move)
         return AliasState(move.to_digest, move.generation)
+
+    def last_run(self) -> RunReport | None:
+        """How the last learning run ended; None where none has, or its report cannot be read."""
+        return self._backend.read_run_report()
+
+    def note_run(self, outcome: RunOutcome) -> RunReport:
+        """Notes that a learning run has ended just now, and how."""
+        before = self.last_run()
+        num_before = before.num_in_a_row if before and before.outcome is outcome else 0
+        report = RunReport(outcome=outcome, finished_at=datetime.now(UTC), num_in_a_row=num_before + 1)
+        self._backend.write_run_report(report)
+        return report
 
     def _read(self, alias: str, expected_generation: int | None) -> tuple[AliasMove | None, list[AliasMove]]:
         """The alias and its history. Raises AliasConflictError when its generation is not the expected one."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from model_store.backends.protocol import RunReport
+
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -54,6 +56,8 @@ class Telemetry:
         self.first_token_seconds = self._histogram("time_to_first_token_seconds", "From request to first token.")
         self.completion_seconds = self._histogram("completion_seconds", "From request to the completion's end.")
         self.feedback = self._counter("feedback", "Thumbs recorded.", "rating")
+        for rating in ("up", "down", "withdrawn"):  # from 0 on, or Prometheus would not see the first thumb as a rise
+            self.feedback.labels(rating)
         self.replies = self._counter("replies", "Replies by what they set out to say.", "plan", "rule")
         self.plan_feedback = self._counter("plan_feedback", "Thumbs recorded, by the reply's plan.", "plan", "rating")
         self.alias_completions = self._counter("alias_completions", "Completions, by who made them.", "alias")
@@ -66,18 +70,41 @@ class Telemetry:
         )
         self._prefix_cache_hits = self._counter("prefix_cache_hits", "Prompt tokens found there, not read again.")
         self._prefix_cache_bytes = self._gauge("prefix_cache_bytes", "Memory that holds what earlier prompts left.")
+        self.record_failures = self._counter("record_failures", "Writes that the record store refused.", "record")
+        for record in ("completion", "feedback"):
+            self.record_failures.labels(record)
         self.model_load_failures = self._counter("model_load_failures", "Model versions refused.", "code")
         self._running = self._gauge("requests_running", "Completions in a slot.")
         self._waiting = self._gauge("requests_waiting", "Completions waiting for a slot.")
+        self._ready = self._gauge("ready", "1 while a model can answer, else 0.")
+        self._slots = self._gauge("slots", "Completions that the loaded versions can make at the same time.")
         self._models = self._gauge("model_info", "1 for each loaded model version.", "digest", "name")
         self._refused = self._gauge("model_refused_info", "1 for the version refused last.", "digest", "code")
+        self._alias_models = self._gauge(
+            "alias_info", "1 for the version that answers by each alias.", "alias", "digest"
+        )
+        self._last_run = self._gauge(
+            "training_last_run_timestamp_seconds", "When the last learning run ended, by how it did.", "outcome"
+        )
+        self._same_runs = self._gauge(
+            "training_same_outcome_runs", "Learning runs in a row that ended as the last one did.", "outcome"
+        )
         self._canary_share = self._gauge("canary_share", "Share of conversations that a candidate answers now.")
         self._aliases: Mapping[str, str] = {}
+        self._last_report: RunReport | None = None
 
     def watch_load(
-        self, num_running: Callable[[], int], num_waiting: Callable[[], int], prefix_cache_bytes: Callable[[], int]
+        self,
+        *,
+        is_ready: Callable[[], bool],
+        num_slots: Callable[[], int],
+        num_running: Callable[[], int],
+        num_waiting: Callable[[], int],
+        prefix_cache_bytes: Callable[[], int],
     ) -> None:
         """Lets the load gauges ask these functions at every scrape."""
+        self._ready.set_function(is_ready)
+        self._slots.set_function(num_slots)
         self._running.set_function(num_running)
         self._waiting.set_function(num_waiting)
         self._prefix_cache_bytes.set_function(prefix_cache_bytes)
@@ -91,6 +118,21 @@ class Telemetry:
         """Notes which alias each digest answers for, and the candidate's share of conversations; 0: no canary."""
         self._aliases = aliases
         self._canary_share.set(canary_share)
+        self._alias_models.clear()
+        for digest, alias in aliases.items():
+            self._alias_models.labels(alias, digest).set(1)
+
+    def training_ended(self, report: RunReport) -> None:
+        """Shows how the last learning run ended, in place of the one before; may be told again and again."""
+        if report == self._last_report:  # clearing would leave a moment in which a scrape finds nothing
+            return
+        self._last_report = report
+        for gauge, value in (
+            (self._last_run, report.finished_at.timestamp()),
+            (self._same_runs, report.num_in_a_row),
+        ):
+            gauge.clear()
+            gauge.labels(report.outcome.value).set(value)
 
     def alias_of(self, digest: str) -> str:
         """The alias that a version answers for now; `other` for one that has gone."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from model_store.backends.local import LocalBackend
+from model_store.backends.protocol import RunOutcome
 from model_store.bundle import open_bundle
 from model_store.errors import AliasConflictError, StoreError
 from model_store.store import DEFAULT_BUNDLE, ModelStore
@@ -137,7 +138,28 @@ def _run_learning(options: argparse.Namespace) -> int:
         else {"database_url": options.database_url}
     )
     workspace.save_result("inputs", {**inputs, **source, "model_store": str(options.model_store)})
-    return _report(run_pipeline(RUN_STAGES, config, workspace), workspace, as_json=options.json)
+    outcome = None
+    try:
+        outcome = run_pipeline(RUN_STAGES, config, workspace)
+    finally:  # a run that is ended from outside leaves no note: its age tells
+        _note_end(ModelStore(LocalBackend(options.model_store)), outcome)
+    return _report(outcome, workspace, as_json=options.json)
+
+
+def _note_end(store: ModelStore, outcome: Outcome | None) -> None:
+    """Leaves on the shelf how the run ended, where the service finds it for its metrics; None: it failed."""
+    try:
+        store.note_run(_run_outcome(outcome))
+    except StoreError as error:
+        logging.getLogger("training").warning("the end of this run could not be noted: %s", error)
+
+
+def _run_outcome(outcome: Outcome | None) -> RunOutcome:
+    if outcome is None:
+        return RunOutcome.FAILED
+    if outcome.exit_code is ExitCode.DONE:
+        return RunOutcome.PUBLISHED if "publish" in outcome.results else RunOutcome.TOO_LITTLE_FEEDBACK
+    return RunOutcome.REFUSED if outcome.exit_code is ExitCode.REFUSED else RunOutcome.OVERTAKEN
 
 
 def _judge_canary(options: argparse.Namespace) -> int:

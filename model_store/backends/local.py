@@ -3,6 +3,7 @@
 - `versions/<digest>/…`: whole and durable before its directory is renamed to this name
 - `aliases/stable.json`: the last move, the one file that decides where the alias points
 - `aliases/stable.history.jsonl`: all moves; a line that a crash kept out is written with the next move
+- `last_run.json`: how the last learning run ended
 - `incoming/<random>/`: what is being published, or was when its publisher died
 """
 
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from model_store.backends.protocol import Alias, AliasMove
+from model_store.backends.protocol import Alias, AliasMove, RunReport
 from model_store.bundle import bundle_size, copy_bundle, open_bundle
 from model_store.contract.manifest import Manifest
 from model_store.digest import is_digest
@@ -110,6 +111,24 @@ class LocalBackend:
                     raise AliasConflictError(alias=alias.value, expected=move.generation - 1, actual=generation)
                 replace_file(self._alias_path(alias), move.as_line())
                 append_line(self._history_path(alias), move.as_line())
+
+    def read_run_report(self) -> RunReport | None:
+        """The report written last; None where there is none that can be read."""
+        with self._disk_errors_named():
+            try:
+                return RunReport.model_validate_json(self._run_report_path.read_bytes())
+            except (FileNotFoundError, ValidationError):
+                return None
+
+    def write_run_report(self, report: RunReport) -> None:
+        """Replaces the file in one step."""
+        with self._disk_errors_named():
+            make_directory(self._root)
+            replace_file(self._run_report_path, report.model_dump_json().encode())
+
+    @property
+    def _run_report_path(self) -> Path:
+        return self._root / "last_run.json"
 
     def _catch_up_history(self, alias: Alias, current: AliasMove | None) -> int:
         """The last generation; writes the line that is missing when the last mover died between its two writes."""

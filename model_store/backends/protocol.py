@@ -1,9 +1,10 @@
-"""What a place for model versions must be able to do, and the record of an alias that has moved.
+"""What a place for model versions must be able to do, and its records: of an alias that moved, of a run that ended.
 
 A backend keeps bytes and swaps aliases atomically. Which version a name means, and whether it may be promoted, is
 decided in `model_store.store`.
 """
 
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
@@ -39,6 +40,27 @@ class AliasMove(BaseModel):
         return self.model_dump_json().encode()
 
 
+class RunOutcome(StrEnum):
+    """How a learning run ended."""
+
+    PUBLISHED = "published"
+    TOO_LITTLE_FEEDBACK = "too_little_feedback"
+    REFUSED = "refused"
+    OVERTAKEN = "overtaken"
+    FAILED = "failed"
+
+
+class RunReport(BaseModel):
+    """The end of the last learning run, for those who watch the service: training itself is gone by then."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outcome: RunOutcome
+    finished_at: datetime
+    num_in_a_row: int = Field(ge=1)
+    """Runs that ended so, one after the other, this one included."""
+
+
 class StoreBackend(Protocol):
     """A place for model versions. Readers never wait for writers. Every method raises StoreUnavailableError."""
 
@@ -72,3 +94,9 @@ class StoreBackend(Protocol):
 
         Of any number of callers with the same generation one succeeds. Raises AliasConflictError, CorruptAliasError.
         """
+
+    def read_run_report(self) -> RunReport | None:
+        """The report written last; None where there is none that can be read, for nothing is decided by it."""
+
+    def write_run_report(self, report: RunReport) -> None:
+        """Puts a report in place of the one before, whole or not at all."""

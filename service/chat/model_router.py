@@ -61,9 +61,11 @@ class ModelRouter:
         """Where each alias was when it was last dealt with, whether its version was taken up or refused."""
         self._retiring: dict[LoadedModel, asyncio.Task[None]] = {}
         telemetry.watch_load(
-            lambda: sum(model.worker.num_running for model in self._alive),
-            lambda: sum(model.worker.num_waiting for model in self._alive),
-            lambda: sum(model.worker.prefix_cache_bytes for model in self._alive),
+            is_ready=lambda: self.is_ready,
+            num_slots=lambda: num_slots * len(set(self._models.values())),
+            num_running=lambda: sum(model.worker.num_running for model in self._alive),
+            num_waiting=lambda: sum(model.worker.num_waiting for model in self._alive),
+            prefix_cache_bytes=lambda: sum(model.worker.prefix_cache_bytes for model in self._alive),
         )
 
     @property
@@ -109,12 +111,14 @@ class ModelRouter:
     async def poll(self) -> None:
         """Looks the aliases up and takes new versions up. Bad versions and a store that is away are only logged."""
         try:
-            release = await asyncio.to_thread(self._store.release)
+            release, last_run = await asyncio.to_thread(lambda: (self._store.release(), self._store.last_run()))
         except AliasNotFoundError:
             return
         except StoreError as error:
             _log.warning("alias_lookup_failed", code=error.code, problem=str(error))
             return
+        if last_run is not None:
+            self._telemetry.training_ended(last_run)
         await self._settle(Alias.STABLE, release.stable)
         candidate = release.candidate if self._canary_share > 0 else None
         if candidate is not None:

@@ -6,15 +6,16 @@ Everything here is masked before the store sees it; the store's calls block, so 
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.feedback import Rating
 from service.chat.masking import ConversationMasker
-from service.records.errors import FeedbackTokenError
+from service.records.errors import FeedbackTokenError, RecordStoreUnavailableError
 from service.records.feedback_tokens import FeedbackTokenSigner
 from service.records.store import (
     ANONYMOUS_RATER,
@@ -67,7 +68,8 @@ class Recorder:
         `claim` is answered with it. Raises RecordStoreUnavailableError, ConversationErasedError or
         IdempotencyKeyInUseError: then there is no completion that could be rated.
         """
-        await self._in_thread(self._records.record_completion, completion, claim)
+        with self._failures_counted("completion"):
+            await self._in_thread(self._records.record_completion, completion, claim)
         self._telemetry.completions.labels(completion.finish_reason).inc()
         self._telemetry.tokens.labels("prompt").inc(completion.num_prompt_tokens)
         self._telemetry.tokens.labels("completion").inc(completion.num_completion_tokens)
@@ -98,13 +100,23 @@ class Recorder:
         Raises FeedbackTokenError, CompletionNotFoundError or RecordStoreUnavailableError.
         """
         rater = await self._verify(feedback)
-        stored = await self._in_thread(self._mask_and_record, feedback, rater)
+        with self._failures_counted("feedback"):
+            stored = await self._in_thread(self._mask_and_record, feedback, rater)
         if not stored.is_replay:
             rating = stored.rating or "withdrawn"
             self._telemetry.feedback.labels(rating).inc()
             self._telemetry.plan_feedback.labels(stored.plan or "none", rating).inc()
             self._telemetry.alias_feedback.labels(self._telemetry.alias_of(stored.model_digest), rating).inc()
         return stored
+
+    @contextmanager
+    def _failures_counted(self, record: str) -> Iterator[None]:
+        """Counts when the store cannot write: after a stream has begun, no status tells of it."""
+        try:
+            yield
+        except RecordStoreUnavailableError:
+            self._telemetry.record_failures.labels(record).inc()
+            raise
 
     async def _in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Calls what blocks in a thread of the recorder's own: as many wait for one commit as there are threads."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from model_store.backends.local import LocalBackend
-from model_store.backends.protocol import Alias
+from model_store.backends.protocol import Alias, RunOutcome
 from model_store.contract.manifest import MANIFEST_NAME
 from model_store.errors import (
     AliasConflictError,
@@ -419,3 +419,21 @@ def test_readers_never_see_half_a_move(store: ModelStore, digests: list[str]) ->
     assert all(state.digest == digests[state.generation % 2 == 1] for state in seen)
     generations = [state.generation for state in seen]
     assert generations == sorted(generations)
+
+
+def test_the_last_run_is_remembered_with_how_often_it_ended_so(store: ModelStore) -> None:
+    """One report, the last one; a run that ends otherwise begins the count anew."""
+    assert store.last_run() is None
+    for outcome, num_in_a_row in ((RunOutcome.REFUSED, 1), (RunOutcome.REFUSED, 2), (RunOutcome.PUBLISHED, 1)):
+        report = store.note_run(outcome)
+        assert (report.outcome, report.num_in_a_row) == (outcome, num_in_a_row)
+        assert store.last_run() == report
+    assert store.versions() == []
+
+
+def test_a_report_that_cannot_be_read_is_none(store: ModelStore) -> None:
+    """Nothing is decided by it, so it stops nobody, and the next run replaces it."""
+    store.note_run(RunOutcome.FAILED)
+    (Path(store.location) / "last_run.json").write_bytes(b"{")
+    assert store.last_run() is None
+    assert store.note_run(RunOutcome.FAILED).num_in_a_row == 1

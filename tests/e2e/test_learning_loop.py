@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from model_store.backends.protocol import RunOutcome
 from tests.e2e.tiny_loop import CONFIG, Loop, running_loop
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,8 @@ def test_thumbs_become_a_version_that_the_running_service_takes_up(loop: Loop) -
         assert reply.digest == before.digest
     assert reply.digest == published != before.digest
     lineage = loop.store.open(published).manifest.lineage
+    last_run = loop.store.last_run()
+    assert last_run is not None and last_run.outcome is RunOutcome.PUBLISHED
     assert lineage.parent == before.digest and lineage.stages == ("reward_model", "rloo")
 
 

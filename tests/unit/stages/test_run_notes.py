@@ -1,0 +1,43 @@
+"""How a learning run ends is noted on the shelf, whatever the end."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from model_store.backends.local import LocalBackend
+from model_store.backends.protocol import RunOutcome, RunReport
+from model_store.store import ModelStore, seed
+from training.cli import main
+
+TINY = Path(__file__).parents[3] / "training" / "configs" / "tiny.yaml"
+
+
+def last_run(store: Path) -> RunReport:
+    report = ModelStore(LocalBackend(store)).last_run()
+    assert report is not None
+    return report
+
+
+def test_a_run_that_fails_is_noted_as_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A database that is not there ends the run with exit code 1, and the shelf says so, twice the second time."""
+    for number in (1, 2):
+        run = ["run", "--config", str(TINY), "--workspace", str(tmp_path / f"run{number}")]
+        run += ["--model-store", str(tmp_path / "models"), "--database-url", f"sqlite:///{tmp_path}/nowhere.db"]
+        assert main(run) == 1
+        assert "nowhere.db" in capsys.readouterr().err
+        report = last_run(tmp_path / "models")
+        assert (report.outcome, report.num_in_a_row) == (RunOutcome.FAILED, number)
+        assert datetime.now(UTC) - report.finished_at < timedelta(minutes=1)
+
+
+def test_a_run_with_too_few_ratings_is_noted_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is neither a failure nor a version."""
+    seed(ModelStore(LocalBackend(tmp_path / "models")))
+    (tmp_path / "none.jsonl").write_text("", encoding="utf-8")
+    run = ["run", "--json", "--config", str(TINY), "--workspace", str(tmp_path / "run")]
+    run += ["--model-store", str(tmp_path / "models"), "--feedback-file", str(tmp_path / "none.jsonl")]
+    assert main(run) == 0
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 0
+    assert last_run(tmp_path / "models").outcome is RunOutcome.TOO_LITTLE_FEEDBACK
