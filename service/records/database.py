@@ -23,6 +23,8 @@ from service.records.errors import InvalidRecordStoreUrlError, RecordStoreUnavai
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 _TURN_SECONDS = 0.002
+_STEPS_BETWEEN_LOOKS = 10_000
+"""Instructions of SQLite's virtual machine: about a millisecond."""
 _SQLITE_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})
 _POSTGRESQL_DRIVERS = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 
@@ -39,18 +41,24 @@ def open_engine(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -
     return _open_postgresql(parsed, timeout_seconds, is_writer=True)
 
 
-def open_reader(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Engine:
-    """An engine that cannot write, safe beside a running service. Its statements may take any time.
+def open_reader(
+    url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, max_statement_seconds: float | None = None
+) -> Engine:
+    """An engine that cannot write, safe beside a running service. Its statements may take any time, or so long.
 
     Raises InvalidRecordStoreUrlError, and RecordStoreUnavailableError when an SQLite file is missing: reading must not
     create it.
     """
     parsed = _parse_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return _open_postgresql(parsed, timeout_seconds, is_writer=False)
-    if not Path(str(parsed.database)).is_file():
+        engine = _open_postgresql(parsed, timeout_seconds, is_writer=False)
+    elif Path(str(parsed.database)).is_file():
+        engine = _open_sqlite(parsed, timeout_seconds, is_writer=False)
+    else:
         raise RecordStoreUnavailableError(store=_describe(parsed), problem="there is no such file")
-    return _open_sqlite(parsed, timeout_seconds, is_writer=False)
+    if max_statement_seconds is not None:
+        _limit_statements(engine, max_statement_seconds)
+    return engine
 
 
 def insert_into(connection: Connection, table: Table) -> Any:
@@ -170,6 +178,23 @@ def _take_turns(engine: Engine, timeout_seconds: float) -> None:
     @event.listens_for(engine, "checkin")
     def give_back(_: object, record: Any) -> None:
         os.close(record.info.pop("turn"))
+
+
+def _limit_statements(engine: Engine, seconds: float) -> None:
+    """Breaks statements off that take longer."""
+    if engine.dialect.name == "postgresql":
+
+        @event.listens_for(engine, "begin")
+        def limit(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}")
+
+        return
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def arm(connection: Connection, *_: object) -> None:
+        deadline = time.monotonic() + seconds
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
 
 
 def _open_postgresql(url: URL, timeout_seconds: float, *, is_writer: bool) -> Engine:
