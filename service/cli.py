@@ -1,4 +1,4 @@
-"""`python -m service serve · keys · export · purge · check-facts`: results on stdout, logs on stderr.
+"""`python -m service serve · keys · export · purge · backup · check-facts`: results on stdout, logs on stderr.
 
 The one place where settings are read from the environment. Exit codes: 0 done, 1 an error that is named.
 """

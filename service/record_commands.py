@@ -1,4 +1,4 @@
-"""`python -m service export · export-feedback · purge`: records taken out, and old ones deleted."""
+"""`python -m service export · export-feedback · purge · backup`: records taken out, deleted when old, kept twice."""
 
 import argparse
 import sys
@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import make_url
+
 from service.errors import MissingOptionError
+from service.records.backup import BackupSources, make_backup
 from service.records.database import open_reader
 from service.records.export import TABLES, export_jsonl, export_parquet
 from service.records.sql_store import SqlRecordStore
@@ -29,9 +32,14 @@ def add_to(commands: Any) -> None:
     purge = commands.add_parser(
         "purge", help="delete records that are older than they may be, beside a service or alone"
     )
-    purge.add_argument("--older-than-days", type=_days, help="default: SERVICE_RETENTION_DAYS")
+    purge.add_argument("--older-than-days", type=_at_least_one, help="default: SERVICE_RETENTION_DAYS")
     purge.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     purge.set_defaults(run=_purge)
+    backup = commands.add_parser("backup", help="copy records and model versions, beside a service or alone")
+    backup.add_argument("--directory", type=Path, required=True, help="where backups lie, best on another disk")
+    backup.add_argument("--keep", type=_at_least_one, default=7, help="backups that are kept; default: 7")
+    backup.add_argument("--database-dump", type=Path, help="file of pg_dump to move into the backup")
+    backup.set_defaults(run=_backup)
 
 
 def _export(settings: Settings, options: argparse.Namespace) -> int:
@@ -70,8 +78,19 @@ def _purge(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _days(text: str) -> int:
-    days = int(text)
-    if days < 1:
+def _backup(settings: Settings, options: argparse.Namespace) -> int:
+    is_sqlite = make_url(settings.records_url).get_backend_name() == "sqlite"
+    if not is_sqlite and options.database_dump is None:
+        raise MissingOptionError(option="--database-dump", reason="PostgreSQL is dumped by its own pg_dump")
+    sources = BackupSources(
+        settings.records_url, settings.data_dir, Path(settings.model_store_location), options.database_dump
+    )
+    print(make_backup(sources, options.directory, keep=options.keep))
+    return 0
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
         raise ValueError
-    return days
+    return number
