@@ -89,6 +89,12 @@ class ModelStore:
         digest = self.find(name)
         return open_bundle(self._backend.fetch_version(digest), digest, max_bytes=self._max_bytes)
 
+    def inspect(self, name: str) -> Bundle:
+        """`open` without reading the files: what is then read of one is checked, of the others nothing is known."""
+        digest = self.find(name)
+        directory = self._backend.fetch_version(digest)
+        return Bundle(directory, inspect_bundle(directory, digest, max_bytes=self._max_bytes), digest)
+
     def find(self, name: str) -> str:
         """The digest behind an alias, a digest or a unique prefix of at least 8 digits.
 

@@ -29,6 +29,8 @@ from service.api.access.middleware import AccessMiddleware
 from service.api.errors import install_error_handlers
 from service.api.keeping import conversations
 from service.api.middleware import ReceiveLimitMiddleware, RequestContextMiddleware
+from service.api.oversight import insights, versions
+from service.api.review import console
 from service.chat.chatbot import Chatbot, ChatLimits, Guidance
 from service.chat.conversations.archive import Archive
 from service.chat.conversations.reception import Reception
@@ -36,8 +38,10 @@ from service.chat.conversations.retention import keep_purging
 from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import ConversationMasker, load_entity_patterns
 from service.chat.model_router import EngineOpener, ModelRouter
+from service.chat.oversight.oversight import open_oversight
 from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanRules
 from service.chat.recording import Recorder
+from service.chat.review.review_desk import open_review
 from service.chat.safety import SafetyRules
 from service.engine.engine import Engine, golden_run
 from service.engine.errors import EngineError, ModelUnusableError
@@ -51,7 +55,12 @@ DEFAULT_FACTS_FILE = Path(__file__).with_name("facts.yaml")
 DEFAULT_KNOWLEDGE_DIRECTORY = Path(__file__).with_name("knowledge")
 _MEBIBYTE = 2**20
 _WEB_DIRECTORY = Path(__file__).with_name("web")
-_PAGES = {"/": "index.html", "/models": "staff/models.html", "/insights": "staff/insights.html"}
+_PAGES = {
+    "/": "index.html",
+    "/review": "staff/review.html",
+    "/models": "staff/models.html",
+    "/insights": "staff/insights.html",
+}
 _PAGE_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -77,7 +86,7 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
         redoc_url=None,
     )
     install_error_handlers(app)
-    for module in (completions, conversations, feedback, widget_tokens, models, health):
+    for module in (completions, conversations, feedback, widget_tokens, models, versions, insights, console, health):
         app.include_router(module.router)
     if _WEB_DIRECTORY.is_dir():
         for path, file in _PAGES.items():
@@ -151,12 +160,10 @@ def _lifespan(
         facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
         masker = load_masker(settings, facts)
         guidance = load_guidance(settings, facts)
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        secret = load_feedback_secret(settings)
         store = await asyncio.to_thread(_open_store, settings)
+        secret = load_feedback_secret(settings)
         records = await asyncio.to_thread(SqlRecordStore.open, settings.records_url)
-        signer = FeedbackTokenSigner([secret], settings.feedback_token_max_age_seconds)
-        recorder = Recorder(records, signer, masker, telemetry)
+        recorder = Recorder(records, _token_signer(settings, secret), masker, telemetry)
         model_router = ModelRouter(store, open_engine, settings.num_slots, settings.canary_share, telemetry)
         limits = _chat_limits(settings, secret)
         chatbot = Chatbot(model_router, masker, guidance, recorder, limits)
@@ -164,7 +171,12 @@ def _lifespan(
         await model_router.poll()
         follow, purge = model_router.follow(settings.poll_seconds), keep_purging(records, settings.retention_days)
         try:
-            async with _in_background(follow, purge), open_access(settings, secret) as access:
+            async with (
+                _in_background(follow, purge),
+                open_access(settings, secret) as access,
+                open_oversight(settings, store, records, masker) as oversight,
+                open_review(settings, records, recorder) as review_desk,
+            ):
                 yield {
                     "settings": settings,
                     "telemetry": telemetry,
@@ -174,14 +186,21 @@ def _lifespan(
                     "reception": Reception(chatbot, archive, records, recorder, limits),
                     "recorder": recorder,
                     "model_router": model_router,
+                    "oversight": oversight,
+                    "review_desk": review_desk,
                 }
         finally:
-            await chatbot.drain(grace_seconds=0)
-            await model_router.close()
-            await asyncio.to_thread(recorder.close)
-            await asyncio.to_thread(records.close)
+            await _close(chatbot, model_router, recorder, records)
 
     return lifespan
+
+
+async def _close(chatbot: Chatbot, model_router: ModelRouter, recorder: Recorder, records: SqlRecordStore) -> None:
+    """In this order: what is still being said is recorded before the records close."""
+    await chatbot.drain(grace_seconds=0)
+    await model_router.close()
+    await asyncio.to_thread(recorder.close)
+    await asyncio.to_thread(records.close)
 
 
 @asynccontextmanager
@@ -203,8 +222,13 @@ def _chat_limits(settings: Settings, secret: str) -> ChatLimits:
     )
 
 
+def _token_signer(settings: Settings, secret: str) -> FeedbackTokenSigner:
+    return FeedbackTokenSigner([secret], settings.feedback_token_max_age_seconds)
+
+
 def _open_store(settings: Settings) -> ModelStore:
-    """The model store, with the bundle that ships put into it when it is empty."""
+    """The model store, with the bundle that ships put into it when it is empty; makes the data directory."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     store = ModelStore(LocalBackend(Path(settings.model_store_location)))
     bundle_directory = settings.default_bundle or DEFAULT_BUNDLE
     if (bundle_directory / MANIFEST_NAME).exists():

@@ -13,6 +13,7 @@ ServiceError
 │   ├── UnsupportedParameterError
 │   ├── ContextLengthExceededError
 │   ├── ModelNotFoundError
+│   ├── NoCanaryError
 │   ├── RequestTooLargeError
 │   └── RequestTimeoutError
 ├── UnavailableError              try again later
@@ -103,6 +104,13 @@ class ModelNotFoundError(RequestError):
 
     code = "model_not_found"
     template = "There is no such model. GET /v1/models lists the names that can be used."
+
+
+class NoCanaryError(RequestError):
+    """There is no candidate that answers beside the stable version."""
+
+    code = "no_canary"
+    template = "No canary is on: there is no candidate to hold."
 
 
 class RequestTooLargeError(RequestError):

@@ -5,6 +5,7 @@ AccessError
 ├── ForbiddenError                known, but not allowed
 │   ├── MissingScopeError
 │   ├── ApiKeyRequiredError
+│   ├── NotOperatorError
 │   └── OriginNotAllowedError
 ├── ApiKeyNotFoundError
 └── InvalidApiKeyFieldError
@@ -46,6 +47,13 @@ class ApiKeyRequiredError(ForbiddenError):
 
     code = "api_key_required"
     template = "A widget token may chat and give feedback, nothing else. Call this from your server, with an API key."
+
+
+class NotOperatorError(ForbiddenError):
+    """A tenant's key came where only the operator's do: what it asks for would change what all tenants have."""
+
+    code = "operator_only"
+    template = "Model versions are shared by all tenants. Only keys of the operator's tenant `{tenant}` may move them."
 
 
 class OriginNotAllowedError(ForbiddenError):

@@ -12,10 +12,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from model_store.errors import InvalidConversationError, StoreError
+from model_store.errors import (
+    AliasConflictError,
+    AliasNotFoundError,
+    BundleError,
+    CodedError,
+    InvalidConversationError,
+    NoEarlierVersionError,
+    StoreError,
+    StoreUnavailableError,
+    VersionNotFoundError,
+)
 from service.access.errors import ForbiddenError, InvalidApiKeyError, RateLimitedError
 from service.errors import (
     ModelNotFoundError,
+    NoCanaryError,
     RequestError,
     RequestTimeoutError,
     RequestTooLargeError,
@@ -37,6 +48,7 @@ _log = structlog.get_logger(__name__)
 
 _STATUS_BY_ERROR: tuple[tuple[type[Exception], int, str], ...] = (
     (ModelNotFoundError, 404, "invalid_request_error"),
+    (NoCanaryError, 409, "conflict_error"),
     (InvalidApiKeyError, 401, "authentication_error"),
     (RequestTooLargeError, 413, "invalid_request_error"),
     (RequestTimeoutError, 408, "invalid_request_error"),
@@ -52,6 +64,12 @@ _STATUS_BY_ERROR: tuple[tuple[type[Exception], int, str], ...] = (
     (IdempotencyKeyInUseError, 409, "idempotency_error"),
     (FeedbackTokenError, 403, "permission_error"),
     (RecordStoreUnavailableError, 503, "server_error"),
+    (VersionNotFoundError, 404, "invalid_request_error"),
+    (AliasNotFoundError, 409, "conflict_error"),
+    (AliasConflictError, 409, "conflict_error"),
+    (NoEarlierVersionError, 409, "conflict_error"),
+    (BundleError, 409, "conflict_error"),
+    (StoreUnavailableError, 503, "server_error"),
 )
 _PARAM_BY_ERROR: Mapping[type[Exception], str] = {
     InvalidConversationError: "messages",
@@ -63,7 +81,13 @@ _MESSAGE_BY_CODE = {
     "completion_not_found": "There is no such completion. Use the id that came with the completion.",
     "conversation_not_found": "There is no such conversation. POST /v1/conversations begins one.",
     "conversation_erased": "This conversation was erased. Begin a new one, under a new id.",
+    "version_not_found": "There is no such model version. GET /v1/model-versions lists those on the shelf.",
+    "alias_not_found": "No version was ever promoted here, so there is none to go on from.",
+    "alias_conflict": "Somebody else has moved this alias meanwhile. Look at how things stand, and decide again.",
+    "no_earlier_version": "No version answered before this one, so there is none to go back to.",
+    "store_unavailable": "The model store cannot be used now. Try again in a moment.",
 }
+_DAMAGED = "This version is damaged or incomplete, so it is not used. The operator finds the reason in the log."
 _CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _CODE_BY_PYDANTIC_TYPE = {
     "missing": "missing_parameter",
@@ -142,8 +166,10 @@ async def _handle_validation_error(request: Request, error: Exception) -> JSONRe
 def _public_message(error: Exception) -> str:
     if isinstance(error, RecordStoreUnavailableError):  # Its own message names the database.
         return "The records cannot be written now. Nothing was stored; try again in a moment."
-    if isinstance(error, CompletionNotFoundError | ConversationNotFoundError | ConversationErasedError):
+    if isinstance(error, CodedError) and error.code in _MESSAGE_BY_CODE:
         return _MESSAGE_BY_CODE[error.code]
+    if isinstance(error, BundleError):  # names a path
+        return _DAMAGED
     if isinstance(error, FeedbackTokenError):
         return {
             "expired_feedback_token": "The feedback token is too old: this completion can no longer be rated.",

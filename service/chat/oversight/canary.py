@@ -1,0 +1,44 @@
+"""How a candidate is liked, beside the stable version, since both answer: live thumbs and what they can tell by now."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from model_store.store import Release
+from service.chat.oversight.shares import Count, Interval, difference
+from service.records.oversight.reader import OversightReader
+from service.records.oversight.votes import Votes
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryState:
+    """Votes of both, one a conversation, and their difference, valid however often it is looked at."""
+
+    since: datetime
+    stable: Count
+    candidate: Count
+
+    @property
+    def difference(self) -> Interval:
+        """The candidate's share of thumbs up minus the stable version's."""
+        return difference(self.stable, self.candidate)
+
+    @property
+    def sentence(self) -> str:
+        """What that means in words. No decision: that is `python -m training canary`'s, or a person's."""
+        if not self.stable.num_trials or not self.candidate.num_trials:
+            return "There are not yet ratings of both versions."
+        if self.difference.low > 0:
+            return "People like the candidate better; that is no chance any more."
+        if self.difference.high < 0:
+            return "People like the candidate less; that is no chance any more."
+        return "The thumbs do not tell yet which version people like better."
+
+
+def watch(reader: OversightReader, release: Release, *, tenant: str | None) -> CanaryState | None:
+    """The canary's state; None while there is none. `tenant` None counts all tenants' votes. Raises RecordsError."""
+    if release.candidate is None:
+        return None
+    digests = (release.stable.digest, release.candidate.digest)
+    votes = reader.votes(digests, release.since, tenant=tenant)
+    stable, candidate = (Count(*votes.get(digest, Votes())) for digest in digests)
+    return CanaryState(release.since, stable, candidate)
