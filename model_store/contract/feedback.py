@@ -14,6 +14,9 @@ MAX_CORRECTION_CHARS = 4000
 REASON_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 """Reasons are short slugs such as `mechanical`, `wrong_intent` or `too_long`; pages offer a list, the API takes any."""
 
+STAFF_RATER_PREFIX = "staff_"
+"""Begins the rater id of a member of the shop's staff; no customer's id begins so."""
+
 TRAINING_EXAMPLES_VIEW = "training_examples"
 TRAINING_EXAMPLES_COLUMNS = (
     "completion_id",
@@ -27,7 +30,7 @@ TRAINING_EXAMPLES_COLUMNS = (
     "token_logprobs",  # JSON: [float], natural log, under the sampler's distribution
     "sampling",  # JSON: temperature, top_p, top_k, repetition_penalty, seed, banned ids are implied by the prompt
     "finish_reason",
-    "rater",  # opaque id; "anonymous" where nobody is named
+    "rater",  # opaque id; "anonymous" where nobody is named, "staff_…" for the shop's staff
     "rating",  # "up" | "down"
     "reasons",  # JSON: [str]
     "comment",  # masked, or null

@@ -58,10 +58,15 @@ class ConversationMasker:
         """What the placeholders of this conversation read as."""
         return self._facts.resolver(conversation.vault, conversation.language)
 
-    def mask_remarks(self, correction: str | None, comment: str | None) -> tuple[str | None, str | None]:
-        """Masks what a person wrote about a completion: the better reply, as the shop's words, and the comment."""
-        vault = EntityVault()
-        masked_correction = None if correction is None else self._mask_shop_text(correction, vault)
+    def mask_remarks(
+        self, correction: str | None, comment: str | None, kept: frozenset[str] = frozenset()
+    ) -> tuple[str | None, str | None]:
+        """Masks what a person wrote about a completion: the better reply, as the shop's words, and the comment.
+
+        Placeholders in `kept` stay in the correction: who has read the masked text may use them.
+        """
+        vault = EntityVault(kept)
+        masked_correction = None if correction is None else self._mask_around(correction, vault, kept)
         masked_comment = None if comment is None else self._entities.mask(comment, vault)
         return masked_correction, masked_comment
 
@@ -70,9 +75,17 @@ class ConversationMasker:
             return self._entities.mask(message.content, vault)
         return self._mask_shop_text(message.content, vault)
 
-    def _mask_shop_text(self, text: str, vault: EntityVault) -> str:
+    def _mask_around(self, text: str, vault: EntityVault, kept: frozenset[str]) -> str:
+        """Shop text in which some placeholders are meant as such; what only looks like one is rewritten."""
+        if not kept:
+            return self._mask_shop_text(text, vault)
+        language = detect_language(text)
+        parts = re.split(f"({'|'.join(map(re.escape, kept))})", text)
+        return "".join(part if part in kept else self._mask_shop_text(part, vault, language) for part in parts)
+
+    def _mask_shop_text(self, text: str, vault: EntityVault, language: str | None = None) -> str:
         """Text in which the shop speaks: its facts first, else its own address would pass for the customer's."""
-        masked = self._facts.mask(escape_lookalikes(text), detect_language(text))
+        masked = self._facts.mask(escape_lookalikes(text), language or detect_language(text))
         masked = _mask_known_values(masked, vault)
         return self._entities.mask_keeping_placeholders(masked, vault)
 

@@ -48,6 +48,8 @@ class Feedback:
     correction: str | None = None
     tenant: str = DEFAULT_TENANT
     key: IdempotencyKey | None = None
+    kept_placeholders: frozenset[str] = frozenset()
+    """What may stand in the correction of somebody who has read the masked text."""
 
 
 class Recorder:
@@ -123,7 +125,9 @@ class Recorder:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def _mask_and_record(self, feedback: Feedback, rater: str) -> StoredFeedback:
-        correction, comment = self._masker.mask_remarks(feedback.correction, feedback.comment)
+        correction, comment = self._masker.mask_remarks(
+            feedback.correction, feedback.comment, feedback.kept_placeholders
+        )
         return self._records.record_feedback(
             FeedbackRecord(
                 completion_id=feedback.completion_id,

@@ -1,0 +1,128 @@
+"""One conversation whole, with everything that was recorded and said about each of its replies.
+
+And what there is to choose from in a filter: the versions, plans and reasons of late.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, or_, select
+
+from model_store.contract.conversation import Message
+from service.records.errors import ConversationNotFoundError
+from service.records.oversight.usage import json_field
+from service.records.store import RecordedTurn, StoredFeedback
+from service.records.tables import completions, conversations, feedback
+
+MAX_RECENT = 20_000
+"""So many of the newest replies tell what there is to choose from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedReply:
+    """A finished completion as a reviewer reads it; masked. `feedback` stands, the oldest first."""
+
+    turn: RecordedTurn
+    model_digest: str
+    language: str
+    sampling: Mapping[str, Any]
+    finish_reason: str
+    latency_ms: float
+    feedback: tuple[StoredFeedback, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dossier:
+    """A conversation with its replies in order. `is_cut`: it has more of them, before or after."""
+
+    conversation_id: str
+    created_at: datetime
+    replies: tuple[RecordedReply, ...]
+    is_cut: bool
+
+
+class Choices(NamedTuple):
+    """What occurs among recent replies, with its number: the most frequent first, versions the newest first."""
+
+    versions: tuple[tuple[str, int], ...]
+    plans: tuple[tuple[str, int], ...]
+    reasons: tuple[tuple[str, int], ...]
+
+
+def read_dossier(
+    connection: Connection, tenant: str, conversation_id: str, *, up_to: str | None, max_replies: int
+) -> Dossier:
+    """A conversation with its newest replies, or with those up to one of them. Raises ConversationNotFoundError."""
+    mine = conversations.c.tenant == tenant, conversations.c.id == conversation_id
+    created_at = connection.scalar(select(conversations.c.created_at).where(*mine))
+    if created_at is None:
+        raise ConversationNotFoundError(conversation_id=conversation_id)
+    columns = completions.c
+    said = columns.tenant == tenant, columns.conversation_id == conversation_id, columns.is_finished
+    query = select(completions).where(*said)
+    last = connection.execute(query.where(columns.id == up_to)).first() if up_to is not None else None
+    if last is not None:
+        is_as_old = and_(columns.created_at == last.created_at, columns.id <= last.id)
+        query = query.where(or_(columns.created_at < last.created_at, is_as_old))
+    newest_first = query.order_by(columns.created_at.desc(), columns.id.desc())
+    rows = connection.execute(newest_first.limit(max_replies)).all()
+    given = _feedback(connection, [row.id for row in rows])
+    replies = tuple(_reply(row, given.get(row.id, ())) for row in reversed(rows))
+    num_all = len(connection.scalars(select(columns.id).where(*said).limit(len(rows) + 1)).all())
+    return Dossier(
+        conversation_id=conversation_id, created_at=created_at, replies=replies, is_cut=num_all > len(replies)
+    )
+
+
+def read_choices(connection: Connection, tenant: str) -> Choices:
+    """What the newest replies of a tenant were made by, set out to say, and were disliked for."""
+    columns = completions.c
+    plan = json_field(connection, columns.sampling, "plan")
+    recent = (
+        select(columns.id, columns.model_digest, plan.label("plan"))
+        .where(columns.tenant == tenant, columns.is_finished)
+        .order_by(columns.created_at.desc())
+        .limit(MAX_RECENT)
+    )
+    versions: Counter[str] = Counter()
+    plans: Counter[str] = Counter()
+    for row in connection.execute(recent):
+        versions[row.model_digest] += 1
+        plans.update([row.plan] if row.plan else [])
+    given = recent.subquery()
+    why = select(feedback.c.reasons).join(given, given.c.id == feedback.c.completion_id)
+    reasons: Counter[str] = Counter()
+    for row in connection.execute(why.where(feedback.c.rating.is_not(None), feedback.c.reasons != [])):
+        reasons.update(row.reasons)
+    return Choices(tuple(versions.items()), tuple(plans.most_common()), tuple(reasons.most_common()))
+
+
+def _reply(row: Any, given: Sequence[StoredFeedback]) -> RecordedReply:
+    turn = RecordedTurn(
+        completion_id=row.id,
+        created_at=row.created_at,
+        prompt_messages=tuple(Message.from_dict(message) for message in row.prompt_messages),
+        completion_text=row.completion_text,
+    )
+    return RecordedReply(
+        turn=turn,
+        model_digest=row.model_digest,
+        language=row.language,
+        sampling=row.sampling,
+        finish_reason=row.finish_reason,
+        latency_ms=row.latency_ms,
+        feedback=tuple(given),
+    )
+
+
+def _feedback(connection: Connection, ids: Sequence[str]) -> dict[str, list[StoredFeedback]]:
+    columns = feedback.c
+    query = select(feedback).where(columns.completion_id.in_(ids), columns.rating.is_not(None))
+    given: dict[str, list[StoredFeedback]] = {}
+    for row in connection.execute(query.order_by(columns.created_at, columns.rater)).mappings():
+        stored = StoredFeedback(**{**row, "reasons": tuple(row["reasons"])})
+        given.setdefault(stored.completion_id, []).append(stored)
+    return given

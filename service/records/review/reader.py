@@ -1,0 +1,56 @@
+"""The connection by which the staff reads: it cannot write, and it takes no turn of the service's own connection."""
+
+from sqlalchemy import Engine
+
+from service.records.database import open_reader, transaction
+from service.records.errors import ConversationNotFoundError
+from service.records.review import dossier, replies
+from service.records.review.dossier import Choices, Dossier
+from service.records.review.replies import FoundReply, QueuePlace, ReplyPlace
+from service.records.review.reply_filter import ReplyFilter
+from service.records.storable import is_storable_text
+
+_MAX_STATEMENT_SECONDS = 10.0
+
+
+class ReviewReader:
+    """Finds and reads what was recorded. Its methods block, and raise RecordStoreUnavailableError."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Takes over `engine`, whose database must have been migrated."""
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> "ReviewReader":
+        """A reader beside a service that writes. Raises RecordsError."""
+        return cls(open_reader(url, max_statement_seconds=_MAX_STATEMENT_SECONDS))
+
+    def newest(self, wanted: ReplyFilter, *, limit: int, before: ReplyPlace | None = None) -> tuple[FoundReply, ...]:
+        """See `replies.newest`."""
+        with transaction(self._engine) as connection:
+            return replies.newest(connection, wanted, limit=limit, before=before)
+
+    def worth_a_look(
+        self, wanted: ReplyFilter, *, limit: int, after: QueuePlace | None = None
+    ) -> tuple[FoundReply, ...]:
+        """See `replies.worth_a_look`."""
+        with transaction(self._engine) as connection:
+            return replies.worth_a_look(connection, wanted, limit=limit, after=after)
+
+    def dossier(
+        self, tenant: str, conversation_id: str, *, up_to: str | None = None, max_replies: int = 100
+    ) -> Dossier:
+        """See `dossier.read_dossier`."""
+        if not is_storable_text(conversation_id):
+            raise ConversationNotFoundError(conversation_id=conversation_id)
+        with transaction(self._engine) as connection:
+            return dossier.read_dossier(connection, tenant, conversation_id, up_to=up_to, max_replies=max_replies)
+
+    def choices(self, tenant: str) -> Choices:
+        """See `dossier.read_choices`."""
+        with transaction(self._engine) as connection:
+            return dossier.read_choices(connection, tenant)
+
+    def close(self) -> None:
+        """Lets go of the database."""
+        self._engine.dispose()
