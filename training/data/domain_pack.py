@@ -27,6 +27,7 @@ from training.errors import DataNotFoundError, InvalidDomainPackError
 PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
+_ASK_FOLDERS = ("asks", "development_asks")
 _ARTICLES, _HELD_OUT_ARTICLES = "articles/articles.yaml", "articles/held_out.yaml"
 _DEVELOPMENT_ARTICLES = "articles/development.yaml"
 _HELP_REPLIES = "articles/replies.yaml"
@@ -45,6 +46,8 @@ class Intent:
     topic: str
     asks: tuple[str, ...]
     held_out_asks: tuple[str, ...]
+    development_asks: tuple[str, ...]
+    """Not trained on either: settings are chosen by these, so that held-out asks stay unseen."""
     replies_by_tone: Mapping[str, tuple[str, ...]]
     replies_given: Mapping[str, tuple[str, ...]]
     replies_missing: Mapping[str, tuple[str, ...]]
@@ -121,13 +124,16 @@ def load_pack(name: str) -> DomainPack:
     flows: list[Flow] = []
     for path in sorted(root.glob("*/*.yaml")):
         language = path.parent.name
-        more_asks = _read_more_asks(path)
+        more_asks, development_asks = (_read_more_asks(path, folder) for folder in _ASK_FOLDERS)
         for entry in _read(path):
             if "flow" in entry:
                 flows.append(parse_flow(path, language, entry))
             else:
-                intents.append(_parse_intent(path, language, entry, more_asks.pop(entry.get("intent"), ())))
-        _require(not more_asks, root, f"{language}/asks/{path.name} names unknown intents {sorted(more_asks)}")
+                name = entry.get("intent")
+                asks_elsewhere = more_asks.pop(name, ()), development_asks.pop(name, ())
+                intents.append(_parse_intent(path, language, entry, *asks_elsewhere))
+        for folder, unknown in zip(_ASK_FOLDERS, (more_asks, development_asks), strict=True):
+            _require(not unknown, root, f"{language}/{folder}/{path.name} names unknown intents {sorted(unknown)}")
     mapping = _read(root / "source_intents.yaml") if (root / "source_intents.yaml").exists() else {}
     phrases = _parse_phrases(root / "phrases.yaml")
     pack = DomainPack(
@@ -207,7 +213,7 @@ def _check_held_out(path: Path, pack: DomainPack) -> None:
     asks = (ask for intent in pack.intents for ask in intent.asks)
     known = {_bare(text) for text in (*asks, *(text for article in pack.articles for text in article.texts))}
     for intent in pack.intents:
-        shared = [ask for ask in intent.held_out_asks if _bare(ask) in known]
+        shared = [ask for ask in (*intent.held_out_asks, *intent.development_asks) if _bare(ask) in known]
         where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
         _require(not shared, path, f"{where}: held-out asks also occur in asks: {shared[:2]}")
     for article in (*pack.held_out_articles, *pack.development_articles):
@@ -240,7 +246,7 @@ def _bare(ask: str) -> str:
 def _check_asks(path: Path, where: str, intent: Intent, slots: Mapping[str, Sequence[str]]) -> None:
     is_whole = bool(intent.asks) and any(intent.replies_by_tone.values())
     _require(is_whole, path, f"{where}: needs asks, and replies in one of the tones {', '.join(TONES)}")
-    for ask in (*intent.asks, *intent.held_out_asks):
+    for ask in (*intent.asks, *intent.held_out_asks, *intent.development_asks):
         unknown = [slot for slot in _SLOT.findall(ask) if slot not in slots]
         _require(not unknown, path, f"{where}: unknown slots {unknown} in {ask!r}")
         _check_placeholders(path, where, ask)
@@ -285,9 +291,9 @@ def _read(path: Path) -> Any:
         raise InvalidDomainPackError(path=path, problem=error) from error
 
 
-def _read_more_asks(path: Path) -> dict[str, Sequence[str]]:
-    """Further ways to ask, by intent, from the file of the same name in `asks/`."""
-    more = path.parent / "asks" / path.name
+def _read_more_asks(path: Path, folder: str) -> dict[str, Sequence[str]]:
+    """Further ways to ask, by intent, from the file of the same name in a folder beside it."""
+    more = path.parent / folder / path.name
     return dict(_read(more)) if more.exists() else {}
 
 
@@ -320,13 +326,15 @@ def _read_articles(root: Path, name: str) -> tuple[HelpArticle, ...]:
 
 def _read_help_intents(root: Path) -> tuple[Intent, ...]:
     return tuple(
-        _parse_intent(path, path.parent.parent.name, {"asks": (), **entry}, ())
+        _parse_intent(path, path.parent.parent.name, {"asks": (), **entry}, (), ())
         for path in sorted(root.glob(f"*/{_HELP_REPLIES}"))
         for entry in _read(path)
     )
 
 
-def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more_asks: Sequence[str]) -> Intent:
+def _parse_intent(
+    path: Path, language: str, entry: Mapping[str, Any], more_asks: Sequence[str], development_asks: Sequence[str]
+) -> Intent:
     try:
         return Intent(
             name=entry["intent"],
@@ -334,6 +342,7 @@ def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more_asks
             topic=path.stem,
             asks=tuple(dict.fromkeys(map(str, (*entry["asks"], *more_asks)))),
             held_out_asks=tuple(map(str, entry.get("held_out_asks", ()))),
+            development_asks=tuple(map(str, development_asks)),
             replies_by_tone={tone: tuple(entry["replies"].get(tone, ())) for tone in TONES},
             replies_given={key: tuple(texts) for key, texts in (entry.get("replies_given") or {}).items()},
             replies_missing={key: tuple(texts) for key, texts in (entry.get("replies_missing") or {}).items()},

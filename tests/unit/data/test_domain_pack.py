@@ -53,7 +53,7 @@ def test_a_reply_names_only_what_the_customer_gave() -> None:
         said = ""
         for message in conversation.messages:
             if message.role is Role.ASSISTANT:
-                assert entities_in(re.sub("“.*”", "", message.content)) <= entities_in(said), conversation
+                assert entities_in(re.sub("“.*[)）]", "", message.content)) <= entities_in(said), conversation
             said += " " + message.content
         assert conversation.messages[-1].role is Role.ASSISTANT and not re.search(r"{\w+}", said)
 
@@ -116,6 +116,23 @@ def test_an_ask_that_is_held_out_is_refused_in_any_spelling(tmp_path: Path, monk
     )
     with pytest.raises(InvalidDomainPackError, match="a.yaml x: held-out asks also occur"):
         load_pack("own")
+
+
+def test_development_asks_are_read_but_never_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They lie beside `asks/` and belong to their intent; one that training has as well is refused."""
+    monkeypatch.setattr(domain_pack, "PACKS_DIRECTORY", tmp_path)
+    for name, ask in (("good", "anybody in?"), ("bad", "HELLO there")):
+        (tmp_path / name / "en" / "development_asks").mkdir(parents=True)
+        (tmp_path / name / "slots.yaml").write_text("en: {}\n")
+        text = "- {intent: x, asks: [hello there, hey], replies: {warm: [Hello.]}}\n"
+        (tmp_path / name / "en" / "a.yaml").write_text(text)
+        (tmp_path / name / "en" / "development_asks" / "a.yaml").write_text(f"x: ['{ask}']\n")
+    pack = load_pack("good")
+    assert pack.intents[0].asks == ("hello there", "hey") and pack.intents[0].development_asks == ("anybody in?",)
+    drawn_asks = {ConversationGenerator(pack, seed).draw_ask().messages[-1].content.lower() for seed in range(50)}
+    assert not any("anybody" in ask for ask in drawn_asks)
+    with pytest.raises(InvalidDomainPackError, match="held-out asks also occur in asks.*HELLO there"):
+        load_pack("bad")
 
 
 def test_an_operator_who_asks_for_a_tone_gets_replies_in_it() -> None:

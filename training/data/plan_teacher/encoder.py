@@ -21,6 +21,7 @@ from training.data.plan_teacher.pretrained_encoder import (
     mean_embedding,
     pad_queries,
 )
+from training.precision import fast_matrices
 
 MAX_TOKENS = 64
 _BATCH_TOKENS = 4096
@@ -72,7 +73,7 @@ class IntentEncoder(nn.Module):
         found: list[tuple[list[int], np.ndarray]] = []
         with tqdm(total=len(texts), desc="teacher", unit="text", file=sys.stderr, leave=False) as progress:
             for members in _batches(order, queries):
-                with torch.autocast("cpu", torch.bfloat16):
+                with fast_matrices():
                     rows = compute(*pad_queries([queries[index] for index in members])).float().numpy()
                 found.append((members, rows))
                 progress.update(len(members))
