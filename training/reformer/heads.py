@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training.precision import fast_matrices
 from training.reformer.model import ReformerPolicy, load_policy, save_policy
 
 _HEAD_FILE = "reward_head.safetensors"
@@ -66,7 +67,7 @@ def score_batches(model: RewardModel, sequences: list[list[int]], batch_size: in
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_matrices():
             scores[rows] = model(*pad_right([sequences[row] for row in rows]))
     return scores
 

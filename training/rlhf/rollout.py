@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from training.precision import fast_matrices
 from training.reformer.decoder import Sample, sample_completions
 from training.reformer.model import ReformerPolicy
 from training.rlhf.estimators import kl_k1
@@ -125,11 +126,11 @@ class Actors:
     @torch.no_grad()
     def logprobs(self, batch: CompletionBatch) -> TokenLogprobs:
         """Under the policy, without a gradient; in bf16 as in training, so that ratios start at 1."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_matrices():
             return completion_logprobs(self.policy, batch, self.sampling.temperature)
 
     @torch.no_grad()
     def reference_logprobs(self, batch: CompletionBatch) -> Tensor:
         """Under the reference policy, [N, S - 1]."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_matrices():
             return completion_logprobs(self.reference, batch, self.sampling.temperature).values

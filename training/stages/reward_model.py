@@ -32,6 +32,7 @@ from training.data.domain_pack import load_pack
 from training.data.prompts import RatedExample, read_examples
 from training.errors import DataNotFoundError
 from training.optimization import StepGuard, build_adamw, flat_then_linear
+from training.precision import fast_matrices
 from training.reformer.heads import RewardModel, pad_right, score_batches
 from training.reformer.model import load_policy
 from training.rlhf.estimators import auc, log_loss
@@ -117,7 +118,7 @@ def _train(
             model.train()
             batches = _batches(train, reward, seed=f"{config.seed}-{epoch}")
             for number, batch in enumerate(batches):
-                with torch.autocast("cpu", torch.bfloat16):
+                with fast_matrices():
                     loss = _loss(model, batch, contrasts[number :: len(batches)], reward.contrast_share)
                     loss.backward()  # type: ignore[no-untyped-call]
                 guard.step(loss, number=step, lr_factor=flat_then_linear(step, num_steps, _DECAY_SHARE))

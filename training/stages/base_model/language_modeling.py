@@ -21,6 +21,7 @@ from model_store.contract.control_tokens import FIRST_PLAN_ID
 from training.config import LanguageModelConfig, TrainingConfig
 from training.data.windows import PLAN, Batch, BatchStream, WindowSet, tempered_shares
 from training.optimization import StepGuard, build_muon, flat_then_linear, warm_up
+from training.precision import fast_matrices
 from training.reformer.model import ReformerPolicy, load_policy, new_policy, save_policy
 from training.stages.base_model import message_summary
 from training.stages.base_model.corpus import VALIDATION_SOURCE
@@ -91,7 +92,7 @@ def _train(policy: ReformerPolicy, config: LanguageModelConfig, run: _Run) -> St
 def batch_gradients(policy: ReformerPolicy, batch: Batch, config: LanguageModelConfig) -> Tensor:
     """Loss of a batch, with gradients; backward runs inside the autocast region, else it would use fp32."""
     weights = torch.tensor([0.0, config.user_token_weight, 1.0, config.plan_token_weight])  # by kind
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_matrices():
         hidden = policy.encode(batch.token_ids)
         losses, token_weights = token_losses(policy, hidden, batch, weights, label_smoothing=config.label_smoothing)
         taught = teacher_losses(policy, hidden, batch)

@@ -27,6 +27,7 @@ from training.data.plan_teacher.pretrained_encoder import pad_queries
 from training.data.plan_teacher.unlabelled import JointTeacher, MessageSources, Teacher
 from training.data.typing_noise import add_typing_noise
 from training.optimization import StepGuard, build_adamw, flat_then_linear, warm_up
+from training.precision import fast_matrices
 from training.workspace import StageResult, Workspace
 
 STAGE = "plan_teacher"
@@ -183,7 +184,7 @@ def _typed(ask: LabelledAsk, pack: DomainPack, generator: random.Random) -> str:
 
 
 def _backward(encoder: IntentEncoder, batch: Batch) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_matrices():
         logits = encoder(*pad_queries([ids for ids, _ in batch])).float()
         wanted = torch.tensor([column for _, column in batch])
         loss = F.cross_entropy(logits, wanted, label_smoothing=_LABEL_SMOOTHING)

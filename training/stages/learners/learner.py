@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from training.optimization import StepGuard, build_adamw, flat_then_linear
+from training.precision import fast_matrices
 from training.reformer.model import ReformerPolicy
 
 STAGE = "policy"
@@ -27,7 +27,7 @@ class Updater:
 
     def __call__(self, compute_loss: Callable[[], Tensor]) -> float:
         """One step; gives the loss. Raises DivergedError."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_matrices():
             loss = compute_loss()
             loss.backward()  # type: ignore[no-untyped-call]
         lr_factor = flat_then_linear(self._number, self._num_updates, _DECAY_SHARE)
