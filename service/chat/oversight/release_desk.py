@@ -164,7 +164,7 @@ class ReleaseDesk:
             yield f"{stable} answers all conversations again, {seconds}."
             yield f"{held} answers nobody any more. It stays on the shelf, with its thumbs, and can be tried again."
         elif action is ReleaseAction.TRY:
-            yield f"{chosen} answers {self._canary_share:.0%} of the conversations, {seconds}: the canary."
+            yield f"{chosen} answers {100 * self._canary_share:g} % of the conversations, {seconds}: the canary."
             yield f"{stable} answers all others. Each conversation stays with one version."
             if release.candidate is not None and release.candidate.digest != move.to_digest:
                 yield f"The canary of {self._named(release.candidate.digest)} ends."

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import CTE, JSON, ColumnElement, Connection, Text, case, cast, func, select, type_coerce
+from sqlalchemy import CTE, JSON, ColumnElement, Connection, Text, and_, case, cast, func, select, type_coerce
 
+from model_store.contract.feedback import STAFF_RATER_PREFIX
 from service.records.store import DEFAULT_TENANT
 from service.records.tables import completions, feedback
 
@@ -43,7 +44,7 @@ class Cell(NamedTuple):
 
 
 class Thumbs(NamedTuple):
-    """Standing ratings of completions that share a day, a version, a plan and a language."""
+    """Customers' standing ratings of completions that share a day, a version, a plan and a language."""
 
     day: str
     model_digest: str
@@ -104,6 +105,12 @@ def json_field(connection: Connection, column: ColumnElement[Any], name: str) ->
     return func.json_extract(text, f"$.{name}", type_=Text())
 
 
+def is_from_customer() -> ColumnElement[bool]:
+    """Whether a rating stands and is no staff member's: theirs teach, but they are nobody who was helped."""
+    is_staff = feedback.c.rater.startswith(STAFF_RATER_PREFIX, autoescape=True)
+    return and_(feedback.c.rating.is_not(None), ~is_staff)
+
+
 def _recent(connection: Connection, wanted: UsageFilter, max_completions: int) -> CTE:
     columns = completions.c
     plan = json_field(connection, columns.sampling, "plan")
@@ -140,7 +147,7 @@ def _thumbs(connection: Connection, recent: CTE) -> Iterator[Any]:
     query = (
         select(*keys, *counts)
         .join(feedback, feedback.c.completion_id == recent.c.id)
-        .where(feedback.c.rating.is_not(None))
+        .where(is_from_customer())
         .group_by(*keys)
     )
     return iter(connection.execute(query))
@@ -175,7 +182,7 @@ def _reasons(connection: Connection, recent: CTE) -> Iterator[tuple[tuple[str, .
     query = (
         select(feedback.c.reasons, count)
         .join(recent, feedback.c.completion_id == recent.c.id)
-        .where(feedback.c.rating == "down")
+        .where(is_from_customer(), feedback.c.rating == "down")
         .group_by(feedback.c.reasons)
         .order_by(count.desc())
         .limit(_MAX_REASON_SETS)

@@ -1,7 +1,7 @@
 """What people think of versions that answer side by side: one vote a conversation, as the judge of candidates counts.
 
-Of each conversation the first standing rating counts, of a named rater three at most, and replies of rules that run
-before any model are left out. Who decides from them by rules: `python -m training canary`.
+Of each conversation the first standing rating of a customer counts, of a named rater three at most, and replies of
+rules that run before any model are left out. Who decides from them by rules: `python -m training canary`.
 """
 
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Subquery, and_, case, func, or_, select
 
-from service.records.oversight.usage import json_field
+from service.records.oversight.usage import is_from_customer, json_field
 from service.records.store import ANONYMOUS_RATER
 from service.records.tables import completions, feedback
 
@@ -68,7 +68,7 @@ def _first_ratings(connection: Connection, digests: Collection[str], since: date
             said.created_at >= since,
             said.is_finished,
             said.model_digest.in_(digests),
-            rated.rating.is_not(None),
+            is_from_customer(),
             ~and_(rule.is_not(None), plan.is_(None)),
             *(() if tenant is None else (said.tenant == tenant,)),
         )

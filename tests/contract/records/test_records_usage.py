@@ -53,6 +53,8 @@ def fill(store: SqlRecordStore, make: MakeCompletion) -> None:
     rate(store, "4", "down", reasons=("wrong_intent",))
     rate(store, "3", "up")
     rate(store, "3", None)  # withdrawn
+    rate(store, "2", "up", rater="staff_key_1")
+    rate(store, "4", "down", rater="staff_key_1", reasons=("incorrect",))
     for other in ("half", "theirs", "before"):
         rate(store, other, "up", tenant="acme" if other == "theirs" else "default")
 
@@ -60,7 +62,7 @@ def fill(store: SqlRecordStore, make: MakeCompletion) -> None:
 def test_completions_and_thumbs_are_counted_by_day_version_plan_and_language(
     store: SqlRecordStore, reader: OversightReader, make_completion: MakeCompletion
 ) -> None:
-    """Hand-counted. Half completions, other tenants, other times and withdrawn ratings are not in it."""
+    """Hand-counted. Half completions, other tenants, other times, withdrawn ratings and staff's are left out."""
     fill(store, make_completion)
     usage = reader.usage(EVERYTHING)
     assert set(usage.cells) == {
@@ -139,6 +141,7 @@ def test_of_a_conversation_the_first_standing_rating_is_its_vote(
     store.record_completion(second)
     rule = {"rule": "crisis"}
     store.record_completion(make_completion("5", model_digest=NEW, created_at=TUESDAY, sampling=rule))
+    rate(store, "4", "up", rater="staff_key_1")
     for name, rating in (("1", "up"), ("2", "down"), ("2b", "up"), ("3", "up"), ("4", "down"), ("5", "up")):
         rate(store, name, rating, rater=ANONYMOUS_RATER)
     assert reader.votes([OLD, NEW], TUESDAY, tenant=None) == {OLD: Votes(0, 1), NEW: Votes(1, 2)}

@@ -73,7 +73,7 @@ def test_what_a_promotion_does_to_a_canary_is_said_beforehand(store: ModelStore,
         return " ".join(desk.plan(MoveRequest(action=action, actor="kim", version=digest_of(store, name))).consequences)
 
     tried = said(ReleaseAction.TRY, "two")
-    assert f"Version {two} (two, made 2026-01-01) answers 10% of the conversations" in tried
+    assert f"Version {two} (two, made 2026-01-01) answers 10 % of the conversations" in tried
     store.promote("candidate", digest_of(store, "two"))
     promoted = said(ReleaseAction.PROMOTE, "three")
     assert f"Version {three} (three, made 2026-01-01) answers all conversations, within about 2 s." in promoted
