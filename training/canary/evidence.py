@@ -1,6 +1,7 @@
 """The evidence: what both versions said and what people thought of it, since they answer side by side.
 
-The unit is the conversation, because that is what the router draws: of each one rating counts, the first that stands.
+The unit is the conversation, because that is what the router draws: of each one rating counts, a customer's first that
+stands.
 Earlier ratings of the stable version are left out: other days, other customers. Who decides: `judge`.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from model_store.contract.feedback import SERVED_COMPLETIONS_COLUMNS, SERVED_COMPLETIONS_VIEW
+from model_store.contract.feedback import SERVED_COMPLETIONS_COLUMNS, SERVED_COMPLETIONS_VIEW, STAFF_RATER_PREFIX
 from model_store.store import Release
 from training.canary.confidence_sequence import Count
 from training.data.feedback_rows import ANONYMOUS_RATER, read_export, read_rows
@@ -103,7 +104,7 @@ def _evidence(digest: str, rows: Sequence[Row], max_ratings_per_rater: int) -> V
 
 
 def _votes(rows: Sequence[Row], max_ratings_per_rater: int) -> tuple[Vote, ...]:
-    rated = [row for row in rows if row["rating"] in ("up", "down")]
+    rated = [row for row in rows if row["rating"] in ("up", "down") and not _is_from_staff(row)]
     votes: dict[tuple[str, str], Vote] = {}
     num_by_rater: Counter[tuple[str, str]] = Counter()
     for row in sorted(rated, key=lambda row: (row["rated_at"], row["completion_id"], row["rater"])):
@@ -113,6 +114,11 @@ def _votes(rows: Sequence[Row], max_ratings_per_rater: int) -> tuple[Vote, ...]:
             votes[_conversation(row)] = Vote(row["rating"] == "up", str(row["rated_at"]))
             num_by_rater[rater] += 1
     return tuple(votes.values())
+
+
+def _is_from_staff(row: Row) -> bool:
+    """What the staff rates teaches, but it chooses what it reads, and it is nobody who was helped."""
+    return str(row["rater"]).startswith(STAFF_RATER_PREFIX)
 
 
 def _conversation(row: Row) -> tuple[str, str]:

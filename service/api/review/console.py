@@ -27,6 +27,7 @@ from service.chat.review.review_desk import MAX_EXPORTED, Judgement, ReviewDesk
 from service.records.errors import RecordsError
 
 _COMPLETION_ID_PATTERN = r"^[A-Za-z0-9-]{1,64}$"
+_Correction = Annotated[SafeText, StringConstraints(pattern=r"\S", max_length=MAX_CORRECTION_CHARS)]
 
 router = APIRouter(dependencies=[requires(Scope.REVIEW)])
 _log = structlog.get_logger(__name__)
@@ -42,7 +43,7 @@ class JudgementBody(BaseModel):
         list[Annotated[str, StringConstraints(pattern=REASON_PATTERN)]], Field(max_length=MAX_REASONS)
     ] = []
     comment: Annotated[SafeText, StringConstraints(max_length=MAX_COMMENT_CHARS)] | None = None
-    correction: Annotated[SafeText, StringConstraints(min_length=1, max_length=MAX_CORRECTION_CHARS)] | None = None
+    correction: _Correction | None = None
 
 
 @router.get("/v1/review/conversations")
@@ -95,7 +96,7 @@ async def judge_completion(
         rating=body.rating,
         reasons=tuple(body.reasons),
         comment=body.comment,
-        correction=body.correction,
+        correction=body.correction and body.correction.strip(),
         tenant=caller.tenant,
     )
     return feedback_json(await _desk(request).judge(judgement), caller.key_id)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
-from model_store.contract.feedback import REASON_PATTERN, Rating
+from model_store.contract.feedback import REASON_PATTERN
 from service.api.schemas import SafeText
 from service.errors import InvalidValueError
 from service.records.review.replies import QueuePlace, ReplyPlace
@@ -34,7 +34,7 @@ class FilterQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     q: Annotated[SafeText, StringConstraints(min_length=1, max_length=_MAX_TEXT_CHARS)] | None = None
-    rating: Rating | Literal["none"] | None = None
+    rating: Literal["up", "down", "none"] | None = None
     reason: Annotated[str, StringConstraints(pattern=REASON_PATTERN)] | None = None
     corrected: bool | None = None
     version: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")] | None = None

@@ -28,7 +28,7 @@ class ReplyFilter:
 
     tenant: str = DEFAULT_TENANT
     text: str | None = None
-    rating: Rating | Literal["none"] | None = None
+    rating: Literal["up", "down", "none"] | None = None
     reason: str | None = None
     is_corrected: bool | None = None
     model_digest: str | None = None

@@ -92,7 +92,8 @@ async function exportAll() {
     if (end.error) throw new Error(end.error.message);
     download(lines);
     const rest = end.is_whole ? "" : " There are more: narrow the filter for the rest.";
-    const words = `${end.num_conversations} conversations exported.${rest}`;
+    const number = end.num_conversations;
+    const words = `${number} conversation${number === 1 ? "" : "s"} exported.${rest}`;
     notes.replaceChildren(element("p", { class: "note good" }, words));
     say(words);
   } catch (error) {

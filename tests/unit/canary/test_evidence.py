@@ -58,6 +58,14 @@ def test_a_named_rater_has_few_votes_and_anonymous_ones_are_many_people() -> Non
     assert candidate.thumbs == Count(10, 13)
 
 
+def test_the_staffs_ratings_are_no_votes() -> None:
+    """A conversation that only the staff has rated has none; one that a customer rated later has the customer's."""
+    staff = {"rater": "staff_key_1"}
+    rows = [row(1, "down", **staff), row(2, "down", **staff), row(2, "up", rated_at="2026-02-02T10:00:00.000000Z")]
+    _, candidate = gather(rows, RELEASE, max_ratings_per_rater=3)
+    assert candidate.thumbs == Count(1, 1) and candidate.num_completions == 2
+
+
 def test_what_a_rule_said_before_any_model_is_nobodys_merit() -> None:
     """A safety rule's reply is left out; asking back, which rests on the model's plan, counts."""
     safety, asking = json.dumps({"rule": "crisis"}), json.dumps({"rule": "ask_back", "plan": "answer"})

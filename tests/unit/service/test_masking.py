@@ -101,6 +101,21 @@ def test_remarks_share_their_placeholders(masker: ConversationMasker) -> None:
     assert masker.mask_remarks(None, None) == (None, None)
 
 
+def test_a_reviewers_correction_keeps_the_placeholders_that_were_read(masker: ConversationMasker) -> None:
+    """Those and no others; facts and new values are masked around them, and a new value gets another number."""
+    kept = frozenset({"<ORDER_ID>", "<SUPPORT_HOURS>"})
+    written = "Order <ORDER_ID>, not AB-12345 or <NAME>: call +44 20 7946 0123 <SUPPORT_HOURS>."
+    correction, comment = masker.mask_remarks(written, "<ORDER_ID>", kept)
+    assert correction == "Order <ORDER_ID>, not <ORDER_ID_2> or ‹NAME›: call <SUPPORT_PHONE> <SUPPORT_HOURS>."
+    assert comment == "‹ORDER_ID›"
+    assert masker.mask_remarks("请拨打<SUPPORT_HOURS>周一至周五 9:00–18:00", None, kept)[0] == (
+        "请拨打<SUPPORT_HOURS><SUPPORT_HOURS>"
+    )
+    assert masker.mask_remarks(written, None)[0] == (
+        "Order ‹ORDER_ID›, not <ORDER_ID> or ‹NAME›: call <SUPPORT_PHONE> ‹SUPPORT_HOURS›."
+    )
+
+
 def test_operator_patterns_are_read_and_win(tmp_path: Path) -> None:
     """A shop's own format beats the general ones."""
     path = tmp_path / "patterns.yaml"

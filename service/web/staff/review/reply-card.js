@@ -115,6 +115,7 @@ export class ReplyCard {
     for (const [rating, node] of Object.entries(this.#thumbs)) {
       node.setAttribute("aria-pressed", String(mine.rating === rating));
     }
+    if (this.#reasons.contains(document.activeElement)) this.node.focus(); // what has the focus goes
     this.#reasons.hidden = mine.rating !== "down";
     this.#reasons.replaceChildren(...this.#reasonButtons(mine));
     const others = this.#reply.feedback.filter(({ is_mine: isMine }) => !isMine);
