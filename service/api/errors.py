@@ -42,6 +42,7 @@ from service.records.errors import (
     IdempotencyKeyReusedError,
     RecordsError,
     RecordStoreUnavailableError,
+    TooManyTagsError,
 )
 
 _log = structlog.get_logger(__name__)
@@ -60,6 +61,7 @@ _STATUS_BY_ERROR: tuple[tuple[type[Exception], int, str], ...] = (
     (CompletionNotFoundError, 404, "invalid_request_error"),
     (ConversationNotFoundError, 404, "invalid_request_error"),
     (ConversationErasedError, 410, "invalid_request_error"),
+    (TooManyTagsError, 400, "invalid_request_error"),
     (IdempotencyKeyReusedError, 422, "idempotency_error"),
     (IdempotencyKeyInUseError, 409, "idempotency_error"),
     (FeedbackTokenError, 403, "permission_error"),

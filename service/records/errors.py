@@ -9,6 +9,7 @@ RecordsError
 ├── CompletionExistsError
 ├── ConversationNotFoundError
 ├── ConversationErasedError
+├── TooManyTagsError
 ├── UnstorableRecordError
 ├── IdempotencyError
 │   ├── IdempotencyKeyReusedError
@@ -85,6 +86,13 @@ class ConversationErasedError(RecordsError):
 
     code = "conversation_erased"
     template = "The conversation {conversation_id!r} was erased. Begin a new one, under a new id."
+
+
+class TooManyTagsError(RecordsError):
+    """A conversation has all the tags that one may have."""
+
+    code = "too_many_tags"
+    template = "A conversation has at most {max_tags} tags. Take one off first."
 
 
 class UnstorableRecordError(RecordsError):

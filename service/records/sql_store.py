@@ -13,7 +13,7 @@ from service.records.database import DEFAULT_TIMEOUT_SECONDS, open_engine, scrub
 from service.records.errors import CompletionNotFoundError, ConversationNotFoundError
 from service.records.group_commit import GroupCommit, Result, Work
 from service.records.migrations import upgrade
-from service.records.statements import audit, completions, conversations, erasure, idempotency, retention
+from service.records.statements import audit, completions, conversations, erasure, idempotency, retention, tags
 from service.records.statements import feedback as feedback_statements
 from service.records.storable import check_storable, is_storable_text
 from service.records.store import (
@@ -78,6 +78,14 @@ class SqlRecordStore:
         """See `RecordStore.record_feedback`."""
         check_storable(feedback)
         return self._write(lambda connection: feedback_statements.record(connection, feedback, key))
+
+    def tag_conversation(
+        self, conversation_id: str, tag: str, *, is_on: bool, tenant: str = DEFAULT_TENANT
+    ) -> tuple[str, ...]:
+        """See `RecordStore.tag_conversation`."""
+        if not is_storable_text(conversation_id):
+            raise ConversationNotFoundError(conversation_id=conversation_id)
+        return self._write(lambda connection: tags.tag(connection, tenant, conversation_id, tag, is_on=is_on))
 
     def record_audit(self, event: AuditEvent) -> None:
         """See `RecordStore.record_audit`."""

@@ -248,6 +248,14 @@ class RecordStore(Protocol):
     def forget_keys(self) -> None:
         """Deletes idempotency keys that have had their day."""
 
+    def tag_conversation(
+        self, conversation_id: str, tag: str, *, is_on: bool, tenant: str = DEFAULT_TENANT
+    ) -> tuple[str, ...]:
+        """Puts a tag on a conversation or takes it off; gives its tags then.
+
+        Raises ConversationNotFoundError, also for another tenant's, and TooManyTagsError.
+        """
+
     def record_audit(self, event: AuditEvent) -> None:
         """Keeps what a member of the staff does. Raises UnstorableRecordError."""
 

@@ -176,6 +176,21 @@ audit_events = Table(
     Index("ix_audit_events_occurred_at", "tenant", "occurred_at", "id"),
 )
 
+conversation_tags = Table(
+    "conversation_tags",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("conversation_id", Text, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    ForeignKeyConstraint(
+        ("tenant", "conversation_id"),
+        ("conversations.tenant", "conversations.id"),
+        name="fk_conversation_tags_conversation",
+        ondelete="CASCADE",
+    ),
+    Index("ix_conversation_tags_tag", "tenant", "tag"),
+)
+
 training_examples = Table(
     TRAINING_EXAMPLES_VIEW,
     MetaData(),  # apart from the tables: it is a view, which nothing may try to create as a table

@@ -1,9 +1,11 @@
 """The review console's API on a running service: who may read and rate, what is kept of it, and what is taken away."""
 
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -19,7 +21,7 @@ from tests.contract.fake_engine import FakeEngines
 from tests.e2e.access_callers import Holder, give_key, page_asks
 from tests.e2e.running_service import RunningService, run_fake_service
 
-ACTIONS = ("review.rate", "review.correct", "review.withdraw", "review.export")
+ACTIONS = tuple(f"review.{action}" for action in ("rate", "correct", "withdraw", "export", "tag", "untag"))
 REVIEW = "/v1/review/conversations"
 
 
@@ -186,6 +188,28 @@ def test_an_export_holds_what_the_filter_shows_and_is_audited(service: RunningSe
     assert (event.action, event.details) == ("review.export", {"language": "en", "has_text": True})
 
 
+def test_a_tag_is_put_on_found_by_and_taken_off_again(service: RunningService, shop: Holder) -> None:
+    """The audit knows who did it, and to which conversation by a digest; digits make no tag."""
+    ask(shop)
+    ask(shop, "Thanks", "conv-2")
+    assert shop.ask("PUT", f"{REVIEW}/conv-1/tags/needs article").json()["tags"] == ["needs article"]
+    assert shop.ask("PUT", f"{REVIEW}/conv-1/tags/重要").json()["tags"] == ["needs article", "重要"]
+    assert [one["tags"] for one in get(shop, f"{REVIEW}?tag=重要")["data"]] == [["needs article", "重要"]]
+    assert get(shop, "/v1/review/choices")["tags"][0] == {"tag": "needs article", "num_conversations": 1}
+    assert shop.ask("DELETE", f"{REVIEW}/conv-1/tags/needs article").json()["tags"] == ["重要"]
+    assert get(shop, f"{REVIEW}/conv-1")["tags"] == ["重要"]
+    for tag in ("ab12345", "-", "a" * 41, "a\nb", "%00"):
+        assert shop.ask("PUT", f"{REVIEW}/conv-1/tags/{quote(tag)}").status_code == 400, tag
+    assert shop.ask("PUT", f"{REVIEW}/conv-none/tags/urgent").status_code == 404
+    events = audit(service, shop)
+    assert [event.action for event in events] == ["review.untag", "review.tag", "review.tag"]
+    assert events[0].details == {"tag": "needs article"}
+    assert {event.subject for event in events} == {hashlib.sha256(b"conv-1").hexdigest()}
+    for letters in "bcdefghijklmnopqrstu":
+        answer = shop.ask("PUT", f"{REVIEW}/conv-1/tags/{letters}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "too_many_tags")
+
+
 def test_another_tenants_conversations_do_not_exist(service: RunningService, shop: Holder) -> None:
     """Not in lists, not to be read, rated or exported: each answer is that of an id that nobody has."""
     completion = ask(shop)
@@ -199,6 +223,8 @@ def test_another_tenants_conversations_do_not_exist(service: RunningService, sho
         for name, completion_id in (("conv-1", completion["id"]), ("conv-none", "chatcmpl-none"))
     ]
     assert [answer.status_code for pair in answers for answer in pair] == [404] * 4
+    tagged = [stranger.ask("PUT", f"{REVIEW}/{name}/tags/urgent") for name in ("conv-1", "conv-none")]
+    assert [answer.status_code for answer in tagged] == [404, 404] and tagged[0].json() == tagged[1].json()
     assert answers[0][0].json() == answers[1][0].json()
     assert answers[0][1].json() == answers[1][1].json()
     assert reply_of(shop)["feedback"] == []
@@ -213,6 +239,7 @@ def test_only_a_key_with_the_scope_may_review(service: RunningService, shop: Hol
     )
     token = others.widget_token()
     routes = [("GET", path) for path in (REVIEW, f"{REVIEW}/conv-1", "/v1/review/queue", "/v1/review/choices")]
+    routes += [("PUT", f"{REVIEW}/conv-1/tags/x"), ("DELETE", f"{REVIEW}/conv-1/tags/x")]
     routes += [("GET", "/v1/review/export"), ("POST", f"/v1/review/completions/{completion['id']}/feedback")]
     for method, path in routes:
         body = {"rating": "up"} if method == "POST" else None

@@ -20,13 +20,22 @@ from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
 from service.api.errors import translate
 from service.api.review.formats import choices_json, feedback_json, found_json, page_json, reading_json
-from service.api.review.queries import FilterQuery, PageQuery, read_queue_place, read_reply_place, write_cursor
+from service.api.review.queries import (
+    TAG_PATTERN,
+    FilterQuery,
+    PageQuery,
+    read_queue_place,
+    read_reply_place,
+    write_cursor,
+)
 from service.api.schemas import CONVERSATION_ID_PATTERN, SafeText
 from service.chat.review.reading import Reading
 from service.chat.review.review_desk import MAX_EXPORTED, Judgement, ReviewDesk
 from service.records.errors import RecordsError
 
 _COMPLETION_ID_PATTERN = r"^[A-Za-z0-9-]{1,64}$"
+ConversationId = Annotated[str, Path(pattern=CONVERSATION_ID_PATTERN)]
+Tag = Annotated[str, Path(pattern=TAG_PATTERN)]
 _Correction = Annotated[SafeText, StringConstraints(pattern=r"\S", max_length=MAX_CORRECTION_CHARS)]
 
 router = APIRouter(dependencies=[requires(Scope.REVIEW)])
@@ -75,7 +84,7 @@ async def show_choices(request: Request) -> dict[str, Any]:
 
 @router.get("/v1/review/conversations/{conversation_id}")
 async def show_conversation(
-    conversation_id: Annotated[str, Path(pattern=CONVERSATION_ID_PATTERN)],
+    conversation_id: ConversationId,
     request: Request,
     up_to: Annotated[str | None, Query(pattern=_COMPLETION_ID_PATTERN)] = None,
 ) -> dict[str, Any]:
@@ -100,6 +109,22 @@ async def judge_completion(
         tenant=caller.tenant,
     )
     return feedback_json(await _desk(request).judge(judgement), caller.key_id)
+
+
+@router.put("/v1/review/conversations/{conversation_id}/tags/{tag}")
+async def put_tag(conversation_id: ConversationId, tag: Tag, request: Request) -> dict[str, Any]:
+    """Puts a tag on a conversation, where it is not there yet."""
+    caller = caller_of(request)
+    tags = await _desk(request).tag(caller.tenant, caller.key_id, conversation_id, tag, is_on=True)
+    return {"object": "review.tags", "tags": list(tags)}
+
+
+@router.delete("/v1/review/conversations/{conversation_id}/tags/{tag}")
+async def remove_tag(conversation_id: ConversationId, tag: Tag, request: Request) -> dict[str, Any]:
+    """Takes a tag off a conversation, where it is there."""
+    caller = caller_of(request)
+    tags = await _desk(request).tag(caller.tenant, caller.key_id, conversation_id, tag, is_on=False)
+    return {"object": "review.tags", "tags": list(tags)}
 
 
 @router.get("/v1/review/export")

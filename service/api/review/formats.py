@@ -34,6 +34,7 @@ def found_json(found: FoundReply) -> Json:
         "num_down": found.num_down,
         "corrected": found.is_corrected,
         "num_replies": found.num_replies,
+        "tags": list(found.tags),
     }
 
 
@@ -44,6 +45,7 @@ def reading_json(reading: Reading, key_id: str) -> Json:
         "id": reading.conversation_id,
         "created_at": reading.created_at.isoformat(),
         "is_cut": reading.is_cut,
+        "tags": list(reading.tags),
         "messages": [_message_json(message, key_id) for message in reading.messages],
     }
 
@@ -71,6 +73,7 @@ def choices_json(choices: Choices) -> Json:
         "versions": [{"digest": digest, "num_replies": number} for digest, number in choices.versions],
         "plans": [{"plan": plan, "num_replies": number} for plan, number in choices.plans],
         "reasons": [{"reason": reason, "num_ratings": number} for reason, number in choices.reasons],
+        "tags": [{"tag": tag, "num_conversations": number} for tag, number in choices.tags],
     }
 
 

@@ -15,6 +15,8 @@ from service.records.review.replies import QueuePlace, ReplyPlace
 from service.records.review.reply_filter import ReplyFilter
 
 MAX_PAGE = 100
+TAG_PATTERN = r"^\p{L}[\p{L} _-]{0,39}$"
+"""Letters of any script, and no digit: a tag is a word, not somebody's number."""
 _DEFAULT_PAGE = 30
 _MAX_CURSOR_CHARS = 256
 _MAX_TEXT_CHARS = 200
@@ -39,6 +41,7 @@ class FilterQuery(BaseModel):
     corrected: bool | None = None
     version: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")] | None = None
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,8}$")] | None = None
+    tag: Annotated[str, StringConstraints(pattern=TAG_PATTERN)] | None = None
     plan: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_/-]{1,100}$")] | None = None
     hand_over: bool | None = None
     safety: bool | None = None
@@ -55,6 +58,7 @@ class FilterQuery(BaseModel):
             is_corrected=self.corrected,
             model_digest=self.version,
             language=self.language,
+            tag=self.tag,
             plan=self.plan,
             is_hand_over=self.hand_over,
             is_safety=self.safety,

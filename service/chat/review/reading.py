@@ -30,6 +30,7 @@ class Reading:
     created_at: datetime
     messages: tuple[ReadMessage, ...]
     is_cut: bool
+    tags: tuple[str, ...]
 
 
 def read(dossier: Dossier) -> Reading:
@@ -48,7 +49,7 @@ def read(dossier: Dossier) -> Reading:
         if item.completion_id is not None:
             messages += replaced.pop(item.completion_id, [])
         messages.append(ReadMessage(item.message, replies.get(item.completion_id or "")))
-    return Reading(dossier.conversation_id, dossier.created_at, tuple(messages), dossier.is_cut)
+    return Reading(dossier.conversation_id, dossier.created_at, tuple(messages), dossier.is_cut, dossier.tags)
 
 
 def _successor(reply: RecordedReply, later: Sequence[RecordedReply], shown: set[str | None]) -> str | None:

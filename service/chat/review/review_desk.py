@@ -5,10 +5,11 @@ scope is the right; the correction may use the placeholders that the reviewer ha
 """
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +31,7 @@ MAX_REPLIES = 100
 """Of one conversation as it is shown."""
 _EXPORT_PAGE = 50
 _ID_BYTES = 12
+_NOT_NOTED = ("tenant", "text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +104,27 @@ class ReviewDesk:
             )
         )
 
+    async def tag(self, tenant: str, actor: str, conversation_id: str, tag: str, *, is_on: bool) -> tuple[str, ...]:
+        """Puts a tag on a conversation or takes it off; gives its tags then.
+
+        The audit names the conversation by a digest, as an erasure does. Raises ConversationNotFoundError and
+        TooManyTagsError.
+        """
+        # Read first: what is not there has had nothing done to it.
+        await asyncio.to_thread(self._records.get_conversation, conversation_id, max_turns=1, tenant=tenant)
+        subject = hashlib.sha256(conversation_id.encode()).hexdigest()
+        await self._note(tenant, actor, "review.tag" if is_on else "review.untag", subject, {"tag": tag})
+        return await asyncio.to_thread(self._records.tag_conversation, conversation_id, tag, is_on=is_on, tenant=tenant)
+
     async def begin_export(self, wanted: ReplyFilter, actor: str) -> AsyncIterator[Reading]:
         """Notes in the audit who takes the conversations away, and gives them one by one: `MAX_EXPORTED` at most.
 
         Raises RecordStoreUnavailableError, at once or later.
         """
-        names = ("rating", "reason", "is_corrected", "model_digest", "language", "plan", "is_hand_over", "is_safety")
-        details: dict[str, Any] = {name: value for name in names if (value := getattr(wanted, name)) is not None}
-        times = {name: moment.isoformat() for name in ("since", "until") if (moment := getattr(wanted, name))}
         # What was searched for stays out: it may be what somebody is called.
-        details |= {**times, "has_text": wanted.text is not None}
+        asked = {name: value for name, value in asdict(wanted).items() if value is not None and name not in _NOT_NOTED}
+        details = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asked.items()}
+        details["has_text"] = wanted.text is not None
         await self._note(wanted.tenant, actor, "review.export", "conversations", details)
         return self._export(wanted)
 

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from model_store.contract.conversation import Message
 from service.records.errors import ConversationNotFoundError
 from service.records.oversight.usage import json_field
+from service.records.statements.tags import by_conversation
 from service.records.store import RecordedTurn, StoredFeedback
-from service.records.tables import completions, conversations, feedback
+from service.records.tables import completions, conversation_tags, conversations, feedback
 
 MAX_RECENT = 20_000
 """So many of the newest replies tell what there is to choose from."""
+MAX_TAGS_OFFERED = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class Dossier:
     created_at: datetime
     replies: tuple[RecordedReply, ...]
     is_cut: bool
+    tags: tuple[str, ...] = ()
 
 
 class Choices(NamedTuple):
@@ -50,6 +53,7 @@ class Choices(NamedTuple):
     versions: tuple[tuple[str, int], ...]
     plans: tuple[tuple[str, int], ...]
     reasons: tuple[tuple[str, int], ...]
+    tags: tuple[tuple[str, int], ...]
 
 
 def read_dossier(
@@ -73,7 +77,11 @@ def read_dossier(
     replies = tuple(_reply(row, given.get(row.id, ())) for row in reversed(rows))
     num_all = len(connection.scalars(select(columns.id).where(*said).limit(len(rows) + 1)).all())
     return Dossier(
-        conversation_id=conversation_id, created_at=created_at, replies=replies, is_cut=num_all > len(replies)
+        conversation_id=conversation_id,
+        created_at=created_at,
+        replies=replies,
+        is_cut=num_all > len(replies),
+        tags=by_conversation(connection, tenant, [conversation_id]).get(conversation_id, ()),
     )
 
 
@@ -97,7 +105,20 @@ def read_choices(connection: Connection, tenant: str) -> Choices:
     reasons: Counter[str] = Counter()
     for row in connection.execute(why.where(feedback.c.rating.is_not(None), feedback.c.reasons != [])):
         reasons.update(row.reasons)
-    return Choices(tuple(versions.items()), tuple(plans.most_common()), tuple(reasons.most_common()))
+    return Choices(
+        tuple(versions.items()),
+        tuple(plans.most_common()),
+        tuple(reasons.most_common()),
+        _tags(connection, tenant),
+    )
+
+
+def _tags(connection: Connection, tenant: str) -> tuple[tuple[str, int], ...]:
+    tag, number = conversation_tags.c.tag, func.count()
+    query = select(tag, number).where(conversation_tags.c.tenant == tenant).group_by(tag)
+    return tuple(
+        (row[0], row[1]) for row in connection.execute(query.order_by(number.desc(), tag).limit(MAX_TAGS_OFFERED))
+    )
 
 
 def _reply(row: Any, given: Sequence[StoredFeedback]) -> RecordedReply:

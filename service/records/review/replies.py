@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Float, and_, case, cast, func,
 from model_store.contract.conversation import Role
 from service.records.oversight.usage import json_field
 from service.records.review.reply_filter import ReplyFilter, is_rated, is_rated_by_staff, matches
+from service.records.statements.tags import by_conversation
 from service.records.tables import completions, feedback
 
 MAX_QUEUE = 20_000
@@ -58,6 +59,8 @@ class FoundReply:
     is_corrected: bool
     num_replies: int
     """How many replies the whole conversation has."""
+    tags: tuple[str, ...] = ()
+    """The conversation's."""
 
     @property
     def place(self) -> ReplyPlace:
@@ -141,7 +144,9 @@ def _found(connection: Connection, tenant: str, ids: Sequence[str]) -> tuple[Fou
     query = select(*(columns[name] for name in (*names, *more))).where(columns.id.in_(ids))
     rows = {row.id: row for row in connection.execute(query)}
     thumbs, corrected = _judgements(connection, ids)
-    sizes = _sizes(connection, tenant, (row.conversation_id for row in rows.values()))
+    conversation_ids = {row.conversation_id for row in rows.values()}
+    sizes = _sizes(connection, tenant, conversation_ids)
+    tags = by_conversation(connection, tenant, conversation_ids)
     return tuple(
         FoundReply(
             completion_id=row.id,
@@ -159,6 +164,7 @@ def _found(connection: Connection, tenant: str, ids: Sequence[str]) -> tuple[Fou
             num_down=thumbs[row.id, "down"],
             is_corrected=row.id in corrected,
             num_replies=sizes.get(row.conversation_id, 1),
+            tags=tags.get(row.conversation_id, ()),
         )
         for row in (rows[completion_id] for completion_id in ids if completion_id in rows)  # else just erased
     )
@@ -178,7 +184,7 @@ def _judgements(connection: Connection, ids: Sequence[str]) -> tuple[Counter[tup
 def _sizes(connection: Connection, tenant: str, conversation_ids: Iterable[str]) -> dict[str, int]:
     """The number of replies by conversation."""
     columns = completions.c
-    mine = columns.tenant == tenant, columns.conversation_id.in_(set(conversation_ids)), columns.is_finished
+    mine = columns.tenant == tenant, columns.conversation_id.in_(conversation_ids), columns.is_finished
     query = select(columns.conversation_id, func.count()).where(*mine).group_by(columns.conversation_id)
     return {row[0]: row[1] for row in connection.execute(query)}
 

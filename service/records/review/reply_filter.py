@@ -14,7 +14,7 @@ from model_store.contract.conversation import Role
 from model_store.contract.feedback import STAFF_RATER_PREFIX, Rating
 from service.records.oversight.usage import json_field
 from service.records.store import DEFAULT_TENANT
-from service.records.tables import feedback
+from service.records.tables import conversation_tags, feedback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class ReplyFilter:
 
     `text` is found in the reply or in what was said before it, whatever the case of ASCII letters. `model_digest` may
     be a digest's beginning. A `plan` stands for the questions after its details too. `reason` is one that came with a
-    standing rating. Of the times the first is included, the last is not.
+    standing rating, `tag` one of the conversation's. Of the times the first is included, the last is not.
     """
 
     tenant: str = DEFAULT_TENANT
@@ -33,6 +33,7 @@ class ReplyFilter:
     is_corrected: bool | None = None
     model_digest: str | None = None
     language: str | None = None
+    tag: str | None = None
     plan: str | None = None
     is_hand_over: bool | None = None
     is_safety: bool | None = None
@@ -65,7 +66,6 @@ def is_rated_by_staff(columns: Any) -> ColumnElement[bool]:
 
 
 def _made_as(connection: Connection, wanted: ReplyFilter, columns: Any) -> Iterator[ColumnElement[bool]]:
-    plan, rule = (json_field(connection, columns.sampling, name) for name in ("plan", "rule"))
     if wanted.since is not None:
         yield columns.created_at >= wanted.since
     if wanted.until is not None:
@@ -74,6 +74,13 @@ def _made_as(connection: Connection, wanted: ReplyFilter, columns: Any) -> Itera
         yield columns.model_digest.startswith(wanted.model_digest, autoescape=True)
     if wanted.language is not None:
         yield columns.language == wanted.language
+    if wanted.tag is not None:
+        yield _has_tag(columns, wanted.tag)
+    yield from _meant_as(connection, wanted, columns)
+
+
+def _meant_as(connection: Connection, wanted: ReplyFilter, columns: Any) -> Iterator[ColumnElement[bool]]:
+    plan, rule = (json_field(connection, columns.sampling, name) for name in ("plan", "rule"))
     if wanted.plan is not None:
         yield or_(plan == wanted.plan, plan.startswith(f"{wanted.plan}/", autoescape=True))
     if wanted.is_hand_over is not None:
@@ -95,6 +102,12 @@ def _judged_as(wanted: ReplyFilter, columns: Any) -> Iterator[ColumnElement[bool
         yield _has_feedback(columns, feedback.c.rating.is_not(None), *standing)
     if wanted.is_corrected is not None:
         yield _is(wanted.is_corrected, _has_feedback(columns, feedback.c.correction.is_not(None)))
+
+
+def _has_tag(columns: Any, tag: str) -> ColumnElement[bool]:
+    tags = conversation_tags.c
+    mine = tags.tenant == columns.tenant, tags.conversation_id == columns.conversation_id
+    return select(tags.tag).where(*mine, tags.tag == tag).exists()
 
 
 def _has_feedback(columns: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:

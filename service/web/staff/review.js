@@ -15,7 +15,7 @@ const { api, say } = openFrame();
 const notes = element("div");
 const tabs = element("div", { class: "row tabs", role: "group", "aria-label": "Which replies" });
 const filters = new Filters({ onChange: load, onExport: exportAll });
-const conversation = new Conversation({ api, say, onJudged: (id, feedback) => list.refresh(id, feedback) });
+const conversation = new Conversation({ api, say, onJudged: (id, feedback) => list.refresh(id, feedback), onTagged });
 const list = new ReplyList({ api, say, onOpen: open });
 const showHelp = bindShortcuts([
   { key: "j", words: "next in the list", run: () => list.move(1) },
@@ -25,6 +25,7 @@ const showHelp = bindShortcuts([
   { key: "u", words: "thumb up; again: take it back", run: () => conversation.current?.rate("up") },
   { key: "d", words: "thumb down; again: take it back", run: () => conversation.current?.rate("down") },
   { key: "e", words: "correct the reply", run: () => conversation.current?.edit() },
+  { key: "t", words: "tag the conversation", run: () => conversation.tag() },
   { key: "/", words: "search", run: () => showList(() => filters.focusSearch()) },
   { key: "Escape", words: "back to the list", run: () => showList(() => list.focus()) },
 ]);
@@ -34,7 +35,8 @@ const reader = element("section", { class: "panel reader", "aria-label": "Conver
   back, conversation.node);
 const finder = element("section", { class: "finder", "aria-label": "Replies" },
   tabs, filters.searchForm, filters.node, notes, list.node);
-const page = element("div", { class: "console" }, finder, reader);
+const knownTags = element("datalist", { id: "known-tags" });
+const page = element("div", { class: "console" }, finder, reader, knownTags);
 let view = new URLSearchParams(location.search).get("view") === "all" ? "all" : "queue";
 
 for (const [name, [, words]] of Object.entries(VIEWS)) {
@@ -46,7 +48,7 @@ tabs.append(button("plain", showHelp, "Keyboard"));
 document.querySelector("#content").replaceChildren(page);
 conversation.clear();
 show(view);
-api.get("/v1/review/choices").then((choices) => filters.offer(choices), () => {}); // the list says what is wrong
+offerChoices();
 
 function show(name) {
   view = name;
@@ -64,6 +66,19 @@ function load() {
   notes.replaceChildren();
   page.classList.remove("reading");
   list.load(VIEWS[view][0], filters.parameters);
+}
+
+/** What there is to choose from. Where that fails the list says what is wrong. */
+async function offerChoices() {
+  const choices = await api.get("/v1/review/choices").catch(() => null);
+  if (choices === null) return;
+  filters.offer(choices);
+  knownTags.replaceChildren(...choices.tags.map(({ tag }) => new Option(tag, tag)));
+}
+
+function onTagged(conversationId, tags) {
+  list.retag(conversationId, tags);
+  offerChoices();
 }
 
 /** On a small screen the conversation takes the list's place, once somebody has chosen one. */

@@ -258,4 +258,4 @@ def test_there_is_to_choose_from_what_occurs(
     assert dict(choices.plans) == {"refund_status": 3, "track_package/ask_order_id": 1, "human_agent": 1}
     assert choices.plans[0] == ("refund_status", 3)
     assert dict(choices.reasons) == {"too_long": 1, "wrong_intent": 1, "too_lo_g": 1}
-    assert reader.choices("nobody") == ((), (), ())
+    assert reader.choices("nobody") == ((), (), (), ())

@@ -5,6 +5,7 @@
 import { element } from "../../view/dom.js";
 import { failureNote } from "../frame.js";
 import { ReplyCard } from "./reply-card.js";
+import { TagEditor } from "./tags.js";
 import { maskedText, timeNode } from "./words.js";
 
 const ROLES = { user: "Customer", assistant: "Bot (not recorded here)", system: "System message" };
@@ -13,14 +14,18 @@ export class Conversation {
   #api;
   #say;
   #onJudged;
+  #onTagged;
+  #tags = null;
   #cards = [];
   #current = -1;
   #wanted = null;
 
-  constructor({ api, say, onJudged }) {
+  /** `onJudged(completionId, feedback)` and `onTagged(conversationId, tags)` hear of every change. */
+  constructor({ api, say, onJudged, onTagged }) {
     this.#api = api;
     this.#say = say;
     this.#onJudged = onJudged;
+    this.#onTagged = onTagged;
     this.node = element("div");
   }
 
@@ -29,8 +34,14 @@ export class Conversation {
     return this.#cards[this.#current] ?? null;
   }
 
+  /** Puts the focus where a tag is typed. */
+  tag() {
+    this.#tags?.focus();
+  }
+
   clear() {
     this.#wanted = null;
+    this.#tags = null;
     this.#cards = [];
     this.#current = -1;
     this.node.replaceChildren(element("p", { class: "muted" }, "No conversation is open."));
@@ -65,10 +76,12 @@ export class Conversation {
     for (const message of conversation.messages) said.append(this.#messageNode(message));
     const head = element("p", { class: "muted" }, "Begun ", timeNode(conversation.created_at), " · ",
       element("span", { class: "digest" }, conversation.id));
+    const onTagged = (tags) => this.#onTagged(conversation.id, tags);
+    this.#tags = new TagEditor(conversation, { api: this.#api, say: this.#say, onTagged });
     const cut = conversation.is_cut
       ? [element("p", { class: "note" }, "This conversation has more than is shown here: replies before or after.")]
       : [];
-    this.node.replaceChildren(element("h2", {}, "Conversation"), head, ...cut, said);
+    this.node.replaceChildren(element("h2", {}, "Conversation"), head, this.#tags.node, ...cut, said);
     const index = this.#cards.findIndex((card) => card.completionId === completionId);
     this.#current = -1;
     this.#select(index < 0 ? this.#cards.length - 1 : index);

@@ -13,7 +13,7 @@ const LANGUAGES = [["en", "English"], ["zh", "Chinese"]];
 const KINDS = [
   ["hand_over", "Handed over"], ["safety", "Answered by a safety rule"], ["corrected", "Corrected"],
 ];
-const FIELDS = ["rating", "reason", "plan", "version", "language", "kind", "since", "until"];
+const FIELDS = ["rating", "reason", "plan", "version", "language", "kind", "tag", "since", "until"];
 
 export class Filters {
   #fields = {};
@@ -57,7 +57,8 @@ export class Filters {
   }
 
   /** Fills in what occurs: versions, plans and reasons. */
-  offer({ versions, plans, reasons }) {
+  offer({ versions, plans, reasons, tags }) {
+    this.#offer("tag", tags.map(({ tag }) => [tag, tag]));
     this.#offer("version", versions.map(({ digest }) => [digest, digest.slice(0, SHORT_DIGEST)]));
     this.#offer("plan", plans.map(({ plan }) => [plan, plan]).sort());
     this.#offer("reason", reasons.map(({ reason }) => [reason, reasonWords(reason)]));
@@ -72,6 +73,7 @@ export class Filters {
       this.#field("version", "Version", select([])),
       this.#field("language", "Language", select(LANGUAGES)),
       this.#field("kind", "Kind", select(KINDS)),
+      this.#field("tag", "Tag", select([])),
       this.#field("since", "From", day("since")),
       this.#field("until", "To", day("until")),
     );

@@ -61,6 +61,15 @@ export class ReplyList {
     item.marks.replaceChildren(...marks(item.found));
   }
 
+  /** Shows which tags a conversation has now. */
+  retag(conversationId, tags) {
+    for (const { found, marks: state } of this.#items) {
+      if (found.conversation_id !== conversationId) continue;
+      found.tags = tags;
+      state.replaceChildren(...marks(found));
+    }
+  }
+
   open(index, { isChosen }) {
     this.#items[this.#current]?.node.removeAttribute("aria-current");
     this.#current = index;
@@ -123,5 +132,6 @@ function marks(found) {
   if (found.num_up) list.push(thumb("up", `${found.num_up} up`));
   if (found.corrected) list.push(chip("corrected", "good"));
   if (found.num_replies > 1) list.push(element("span", { class: "muted" }, `${found.num_replies} replies`));
+  list.push(...found.tags.map((tag) => chip(tag, "good")));
   return list;
 }
