@@ -153,17 +153,21 @@ def open_chat(
     *,
     path: str = "",
     also_asks: str = "",
+    ready: str = ".launcher, .inline",
     width: int = 1000,
     height: int = 800,
     **options: Any,
 ) -> Iterator[ChatPage]:
-    """Opens `path` of the site at `url` in a fresh profile; `options` are Playwright's for a context."""
+    """Opens `path` of the site at `url` in a fresh profile and waits for what is `ready` then.
+
+    `options` are Playwright's for a context.
+    """
     context = browser.new_context(viewport={"width": width, "height": height}, **{"locale": "en-GB", **options})
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     chat = ChatPage(page, url, also_asks)
     page.goto(url + path)
-    page.locator(".launcher, .inline").wait_for()
+    page.locator(ready).first.wait_for()
     try:
         yield chat
     finally:
