@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from model_store.contract.conversation import Message
 from service.records.errors import ConversationNotFoundError
@@ -59,30 +59,42 @@ class Choices(NamedTuple):
 def read_dossier(
     connection: Connection, tenant: str, conversation_id: str, *, up_to: str | None, max_replies: int
 ) -> Dossier:
-    """A conversation with its newest replies, or with those up to one of them. Raises ConversationNotFoundError."""
+    """A conversation whole; of one with more replies the newest, or where `up_to` is not among them those up to it.
+
+    Raises ConversationNotFoundError.
+    """
     mine = conversations.c.tenant == tenant, conversations.c.id == conversation_id
     created_at = connection.scalar(select(conversations.c.created_at).where(*mine))
     if created_at is None:
         raise ConversationNotFoundError(conversation_id=conversation_id)
     columns = completions.c
     said = columns.tenant == tenant, columns.conversation_id == conversation_id, columns.is_finished
-    query = select(completions).where(*said)
-    last = connection.execute(query.where(columns.id == up_to)).first() if up_to is not None else None
-    if last is not None:
-        is_as_old = and_(columns.created_at == last.created_at, columns.id <= last.id)
-        query = query.where(or_(columns.created_at < last.created_at, is_as_old))
-    newest_first = query.order_by(columns.created_at.desc(), columns.id.desc())
-    rows = connection.execute(newest_first.limit(max_replies)).all()
+    newest_first = (
+        select(completions).where(*said).order_by(columns.created_at.desc(), columns.id.desc()).limit(max_replies)
+    )
+    rows = connection.execute(newest_first).all()
+    is_cut = len(rows) == max_replies and (connection.scalar(select(func.count()).where(*said)) or 0) > max_replies
+    if is_cut and up_to is not None and up_to not in (row.id for row in rows):
+        rows = connection.execute(newest_first.where(_is_up_to(up_to))).all() or rows
     given = _feedback(connection, [row.id for row in rows])
-    replies = tuple(_reply(row, given.get(row.id, ())) for row in reversed(rows))
-    num_all = len(connection.scalars(select(columns.id).where(*said).limit(len(rows) + 1)).all())
     return Dossier(
         conversation_id=conversation_id,
         created_at=created_at,
-        replies=replies,
-        is_cut=num_all > len(replies),
+        replies=tuple(_reply(row, given.get(row.id, ())) for row in reversed(rows)),
+        is_cut=is_cut,
         tags=by_conversation(connection, tenant, [conversation_id]).get(conversation_id, ()),
     )
+
+
+def _is_up_to(completion_id: str) -> ColumnElement[bool]:
+    """Whether a reply was given before this one or is it."""
+    columns, last = completions.c, completions.alias("last")
+    is_older = or_(
+        columns.created_at < last.c.created_at,
+        and_(columns.created_at == last.c.created_at, columns.id <= last.c.id),
+    )
+    mine = last.c.id == completion_id, last.c.tenant == columns.tenant
+    return select(last.c.id).where(*mine, last.c.conversation_id == columns.conversation_id, is_older).exists()
 
 
 def read_choices(connection: Connection, tenant: str) -> Choices:

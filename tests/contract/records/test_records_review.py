@@ -213,7 +213,7 @@ def test_a_list_tells_what_a_reviewer_looks_for(
 def test_a_dossier_holds_the_replies_in_order_with_what_was_said_about_them(
     store: SqlRecordStore, reader: ReviewReader, make_completion: MakeCompletion
 ) -> None:
-    """Standing feedback only, the oldest first; of a long conversation the newest replies, or those up to one."""
+    """Standing feedback only, the oldest first."""
     fill(store, make_completion)
     rate(store, "cmpl-1", "up", rater=STAFF, comment="Fine.")
     whole = reader.dossier("default", "conv-a")
@@ -229,12 +229,29 @@ def test_a_dossier_holds_the_replies_in_order_with_what_was_said_about_them(
         "refund_status",
         said("Where is my REFUND?"),
     )
-    newest = reader.dossier("default", "conv-a", max_replies=1)
-    assert [reply.turn.completion_id for reply in newest.replies] == ["cmpl-3"] and newest.is_cut
-    earlier = reader.dossier("default", "conv-a", up_to="cmpl-1")
-    assert [reply.turn.completion_id for reply in earlier.replies] == ["cmpl-1"] and earlier.is_cut
+    assert reader.dossier("default", "conv-a", up_to="cmpl-1") == whole
     assert reader.dossier("default", "conv-c").replies[0].feedback == ()
     assert reader.dossier("default", "conv-f").replies == ()
+
+
+def test_of_a_long_conversation_the_newest_replies_are_read_or_those_up_to_one(
+    store: SqlRecordStore, reader: ReviewReader, make_completion: MakeCompletion
+) -> None:
+    """As many as asked for, and it is said that there are more."""
+    for number in range(9):
+        moment = NOON + timedelta(minutes=number // 2)
+        store.record_completion(make_completion(f"cmpl-{number}", created_at=moment, prompt_messages=said("Hi")))
+
+    def read(**fields: object) -> tuple[list[str], bool]:
+        dossier = reader.dossier("default", "conv-1", **fields)  # type: ignore[arg-type]
+        return [reply.turn.completion_id.removeprefix("cmpl-") for reply in dossier.replies], dossier.is_cut
+
+    assert read(max_replies=9) == (list("012345678"), False)
+    assert read(max_replies=3) == (list("678"), True)
+    assert read(max_replies=3, up_to="cmpl-7") == (list("678"), True)
+    assert read(max_replies=3, up_to="cmpl-4") == (list("234"), True)
+    assert read(max_replies=3, up_to="cmpl-0") == (list("0"), True)
+    assert read(max_replies=3, up_to="cmpl-none") == (list("678"), True)
 
 
 def test_another_tenants_conversation_is_an_unknown_one(
