@@ -42,6 +42,7 @@ from service.records.errors import (
     IdempotencyKeyReusedError,
     RecordsError,
     RecordStoreUnavailableError,
+    SearchTooBroadError,
     TooManyTagsError,
 )
 
@@ -62,6 +63,7 @@ _STATUS_BY_ERROR: tuple[tuple[type[Exception], int, str], ...] = (
     (ConversationNotFoundError, 404, "invalid_request_error"),
     (ConversationErasedError, 410, "invalid_request_error"),
     (TooManyTagsError, 400, "invalid_request_error"),
+    (SearchTooBroadError, 400, "invalid_request_error"),
     (IdempotencyKeyReusedError, 422, "idempotency_error"),
     (IdempotencyKeyInUseError, 409, "idempotency_error"),
     (FeedbackTokenError, 403, "permission_error"),

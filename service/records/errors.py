@@ -10,6 +10,7 @@ RecordsError
 ├── ConversationNotFoundError
 ├── ConversationErasedError
 ├── TooManyTagsError
+├── SearchTooBroadError
 ├── UnstorableRecordError
 ├── IdempotencyError
 │   ├── IdempotencyKeyReusedError
@@ -93,6 +94,13 @@ class TooManyTagsError(RecordsError):
 
     code = "too_many_tags"
     template = "A conversation has at most {max_tags} tags. Take one off first."
+
+
+class SearchTooBroadError(RecordsError):
+    """Finding what was asked for was broken off, for it took too long."""
+
+    code = "search_too_broad"
+    template = "This search takes too long. Narrow it: name dates, a version or a plan."
 
 
 class UnstorableRecordError(RecordsError):

@@ -1,9 +1,13 @@
 """The connection by which the staff reads: it cannot write, and it takes no turn of the service's own connection."""
 
-from sqlalchemy import Engine
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from service.records.database import open_reader, transaction
-from service.records.errors import ConversationNotFoundError
+from service.records.errors import ConversationNotFoundError, RecordStoreUnavailableError, SearchTooBroadError
 from service.records.review import dossier, replies
 from service.records.review.dossier import Choices, Dossier
 from service.records.review.replies import FoundReply, QueuePlace, ReplyPlace
@@ -14,7 +18,10 @@ _MAX_STATEMENT_SECONDS = 10.0
 
 
 class ReviewReader:
-    """Finds and reads what was recorded. Its methods block, and raise RecordStoreUnavailableError."""
+    """Finds and reads what was recorded.
+
+    Its methods block, and raise RecordStoreUnavailableError, or SearchTooBroadError for what takes too long.
+    """
 
     def __init__(self, engine: Engine) -> None:
         """Takes over `engine`, whose database must have been migrated."""
@@ -27,14 +34,14 @@ class ReviewReader:
 
     def newest(self, wanted: ReplyFilter, *, limit: int, before: ReplyPlace | None = None) -> tuple[FoundReply, ...]:
         """See `replies.newest`."""
-        with transaction(self._engine) as connection:
+        with self._reading() as connection:
             return replies.newest(connection, wanted, limit=limit, before=before)
 
     def worth_a_look(
         self, wanted: ReplyFilter, *, limit: int, after: QueuePlace | None = None
     ) -> tuple[FoundReply, ...]:
         """See `replies.worth_a_look`."""
-        with transaction(self._engine) as connection:
+        with self._reading() as connection:
             return replies.worth_a_look(connection, wanted, limit=limit, after=after)
 
     def dossier(
@@ -43,14 +50,30 @@ class ReviewReader:
         """See `dossier.read_dossier`."""
         if not is_storable_text(conversation_id):
             raise ConversationNotFoundError(conversation_id=conversation_id)
-        with transaction(self._engine) as connection:
+        with self._reading() as connection:
             return dossier.read_dossier(connection, tenant, conversation_id, up_to=up_to, max_replies=max_replies)
 
     def choices(self, tenant: str) -> Choices:
         """See `dossier.read_choices`."""
-        with transaction(self._engine) as connection:
+        with self._reading() as connection:
             return dossier.read_choices(connection, tenant)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with transaction(self._engine) as connection:
+                yield connection
+        except RecordStoreUnavailableError as error:
+            if _was_broken_off(error.__cause__):
+                raise SearchTooBroadError() from error
+            raise
 
     def close(self) -> None:
         """Lets go of the database."""
         self._engine.dispose()
+
+
+def _was_broken_off(error: BaseException | None) -> bool:
+    """Whether a statement ran longer than it may, in either driver's words."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(cause, "sqlite_errorname", "") == "SQLITE_INTERRUPT" or type(cause).__name__ == "QueryCanceled"

@@ -7,7 +7,8 @@ import pytest
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.feedback import STAFF_RATER_PREFIX
-from service.records.errors import ConversationNotFoundError
+from service.records.database import open_reader
+from service.records.errors import ConversationNotFoundError, SearchTooBroadError
 from service.records.review.reader import ReviewReader
 from service.records.review.replies import QueuePlace
 from service.records.review.reply_filter import ReplyFilter
@@ -174,6 +175,18 @@ def test_pages_join_without_a_gap_whatever_their_size(
             waiting += page
             queue_place = page[-1].queue_place
         assert tuple(waiting) == queue
+
+
+def test_a_search_that_takes_too_long_says_so(
+    store: SqlRecordStore, make_completion: MakeCompletion, database_url: str
+) -> None:
+    """It can be narrowed; trying again would not help."""
+    for number in range(300):
+        store.record_completion(make_completion(f"cmpl-{number}", prompt_messages=said(*["parcel " * 50] * 9)))
+    hasty = ReviewReader(open_reader(database_url, max_statement_seconds=0.001))
+    with pytest.raises(SearchTooBroadError, match="Narrow it"):
+        hasty.newest(ReplyFilter(text="zebra"), limit=9)
+    hasty.close()
 
 
 def test_the_queue_begins_with_what_was_disliked_and_goes_on_with_what_was_unsure(
