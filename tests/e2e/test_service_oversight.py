@@ -16,6 +16,7 @@ from tests.e2e.access_callers import Holder, give_key
 from tests.e2e.running_service import RunningService, run_fake_service, say_hello, wait_until
 
 VERSIONS, MOVES = "/v1/model-versions", "/v1/model-versions/moves"
+SOMEBODY_ELSE = "https://evil.example"
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +166,18 @@ def test_what_cannot_be_done_is_refused_by_name(
         refused = client.post(MOVES, json={**body, "dry_run": True}, headers=headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
     assert str(keyed.settings.data_dir) not in refused.text
+
+
+def test_a_foreign_web_page_cannot_move_anything(service: RunningService, tmp_path: Path) -> None:
+    """What a browser sends for other sites without asking beforehand is no JSON, and is refused even without keys."""
+    new = publish(service, tmp_path, "newer")
+    body = json.dumps({"action": "promote", "version": new, "expected_generation": 1}).encode()
+    with service.http as client:
+        for kind in ({"content-type": "text/plain"}, {"content-type": "application/x-www-form-urlencoded"}, {}):
+            assert client.post(MOVES, content=body, headers={**kind, "origin": SOMEBODY_ELSE}).status_code == 400
+        asked = client.options(MOVES, headers={"origin": SOMEBODY_ELSE, "access-control-request-method": "POST"})
+    assert "access-control-allow-origin" not in asked.headers
+    assert service.store.resolve("stable").digest != new
 
 
 def test_reading_needs_review_and_moving_needs_admin_of_the_operators_tenant(keyed: RunningService) -> None:

@@ -55,9 +55,9 @@ class MoveBody(BaseModel):
 async def list_versions(request: Request) -> dict[str, Any]:
     """The shelf, newest version first; what serves people, how a candidate is liked, and the latest moves."""
     oversight: Oversight = request.state.oversight
-    router_: ModelRouter = request.state.model_router
+    model_router: ModelRouter = request.state.model_router
     caller = caller_of(request)
-    serving = [model.digest for model in router_.models]
+    serving = [model.digest for model in model_router.models]
     return {**await asyncio.to_thread(_shelf_json, oversight, caller), "serving": serving}
 
 

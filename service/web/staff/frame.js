@@ -49,7 +49,7 @@ function forgetKey(api, say) {
  */
 function askForKey(problem) {
   const field = element("input", {
-    type: "password", id: "api-key", autocomplete: "off", spellcheck: "false", required: "", pattern: "[!-~]+",
+    type: "password", id: "api-key", autocomplete: "off", spellcheck: "false", required: "", pattern: "[ -~]+",
   });
   const hint = "A key with the scope “review” lets you read; “admin” lets you change things. It is kept in this tab only.";
   return askInDialog({
@@ -66,14 +66,15 @@ function askForKey(problem) {
 
 /**
  * Shows a modal dialog with `content` (nodes), a button named `action` and one to cancel. Resolves to what `answer`
- * gives when the person agrees, to null otherwise; the focus goes back to where it was. `isDanger` paints the button.
+ * gives when the person agrees, to null otherwise; the focus goes back to where it was. `isDanger` paints the button,
+ * `isNotice` leaves nothing to cancel.
  */
-export function askInDialog({ title, content, action, answer = () => true, isDanger = false }) {
+export function askInDialog({ title, content, action, answer = () => true, isDanger = false, isNotice = false }) {
   return new Promise((resolve) => {
     const heading = element("h2", { id: "dialog-title" }, title);
     const agree = element("button", { type: "submit", class: isDanger ? "danger" : "primary" }, action);
     const cancel = button("", () => dialog.close(), "Cancel");
-    const actions = element("div", { class: "actions" }, cancel, agree);
+    const actions = element("div", { class: "actions" }, ...(isNotice ? [] : [cancel]), agree);
     const form = element("form", {}, heading, ...content, actions);
     const dialog = element("dialog", { "aria-labelledby": "dialog-title" }, form);
     let given = null;
