@@ -1,4 +1,4 @@
-"""The real Helm, as the chart's tests call it."""
+"""The real Helm and promtool, as the chart's tests call them."""
 
 import subprocess
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.fetch_tools import find_helm
+from tests.chart.fetch_tools import find_debian, find_helm
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "rejoinder"
 
@@ -22,9 +22,26 @@ def helm() -> Helm:
     executable = find_helm()
     if executable is None:
         pytest.skip("no Helm: `python tests/chart/fetch_tools.py` fetches one, or set HELM to an executable")
+    return _runner(executable)
 
+
+@pytest.fixture(scope="session")
+def promtool() -> Helm:
+    """Runs promtool with arguments; skips, saying how to get it, where there is none."""
+    return _runner(require("promtool"))
+
+
+def require(program: str) -> str:
+    """Path of one of Debian's programs; skips, saying how to get it, where there is none."""
+    executable = find_debian(program)
+    if executable is None:
+        pytest.skip(f"no {program}: `python tests/chart/fetch_tools.py` fetches Debian's")
+    return executable
+
+
+def _runner(executable: str) -> Helm:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([executable, *arguments], check=False, capture_output=True, text=True, timeout=60)
+        return subprocess.run([executable, *arguments], check=False, capture_output=True, text=True, timeout=120)
 
     return run
 

@@ -56,6 +56,70 @@ SHOP: dict[str, Any] = {
     },
     "settings": {"maxBodyBytes": 16_777_216, "pollSeconds": 0.5, "drainSeconds": 90.5, "logLevel": "debug"},
 }
+SHARED: dict[str, Any] = {
+    "database": {"existingSecret": "postgres"},
+    "persistence": {"accessMode": "ReadWriteMany"},
+}
+AUTOSCALED: dict[str, Any] = {
+    **SHARED,
+    "autoscaling": {"enabled": True, "maxReplicas": 30, "targetWaitingRequests": 4},
+    "topologySpread": {"whenUnsatisfiable": "DoNotSchedule"},
+    "podDisruptionBudget": {"maxUnavailable": 2},
+}
+KEDA: dict[str, Any] = {
+    **SHARED,
+    "autoscaling": {"enabled": True, "minReplicas": 3, "targetWaitingRequests": 2, "keda": {"enabled": True}},
+    "monitoring": {"prometheusRule": {"job": "bots/rejoinder"}},
+}
+MONITORED: dict[str, Any] = {
+    "training": {"suspend": False},
+    "monitoring": {
+        "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+        "dashboards": {"enabled": True, "labels": {"folder": "bots"}},
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "runbookBaseUrl": "https://git.example/rejoinder/docs/runbooks/",
+        },
+    },
+}
+BEHIND_AN_INGRESS: dict[str, Any] = {
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "hosts": ["chat.shop.example", "chat.shop.test"],
+        "tlsSecret": "chat-certificate",
+        "annotations": {"cert-manager.io/cluster-issuer": "letsencrypt"},
+    },
+    "publicPaths": [{"path": "/v1", "pathType": "Prefix"}],
+}
+BEHIND_A_GATEWAY: dict[str, Any] = {
+    "httpRoute": {
+        "enabled": True,
+        "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
+        "hostnames": ["chat.shop.example"],
+        "annotations": {"note": "kept"},
+    },
+}
+WITH_ALL_JOBS: dict[str, Any] = {
+    "judgeCanary": {"enabled": True, "apply": False},
+    "purge": {"enabled": True},
+    "backup": {"enabled": True, "existingClaim": "backups", "keep": 30},
+    "settings": {"retentionDays": 30},
+    "imagePullSecrets": [{"name": "registry"}],
+    "training": {"timeZone": "Europe/Berlin", "nodeSelector": {"disk": "ssd"}},
+}
+WITH_ALL_JOBS_SHARED: dict[str, Any] = {**WITH_ALL_JOBS, **SHARED}
+SHUT_OFF: dict[str, Any] = {
+    **SHARED,
+    "rateLimits": {"existingSecret": "valkey"},
+    "networkPolicy": {
+        "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}],
+        "databasePort": 6432,
+        "backendsAt": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+    },
+}
+OPEN: dict[str, Any] = {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}}
 
 VALUE_SETS = {
     "minimal": MINIMAL,
@@ -64,4 +128,13 @@ VALUE_SETS = {
     "own-objects": OWN_OBJECTS,
     "placed": PLACED,
     "shop": SHOP,
+    "autoscaled": AUTOSCALED,
+    "keda": KEDA,
+    "monitored": MONITORED,
+    "behind-an-ingress": BEHIND_AN_INGRESS,
+    "behind-a-gateway": BEHIND_A_GATEWAY,
+    "with-all-jobs": WITH_ALL_JOBS,
+    "with-all-jobs-shared": WITH_ALL_JOBS_SHARED,
+    "shut-off": SHUT_OFF,
+    "open": OPEN,
 }

@@ -61,6 +61,56 @@ app.kubernetes.io/part-of: rejoinder
 {{- end }}
 {{- end }}
 
+{{/* Not empty where there can be more than one pod of the service. */}}
+{{- define "rejoinder.isSeveral" -}}
+{{- if or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) }}yes{{ end }}
+{{- end }}
+
+{{/* What every pod of a job has in common, from (dict "root" $). */}}
+{{- define "rejoinder.jobPod" -}}
+restartPolicy: Never
+serviceAccountName: {{ include "rejoinder.serviceAccountName" .root }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- include "rejoinder.podSecurityContext" .root | nindent 2 }}
+{{- if eq .root.Values.persistence.accessMode "ReadWriteOnce" }}
+affinity:
+  # The volume, and SQLite's shared memory on it, are on the node where the service runs.
+  podAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      - topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "rejoinder.selectorLabels" .root | nindent 12 }}
+            app.kubernetes.io/component: service
+{{- end }}
+{{- end }}
+
+{{/* The volumes that every pod of a job has: the service's data, and a place for temporary files. */}}
+{{- define "rejoinder.jobVolumes" -}}
+- name: data
+  persistentVolumeClaim:
+    claimName: {{ include "rejoinder.claimName" . }}
+- name: tmp
+  emptyDir: {}
+{{- end }}
+
+{{/* Where jobs find what the service keeps. */}}
+{{- define "rejoinder.dataEnv" -}}
+- name: DATA_DIR
+  value: /data
+- name: MODEL_STORE
+  value: /data/models
+{{- with include "rejoinder.databaseEnv" . }}
+{{ . }}
+{{- end }}
+{{- end }}
+
 {{/* What the restricted Pod Security Standard asks of a pod. The ids are those of the images. */}}
 {{- define "rejoinder.podSecurityContext" -}}
 runAsNonRoot: true
@@ -78,4 +128,69 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
+{{- end }}
+
+{{/* The value of the label `job` of the service's series. */}}
+{{- define "rejoinder.job" -}}
+{{- default (include "rejoinder.fullname" .) .Values.monitoring.prometheusRule.job }}
+{{- end }}
+
+{{/* The most pods. Fails where it is below the fewest, which neither the schema nor Kubernetes' own types can tell. */}}
+{{- define "rejoinder.maxReplicas" -}}
+{{- if lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas) }}
+{{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" }}
+{{- end }}
+{{- .Values.autoscaling.maxReplicas }}
+{{- end }}
+
+{{/* Up at once, since a full pod refuses; down slowly, since every pod that goes has streams to end. */}}
+{{- define "rejoinder.scalingBehavior" -}}
+scaleUp:
+  stabilizationWindowSeconds: 0
+  policies:
+    - type: Percent
+      value: 100
+      periodSeconds: 30
+    - type: Pods
+      value: 2
+      periodSeconds: 30
+  selectPolicy: Max
+scaleDown:
+  stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownStabilizationSeconds }}
+  policies:
+    - type: Pods
+      value: 1
+      periodSeconds: 60
+{{- end }}
+
+{{/* The door to the name server. */}}
+{{- define "rejoinder.dnsEgress" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+{{- end }}
+
+{{/* The doors to the name server and to PostgreSQL. */}}
+{{- define "rejoinder.egress" -}}
+{{- include "rejoinder.dnsEgress" . }}
+{{- if .Values.database.existingSecret }}
+- ports:
+    - port: {{ .Values.networkPolicy.databasePort }}
+      protocol: TCP
+  {{- include "rejoinder.backends" . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "rejoinder.backends" -}}
+{{- with .Values.networkPolicy.backendsAt -}}
+to:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The annotation with an alert's page, from (list $ "alert"). */}}
+{{- define "rejoinder.runbook" -}}
+runbook_url: {{ printf "%s/%s.md" (trimSuffix "/" (first .).Values.monitoring.prometheusRule.runbookBaseUrl) (last .) | quote }}
 {{- end }}
