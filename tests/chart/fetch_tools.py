@@ -19,7 +19,7 @@ from pathlib import Path
 DEBIAN_PACKAGES = {
     "promtool": "prometheus",
     "prometheus": "prometheus",
-    "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
     "nginx": "nginx",
 }
 """Programs, and the packages that hold them."""

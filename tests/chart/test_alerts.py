@@ -66,7 +66,8 @@ def test_an_alert_fires_when_it_should_and_not_else(
     promtool: Helm, groups: list[dict[str, Any]], tmp_path: Path, alert: str
 ) -> None:
     """promtool lets time pass over the cases' series."""
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
+    own = {"name": "own", "rules": [_alerts(groups)[alert]]}  # alone: promtool takes its time over weeks of all of them
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [own]}), encoding="utf-8")
     paces: dict[str, list[dict[str, Any]]] = {}
     for case, fires in ((case, kind == "fires") for kind in ("fires", "quiet") for case in _CASES[alert][kind]):
         paces.setdefault(case.get("every", "1m"), []).append(_promtool_test(alert, case, fires=fires))
@@ -78,7 +79,7 @@ def test_an_alert_fires_when_it_should_and_not_else(
 
 
 def _promtool_test(alert: str, case: dict[str, Any], *, fires: bool) -> dict[str, Any]:
-    series = {"up": "1x5000", **case["series"]}
+    series = {"up": "1x720", **case["series"]}
     return {
         "interval": case.get("every", "1m"),
         "input_series": [{"series": _with_labels(name), "values": values} for name, values in series.items()],

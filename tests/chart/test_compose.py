@@ -67,6 +67,18 @@ def test_promtool_takes_the_configuration_of_prometheus(promtool: Helm) -> None:
     assert "rules found" in done.stdout
 
 
+def test_amtool_takes_the_example_of_routes() -> None:
+    """And sends what is critical to another receiver than the rest."""
+    path = str(_COMPOSE / "prometheus" / "alertmanager.example.yml")
+    amtool = require("amtool")
+    done = subprocess.run([amtool, "check-config", path], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for severity, receiver in (("critical", "night"), ("warning", "day")):
+        command = [amtool, "config", "routes", "test", f"--config.file={path}", f"severity={severity}"]
+        routed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        assert routed.stdout.strip() == receiver
+
+
 def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     """`nginx -t`, with an address in place of the name that only compose knows."""
     command = [require("nginx"), "-t", "-q", "-e", "stderr", "-c", str(_nginx_conf(tmp_path, 8000, 8080))]
