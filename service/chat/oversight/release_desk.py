@@ -166,16 +166,22 @@ class ReleaseDesk:
         elif action is ReleaseAction.TRY:
             yield f"{chosen} answers {100 * self._canary_share:g} % of the conversations, {seconds}: the canary."
             yield f"{stable} answers all others. Each conversation stays with one version."
-            if release.candidate is not None and release.candidate.digest != move.to_digest:
-                yield f"The canary of {self._named(release.candidate.digest)} ends."
         else:
             yield f"{chosen} answers all conversations, {seconds}."
             yield f"{stable}, which answers them now, stays on the shelf; “roll back” or “promote” brings it back."
-            if release.candidate is not None:
-                yield f"The canary of {self._named(release.candidate.digest)} ends."
+        yield from self._about_canary(action, move, release)
         if action in (ReleaseAction.PROMOTE, ReleaseAction.TRY):
             yield self._about_gate(move.to_digest)
         yield "Replies that have begun are finished by the version that began them."
+
+    def _about_canary(self, action: ReleaseAction, move: AliasMove, release: Release) -> Iterator[str]:
+        """What becomes of the present candidate, where that was not said yet."""
+        if release.candidate is None or action is ReleaseAction.HOLD:
+            return
+        if release.candidate.digest != move.to_digest:
+            yield f"The canary ends: {self._named(release.candidate.digest)} answers nobody any more."
+        elif action is not ReleaseAction.TRY:
+            yield "The canary ends."
 
     def _about_gate(self, digest: str) -> str:
         gate = self._shelf.report(digest).gate

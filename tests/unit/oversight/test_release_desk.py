@@ -78,5 +78,5 @@ def test_what_a_promotion_does_to_a_canary_is_said_beforehand(store: ModelStore,
     promoted = said(ReleaseAction.PROMOTE, "three")
     assert f"Version {three} (three, made 2026-01-01) answers all conversations, within about 2 s." in promoted
     assert f"Version {one} (one, made 2026-01-01), which answers them now, stays on the shelf" in promoted
-    assert f"The canary of Version {two} (two, made 2026-01-01) ends." in promoted
+    assert f"The canary ends: Version {two} (two, made 2026-01-01) answers nobody any more." in promoted
     records.close()

@@ -85,7 +85,7 @@ function canaryFigure({ stable, candidate, difference, sentence, is_of_all_tenan
   const rows = [["Candidate", candidate, "series-2"], ["Stable", stable, "series-1"]].map(([name, up, className]) => ({
     name, className, note: up.num_ratings ? thumbs(up) : "no ratings", value: up.num_ratings ? up.value : null, low: up.low, high: up.high,
   }));
-  const points = (value) => `${value > 0 ? "+" : ""}${(100 * value).toFixed(1)}`;
+  const points = (value) => `${value > 0 ? "+" : ""}${(100 * value).toFixed(1)}`.replace("-", "−");
   const told = difference.low > -1
     ? ` Candidate minus stable: ${points(difference.value)} points (${points(difference.low)} to ${points(difference.high)}, however often you look).`
     : "";
