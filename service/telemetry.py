@@ -74,6 +74,12 @@ class Telemetry:
         for record in ("completion", "feedback"):
             self.record_failures.labels(record)
         self.model_load_failures = self._counter("model_load_failures", "Model versions refused.", "code")
+        self._add_gauges()
+        self._aliases: Mapping[str, str] = {}
+        self._last_report: RunReport | None = None
+
+    def _add_gauges(self) -> None:
+        """What is the case now: load, versions, and how learning went."""
         self._running = self._gauge("requests_running", "Completions in a slot.")
         self._waiting = self._gauge("requests_waiting", "Completions waiting for a slot.")
         self._ready = self._gauge("ready", "1 while a model can answer, else 0.")
@@ -90,8 +96,6 @@ class Telemetry:
             "training_same_outcome_runs", "Learning runs in a row that ended as the last one did.", "outcome"
         )
         self._canary_share = self._gauge("canary_share", "Share of conversations that a candidate answers now.")
-        self._aliases: Mapping[str, str] = {}
-        self._last_report: RunReport | None = None
 
     def watch_load(
         self,
