@@ -10,6 +10,7 @@ import { failureNote } from "../frame.js";
 import { aboutReply, chip, maskedText, reasonWords, thumb } from "./words.js";
 
 const MAX_CORRECTION_CHARS = 4000;
+const MAX_NOTE_CHARS = 2000;
 const SHORT_DIGEST = 12;
 const NOTHING = { rating: null, reasons: [], comment: null, correction: null };
 
@@ -66,15 +67,18 @@ export class ReplyCard {
       "aria-describedby": `hint-${this.completionId}`, dir: "auto",
     });
     field.value = this.#mine.correction ?? this.#text;
+    const note = element("input", { type: "text", id: `note-${this.completionId}`, maxlength: String(MAX_NOTE_CHARS) });
+    note.value = this.#mine.comment ?? "";
     const save = element("button", { type: "submit", class: "primary" }, "Save correction");
     const hint = "Keep placeholders such as <ORDER_ID> as they are; what you write of the shop’s facts becomes theirs.";
     this.#form = element("form", { class: "correction-form" },
       element("label", { for: field.id }, "The reply that should have been given"), field,
       element("p", { class: "muted", id: `hint-${this.completionId}` }, hint),
+      element("label", { for: note.id }, "Note (optional)"), note,
       element("div", { class: "row" }, save, button("", () => this.#closeForm(), "Cancel")));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#correct(field.value.trim());
+      this.#correct(field.value.trim(), note.value.trim());
     });
     this.#form.addEventListener("keydown", (event) => this.#onFormKey(event));
     this.#own.replaceChildren(this.#form);
@@ -121,7 +125,9 @@ export class ReplyCard {
     const others = this.#reply.feedback.filter(({ is_mine: isMine }) => !isMine);
     this.#others.replaceChildren(...others.map(describe));
     this.#others.hidden = others.length === 0;
-    if (!this.#form) this.#own.replaceChildren(...correctionOf(mine, "Your correction"));
+    if (this.#form) return;
+    const note = mine.comment ? [maskedText(mine.comment, "words comment")] : [];
+    this.#own.replaceChildren(...correctionOf(mine, "Your correction"), ...note);
   }
 
   #reasonButtons(mine) {
@@ -143,10 +149,11 @@ export class ReplyCard {
   }
 
   /** A correction without a rating says that the reply was not good enough. */
-  async #correct(correction) {
+  async #correct(correction, note) {
     if (correction === "") return;
-    const mine = this.#mine;
-    const isStored = await this.#judge({ ...mine, rating: mine.rating ?? "down", correction }, "Correction stored.");
+    const { rating, reasons } = this.#mine;
+    const wanted = { rating: rating ?? "down", reasons, comment: note || null, correction };
+    const isStored = await this.#judge(wanted, "Correction stored.");
     if (isStored) this.#closeForm();
   }
 
