@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from model_store.contract.conversation import Message
 from service.records.errors import ConversationNotFoundError
@@ -98,39 +98,44 @@ def _is_up_to(completion_id: str) -> ColumnElement[bool]:
 
 
 def read_choices(connection: Connection, tenant: str) -> Choices:
-    """What the newest replies of a tenant were made by, set out to say, and were disliked for."""
-    columns = completions.c
-    plan = json_field(connection, columns.sampling, "plan")
+    """What the newest replies of a tenant were made by, set out to say, and were liked or disliked for."""
+    columns, number = completions.c, func.count()
     recent = (
-        select(columns.id, columns.model_digest, plan.label("plan"))
+        select(
+            columns.id,
+            columns.created_at,
+            columns.model_digest,
+            json_field(connection, columns.sampling, "plan").label("plan"),
+        )
         .where(columns.tenant == tenant, columns.is_finished)
         .order_by(columns.created_at.desc())
         .limit(MAX_RECENT)
+        .cte("recent")
     )
-    versions: Counter[str] = Counter()
-    plans: Counter[str] = Counter()
-    for row in connection.execute(recent):
-        versions[row.model_digest] += 1
-        plans.update([row.plan] if row.plan else [])
-    given = recent.subquery()
-    why = select(feedback.c.reasons).join(given, given.c.id == feedback.c.completion_id)
+    versions = select(recent.c.model_digest, number).group_by(recent.c.model_digest)
+    plans = select(recent.c.plan, number).where(recent.c.plan.is_not(None)).group_by(recent.c.plan)
+    # Whole sets: few differ, and they are counted without taking JSON apart.
+    sets = select(feedback.c.reasons, number).join(recent, recent.c.id == feedback.c.completion_id)
+    given = sets.where(feedback.c.rating.is_not(None), feedback.c.reasons != []).group_by(feedback.c.reasons)
     reasons: Counter[str] = Counter()
-    for row in connection.execute(why.where(feedback.c.rating.is_not(None), feedback.c.reasons != [])):
-        reasons.update(row.reasons)
+    for names, num_ratings in connection.execute(given):
+        reasons.update(dict.fromkeys(names, num_ratings))
     return Choices(
-        tuple(versions.items()),
-        tuple(plans.most_common()),
-        tuple(reasons.most_common()),
-        _tags(connection, tenant),
+        versions=_pairs(connection, versions.order_by(func.max(recent.c.created_at).desc())),
+        plans=_pairs(connection, plans.order_by(number.desc(), recent.c.plan)),
+        reasons=tuple(reasons.most_common()),
+        tags=_tags(connection, tenant),
     )
+
+
+def _pairs(connection: Connection, query: Select[Any]) -> tuple[tuple[str, int], ...]:
+    return tuple((row[0], row[1]) for row in connection.execute(query))
 
 
 def _tags(connection: Connection, tenant: str) -> tuple[tuple[str, int], ...]:
     tag, number = conversation_tags.c.tag, func.count()
     query = select(tag, number).where(conversation_tags.c.tenant == tenant).group_by(tag)
-    return tuple(
-        (row[0], row[1]) for row in connection.execute(query.order_by(number.desc(), tag).limit(MAX_TAGS_OFFERED))
-    )
+    return _pairs(connection, query.order_by(number.desc(), tag).limit(MAX_TAGS_OFFERED))
 
 
 def _reply(row: Any, given: Sequence[StoredFeedback]) -> RecordedReply:

@@ -3,6 +3,7 @@
 Half completions are never among them: nobody has read them to the end, and training does not read them either.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -119,12 +120,25 @@ def _is(wanted: bool, condition: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 def _says(connection: Connection, columns: Any, text: str) -> ColumnElement[bool]:
-    """Message by message: in the JSON text itself every conversation holds the words `role` and `content`."""
+    """Message by message, for in the JSON text itself every conversation holds the words `role` and `content`.
+
+    Taking the JSON apart is dear, so it is done only where its text holds the words at all.
+    """
+    stored = type_coerce(columns.prompt_messages, Text())
     if connection.dialect.name == "postgresql":
-        prompt = func.json_array_elements(cast(type_coerce(columns.prompt_messages, Text()), JSON))
+        prompt = func.json_array_elements(cast(stored, JSON))
     else:
-        prompt = func.json_each(type_coerce(columns.prompt_messages, Text()))
+        prompt = func.json_each(stored)
     message = prompt.table_valued("value")
     role, content = (json_field(connection, message.c.value, name) for name in ("role", "content"))
-    is_said = select(1).select_from(message).where(role != Role.SYSTEM.value, content.icontains(text, autoescape=True))
-    return or_(columns.completion_text.icontains(text, autoescape=True), is_said.exists())
+    is_said = (
+        select(1)
+        .select_from(message)
+        .where(role != Role.SYSTEM.value, content.icontains(text, autoescape=True))
+        .exists()
+    )
+    as_stored = json.dumps(text, ensure_ascii=False)[1:-1]
+    return or_(
+        columns.completion_text.icontains(text, autoescape=True),
+        and_(stored.icontains(as_stored, autoescape=True), is_said),
+    )

@@ -151,6 +151,16 @@ def test_a_search_takes_every_letter_as_itself(
     assert find(reader, text=text) == numbers
 
 
+@pytest.mark.parametrize("text", ['"no', "\\WAY", 'way"\nand', "\n", "é", "📦"])
+def test_a_search_finds_what_json_writes_otherwise(
+    store: SqlRecordStore, reader: ReviewReader, make_completion: MakeCompletion, text: str
+) -> None:
+    """Quotes, backslashes and line ends in a question; letters beyond ASCII too."""
+    store.record_completion(make_completion(prompt_messages=said('He said "no\\way"\nand left the café 📦')))
+    store.record_completion(make_completion("cmpl-2", conversation_id="conv-2", completion_text="Fine."))
+    assert find(reader, text=text) == ["1"]
+
+
 def test_pages_join_without_a_gap_whatever_their_size(
     store: SqlRecordStore, reader: ReviewReader, make_completion: MakeCompletion
 ) -> None:
@@ -185,7 +195,7 @@ def test_a_search_that_takes_too_long_says_so(
         store.record_completion(make_completion(f"cmpl-{number}", prompt_messages=said(*["parcel " * 50] * 9)))
     hasty = ReviewReader(open_reader(database_url, max_statement_seconds=0.001))
     with pytest.raises(SearchTooBroadError, match="Narrow it"):
-        hasty.newest(ReplyFilter(text="zebra"), limit=9)
+        hasty.newest(ReplyFilter(text="role"), limit=9)  # which every message holds as it is stored
     hasty.close()
 
 
