@@ -28,9 +28,11 @@ class ModelConfig(_Section):
     max_positions: int = Field(512, ge=64)
     local_chunk_length: int = Field(64, ge=16)
     ngram_rows: int = Field(0, ge=0)
-    """Rows of each of the eight n-gram tables; 0: none."""
+    """Room for n-grams that are known by look-up (88 % of the rows can be taken); 0: none."""
+    start_from: Path | None = None
+    """A bundle of the same shape whose embeddings, layers and head are taken over; its n-grams are not."""
     message_summary: bool = False
-    """Whether a reply's opening gets the sum of the message's n-grams; needs n-gram tables."""
+    """Whether a reply's opening gets the sum of the message's n-grams; needs rows for them."""
 
     def architecture(self) -> Architecture:
         """The same as the manifest says it; layers alternate local and LSH."""
@@ -81,14 +83,18 @@ class PlanTeacherConfig(_Section):
 
 
 class MessageSummaryConfig(_Section):
-    """Teaching the n-gram tables, before anything else, what messages are about."""
+    """Choosing n-grams and teaching their rows, before anything else, what messages are about."""
 
     num_epochs: int = Field(2, ge=1)
     batch_size: int = Field(256, ge=1)
     mixture_share: float = Field(0.33, ge=0, lt=1)
-    """Share of a batch that is mixed messages with a teacher's opinion."""
+    """Share of the messages that are mixed ones with a teacher's opinion."""
+    authored_share: float = Field(1.0, gt=0, le=1)
+    """Share of the pack's asks that an epoch reads; less than all of them is for trials."""
+    drawn_share: float = Field(0.3, ge=0)
+    """Generated asks (after other concerns, from flows, about articles) for each authored one."""
     lr: float = Field(3e-3, gt=0)
-    """Of the matrices; tables and token embeddings take steps three times as large."""
+    """Of the matrices; the n-grams' rows take steps three times as large."""
     dropout: float = Field(0.2, ge=0, lt=1)
 
 
@@ -248,6 +254,8 @@ class TrainingConfig(_Section):
     message_summary: MessageSummaryConfig = MessageSummaryConfig()
     pretrain: LanguageModelConfig
     finetune: LanguageModelConfig
+    polish: LanguageModelConfig | None = None
+    """A second fine-tuning, on sources of its own."""
     feedback: FeedbackConfig = FeedbackConfig()
     reward: RewardConfig = RewardConfig()
     policy: PolicyConfig = PolicyConfig()

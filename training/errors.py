@@ -9,6 +9,7 @@ TrainingError
 │   └── InvalidFeedbackDataError
 ├── DivergedError
 ├── ExportRefusedError
+├── OutdatedCheckpointError
 └── WorkspaceError
 
 A refused gate and too little feedback are outcomes, not errors: see `pipeline`.
@@ -29,6 +30,17 @@ class InvalidConfigError(TrainingError):
 
     code = "invalid_config"
     template = "The configuration {path} cannot be used: {problem}. training/configs/small.yaml is an example."
+
+
+class OutdatedCheckpointError(TrainingError):
+    """The weights are of a network that is no longer made."""
+
+    code = "outdated_checkpoint"
+    template = (
+        "The weights in {path} are of a network with hashed n-gram tables, which training no longer knows. Such a "
+        "bundle can still be served; to go on learning, train a new base model (`make train-base`) or take the one "
+        "that ships."
+    )
 
 
 class DataError(TrainingError):

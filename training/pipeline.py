@@ -26,6 +26,7 @@ NEW_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "message_summary": ("model", "message_summary"),
     "pretrain": ("pretrain",),
     "finetune": ("finetune",),
+    "polish": ("polish",),
     "base_bundle": ("",),
 }
 """What of the configuration a stage depends on beside what the stages before it do; "", and for others: all of it."""
@@ -36,6 +37,7 @@ BASE_STAGES: Mapping[str, Stage] = {
     "message_summary": message_summary.run,
     "pretrain": language_modeling.run_pretrain,
     "finetune": language_modeling.run_finetune,
+    "polish": language_modeling.run_polish,
     "base_bundle": bundle.run,
 }
 RUN_STAGES: Mapping[str, Stage] = {

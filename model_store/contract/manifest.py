@@ -48,14 +48,14 @@ class Architecture(_Frozen):
     max_positions: int = Field(ge=64)
     local_chunk_length: int = Field(ge=1)
     ngram_rows: int = Field(0, ge=0)
-    """Rows of each n-gram table; 0: a network without them, whose graph does not ask for previous tokens."""
+    """Rows of the n-gram table; 0: a network without one, whose graph does not ask for previous tokens."""
     message_summary: bool = False
     """Whether a reply's opening reads the whole message's n-grams, so that previous tokens are all of them."""
 
     @model_validator(mode="after")
     def _check_summary(self) -> "Architecture":
         if self.message_summary and not self.ngram_rows:
-            raise ValueError("message_summary needs n-gram tables: set ngram_rows")
+            raise ValueError("message_summary needs an n-gram table: set ngram_rows")
         return self
 
     @model_serializer(mode="wrap")

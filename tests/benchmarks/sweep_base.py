@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.sweep_base`: every network reads the same asks with their plan, and mixtures with a linear
 teacher's opinion, from fresh weights, under the shipped model's fine-tuning settings. Left out: conversations, public
-dialogues, the encoder and the summary's own stage, so the figures compare with each other only. What has been measured
-under the same settings is not measured again. Table, JSON and plot: `sweep_report`.
+dialogues, the encoder, known n-grams and their summary, so the figures compare with each other only. What has been
+measured under the same settings is not measured again. Table, JSON and plot: `sweep_report`.
 """
 
 import argparse
@@ -68,6 +68,9 @@ class Size(NamedTuple):
             "num_attention_heads": self.hidden_size // _HEAD_SIZE,
             "attention_head_size": _HEAD_SIZE,
             "feed_forward_size": 4 * self.hidden_size,
+            "ngram_rows": 0,
+            "message_summary": False,
+            "start_from": None,
         }
         return ModelConfig.model_validate({**model.model_dump(), **change})
 
@@ -181,7 +184,7 @@ def draw_material(bench: Bench, share: float) -> Material:
 def train(bench: Bench, size: Size, material: Material) -> tuple[ReformerPolicy, Cost]:
     """A network after its tokens: fine-tuning's optimisers, weights of losses and decay, a warm-up of a tenth."""
     settings = bench.settings
-    config = bench.config.finetune.model_copy(update={"batch_tokens": settings.batch_tokens})
+    config = bench.config.finetune.model_copy(update={"batch_tokens": settings.batch_tokens, "summary_weight": 0.0})
     shape = size.shape(bench.config.model).architecture()
     policy = new_policy(shape, seed=settings.seed, dropout=config.dropout).train()
     optimizers = build_muon(policy, muon_lr=config.muon_lr, adamw_lr=config.adamw_lr)
@@ -204,7 +207,6 @@ def train(bench: Bench, size: Size, material: Material) -> tuple[ReformerPolicy,
             progress.update(batch.token_ids.numel())
     return policy, Cost(
         parameters=sum(parameter.numel() for parameter in policy.parameters()),
-        table_parameters=policy.ngrams.tables.weight.numel() if policy.ngrams is not None else 0,
         num_tokens=tokens,
         asks_read=asks,
         mixtures_read=mixtures,

@@ -43,8 +43,6 @@ class Cost(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     parameters: int
-    table_parameters: int
-    """Of these, rows of the n-gram tables: as many in every size."""
     num_tokens: int
     asks_read: int
     mixtures_read: int
@@ -102,7 +100,7 @@ def load_measured(folder: Path, settings: Settings) -> Measured:
 
 def table_head(settings: Settings, languages: Sequence[str]) -> str:
     """One line on the settings, then the table's first two lines."""
-    columns = ("network", "parameters (in tables)", "asks of the pack", *(f"right plan {code}" for code in languages))
+    columns = ("network", "parameters", "asks of the pack", *(f"right plan {code}" for code in languages))
     columns = (*columns, "asks / mixtures read", "tokens/s", "seconds")
     return (
         f"Plan-only windows from fresh weights, {settings.num_tokens:,} tokens, {settings.batch_tokens:,} a batch, "
@@ -115,7 +113,7 @@ def table_row(row: Row, languages: Sequence[str]) -> str:
     """One line of the table."""
     cells = [row.network, "–", f"{row.share:.0%}: {row.pack_asks:,}", "–", "–", "–"]
     if cost := row.cost:
-        cells[1] = f"{cost.parameters / 1e6:.2f} M ({cost.table_parameters / 1e6:.2f} M)"
+        cells[1] = f"{cost.parameters / 1e6:.2f} M"
         cells[3:] = (
             f"{cost.asks_read:,} / {cost.mixtures_read:,}",
             f"{cost.tokens_per_second:,.0f}",
@@ -162,7 +160,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], language: str) -> None:
     axes.set_xticks(list(sizes.values()), [f"{name}\n{size:.1f} M" for name, size in sizes.items()])
     axes.minorticks_off()
     axes.set_title(language)
-    axes.set_xlabel("network, parameters outside the n-gram tables")
+    axes.set_xlabel("network, parameters")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
 
@@ -178,4 +176,4 @@ def _points(rows: Sequence[Row], language: str, dodge: float) -> tuple[list[floa
 
 
 def _millions(cost: Cost) -> float:
-    return (cost.parameters - cost.table_parameters) / 1e6
+    return cost.parameters / 1e6

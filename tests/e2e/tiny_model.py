@@ -16,6 +16,7 @@ from service.engine.engine import Engine
 from service.engine.types import CompletionRequest, EngineOptions, SamplingParams
 from tests.bundles import manifest_fields
 from tests.contract.fake_engine import train_tokenizer
+from tests.unit.reformer.some_ngrams import NGRAM_ROWS, teach_some_ngrams
 from training.data.subwords import name_plans
 from training.export.onnx_graph import build_graph
 from training.export.quantize import FLOAT32
@@ -39,7 +40,7 @@ def make_real_bundle(directory: Path, name: str = "tiny", seed: int = 7, plans: 
         vocab_size=vocab_size,
         max_positions=256,
         local_chunk_length=64,
-        ngram_rows=64,
+        ngram_rows=NGRAM_ROWS,
         message_summary=True,
     )
     weights = {key: tensor.numpy() for key, tensor in _random_model(shape, seed).state_dict().items()}
@@ -70,6 +71,7 @@ def _complete(directory: Path, prompt_ids: tuple[int, ...]) -> list[int]:
 
 def _random_model(shape: Architecture, seed: int) -> ReformerPolicy:
     model: ReformerPolicy = new_policy(shape, seed=seed).eval()
+    teach_some_ngrams(model, seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and "embeddings" not in name:

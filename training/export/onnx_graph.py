@@ -1,7 +1,7 @@
 """The network as one hand-built ONNX graph for decoding (S = 1, any batch) and for prompt pieces (S ≤ 64).
 
 Inputs: `token_ids` [B, S] int64; `last_positions` [B] int32, the position of each row's last token; `output_index` [O]
-int64, the columns whose logits are wanted; of a network with n-gram tables `previous_ids` [B, P] int64, the tokens
+int64, the columns whose logits are wanted; of a network that knows n-grams `previous_ids` [B, P] int64, the tokens
 before, 0 where there is none: two, and of a network with a message summary, before a prompt piece, two before the
 message that it goes on with and all of that message; `past_key_i`, `past_value_i` [B, heads, T, D], which may be the
 very buffers of the outputs `present_key_i`, `present_value_i`. T is `max_positions` for LSH layers and two chunks
@@ -22,14 +22,13 @@ from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.manifest import Architecture
 from training.export.quantize import BLOCK_SIZE, FLOAT32, QuantizationProfile, quantize_blocks
 from training.reformer.message_summary import EPSILON as SUMMARY_EPSILON
-from training.reformer.ngrams import CONTEXT, MULTIPLIERS, NUM_TABLES, TABLE_WIDTH, moduli
+from training.reformer.ngrams import CONTEXT, KEY_FACTOR, KEY_MODULUS, MAX_NGRAM, NGRAM_BASE, ROW_WIDTH, place_moduli
 
 GRAPH_NAME = "reformer"
 _CONTRIB = "com.microsoft"
 _SELF_SCORE = -1e5
 _LSH_NORM_EPS = 1e-6
 _OPSET, _CONTRIB_OPSET, _IR_VERSION = 18, 1, 9
-_LARGEST_BYTE = 127
 _TO_THE_END = 2**62
 
 
@@ -87,13 +86,11 @@ class _GraphWriter:
         sizes = {"K": num_inputs, "N": num_outputs, "bits": 8, "block_size": BLOCK_SIZE, "accuracy_level": 4}
         return self.node("MatMulNBits", inputs, domain=_CONTRIB, **sizes)
 
-    def byte_rows(self, name: str, table: NDArray[np.float32], indices: str) -> tuple[str, NDArray[np.float32]]:
-        """Rows of a large table, a byte a number beside 8-bit weights, and what its columns are to be multiplied by."""
-        if self._profile.weights == "float32":
-            return self.table_rows(name, table, indices), np.ones(table.shape[1], np.float32)
-        scales = np.maximum(np.abs(table).max(axis=0), 1e-12) / _LARGEST_BYTE
-        rows = self.node("Gather", [self.constant(name, np.rint(table / scales), np.int8), indices])
-        return self.node("Cast", [rows], to=TensorProto.FLOAT), scales.astype(np.float32)
+    def stored(self, name: str, weight: str, dtype: type[np.generic]) -> str:
+        """A buffer of whole numbers, as the checkpoint has it."""
+        if weight not in self._weights:
+            raise ValueError(f"the checkpoint has no {weight!r}")
+        return self.constant(name, self._weights[weight], dtype)
 
     def table_rows(self, name: str, table: NDArray[np.float32], indices: str) -> str:
         """Rows of an embedding table. Beside 8-bit weights, 16-bit tables cost nothing that can be measured."""
@@ -169,8 +166,6 @@ class _ReformerGraph:
         message [B, K] are the text's tokens, ngrams [B, K, hidden] their n-grams.
         """
         write = self._write
-        tokens = write.node("Gather", ["word_embeddings", message])
-        tokens = tokens if self._profile.weights == "float32" else write.node("Cast", [tokens], to=TensorProto.FLOAT)
         is_user = write.node("Equal", [message, write.constant("user_id", USER_ID, np.int64)])
         turns = write.node(
             "CumSum", [write.node("Cast", [is_user], to=TensorProto.INT64), write.constant("along_text", 1, np.int64)]
@@ -184,7 +179,7 @@ class _ReformerGraph:
             "Squeeze", [write.node("Add", [write.node("Shape", [message], start=1, end=2), piece[0]])]
         )
         mask = write.node("Trilu", [write.node("Cast", [is_same], to=TensorProto.FLOAT), num_before], upper=0)
-        summed = write.node("MatMul", [mask, write.node("Add", [tokens, ngrams])])
+        summed = write.node("MatMul", [mask, ngrams])
         gain = write.constant("summary_gain", np.ones(self._shape.hidden_size), np.float32)
         normalised = write.node("SimplifiedLayerNormalization", [summed, gain], axis=-1, epsilon=SUMMARY_EPSILON)
         projected = write.linear(normalised, "summary_projection", write.weight("summary.projection.weight"))
@@ -195,24 +190,43 @@ class _ReformerGraph:
     def _ngrams(self, text: str) -> str:
         """What `training.reformer.ngrams` looks up for all tokens of `text` but the first two: [B, K, hidden]."""
         write, num_rows = self._write, self._shape.ngram_rows
-        hashes = ""
-        for back, multipliers in enumerate(MULTIPLIERS):
+        found = write.node(
+            "Gather", [write.stored("ngram_table", "ngrams.table", np.int8), self._ngram_rows(text, num_rows)]
+        )
+        joined = write.node(
+            "Reshape",
+            [
+                write.node("Cast", [found], to=TensorProto.FLOAT),
+                write.constant("ngram_joined", [0, 0, MAX_NGRAM * ROW_WIDTH], np.int64),
+            ],
+        )
+        return write.linear(joined, "ngram_projection", write.weight("ngrams.projection.weight"))
+
+    def _ngram_rows(self, text: str, num_rows: int) -> str:
+        """Rows [B, K, 3] of the token, the pair and the triple that end at each position; 0 for unknown ones."""
+        write = self._write
+        one = write.constant("ngram_one", 1, np.int64)
+        digits = write.node("Add", [text, one])
+        keys = [""]
+        for back in range(MAX_NGRAM):
             starts = write.constant(f"ngram_start_{back}", [CONTEXT - back], np.int64)
             ends = write.constant(f"ngram_end_{back}", [-back if back else _TO_THE_END], np.int64)
-            token = write.node("Slice", [text, starts, ends, "text_axis"])
-            column = write.node("Unsqueeze", [token, write.constant(f"ngram_axis_{back}", [2], np.int64)])
-            factors = write.constant(f"ngram_factors_{back}", list(multipliers), np.int64)
-            product = write.node("Mul", [column, factors])
-            hashes = write.node("Add", [hashes, product]) if hashes else product
-        found = write.node("Mod", [hashes, write.constant("ngram_moduli", list(moduli(num_rows)), np.int64)])
-        firsts = write.constant("ngram_firsts", [table * num_rows for table in range(NUM_TABLES)], np.int64)
-        tables, projection = write.weight("ngrams.tables.weight"), write.weight("ngrams.projection.weight")
-        rows, scales = write.byte_rows("ngram_tables", tables, write.node("Add", [found, firsts]))
-        shape = write.constant("ngram_joined", [0, 0, NUM_TABLES * TABLE_WIDTH], np.int64)
-        # A column's scale is a factor of the projection's input, so undoing the rounding costs nothing.
-        return write.linear(
-            write.node("Reshape", [rows, shape]), "ngram_projection", projection * np.tile(scales, NUM_TABLES)
-        )
+            digit = write.node("Slice", [digits, starts, ends, "text_axis"])
+            value = write.constant(f"ngram_value_{back}", NGRAM_BASE**back, np.int64)
+            key = write.node("Mul", [digit, value])
+            keys.append(write.node("Add", [keys[-1], key]) if keys[-1] else key)
+        last_axis = write.constant("ngram_last_axis", [-1], np.int64)
+        columns = [write.node("Unsqueeze", [key, last_axis]) for key in keys[1:]]
+        wanted = write.node("Unsqueeze", [write.node("Concat", columns, axis=2), last_axis])
+        factor = write.constant("ngram_factor", KEY_FACTOR, np.int64)
+        moduli = write.constant("ngram_moduli", list(place_moduli(num_rows)), np.int64)
+        places = write.node("Mod", [write.node("Mul", [wanted, factor]), moduli])
+        standing = write.node("Gather", [write.stored("ngram_keys", "ngrams.keys", np.int32), places])
+        modulus = write.constant("ngram_key_modulus", KEY_MODULUS, np.int64)
+        stored = write.node("Cast", [write.node("Mod", [wanted, modulus])], to=TensorProto.INT32)
+        is_known = write.node("Cast", [write.node("Equal", [standing, stored])], to=TensorProto.INT64)
+        rows = write.node("Mul", [is_known, write.node("Add", [places, one])])
+        return write.node("ReduceMax", [rows, last_axis], keepdims=0)
 
     def _position_table(self) -> NDArray[np.float32]:
         """[max_positions, hidden]; axial factors w0 [A, 1, d0], w1 [1, B, d1]: row p = cat(w0[p // B], w1[p % B])."""

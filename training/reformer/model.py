@@ -1,6 +1,6 @@
 """The policy network: a Reformer language model with Hugging Face's weights and a plain-autograd encoder.
 
-`ReformerModelWithLMHead` loads our checkpoints and we load its; n-gram tables, where there are any, are ours alone. The
+`ReformerModelWithLMHead` loads our checkpoints and we load its; known n-grams, where there are any, are ours alone. The
 reversible encoder stays as a switch for deep or long models, where it saves memory; at our size it only costs a second
 forward pass and reproducible randomness.
 Sampling lives in `decoder`, the reward head in `heads`.
@@ -11,19 +11,24 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import ReformerConfig, ReformerModelWithLMHead
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.reformer import modeling_reformer as stock
 
 from model_store.contract.manifest import Architecture
+from training.errors import OutdatedCheckpointError
 from training.reformer.attention import ExactLocalSelfAttention, ExactLSHSelfAttention
 from training.reformer.config import reformer_config
 from training.reformer.dropout import dropout
 from training.reformer.message_summary import MessageSummary
-from training.reformer.ngrams import CONTEXT, NgramEmbedding
+from training.reformer.ngrams import CONTEXT, KnownNgrams
 
 EncoderKind = Literal["plain", "reversible"]
+_HASHED_TABLES = "ngrams.tables.weight"
+_LEARNED_BEFORE = ("ngrams.", "summary.")
 
 
 class PlainEncoder(stock.ReformerEncoder):  # type: ignore[misc]
@@ -52,7 +57,7 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
     def __init__(self, config: ReformerConfig) -> None:
         super().__init__(config)
         num_rows = int(getattr(config, "ngram_rows", 0))
-        self.ngrams = NgramEmbedding(num_rows, config.hidden_size, config.hidden_dropout_prob) if num_rows else None
+        self.ngrams = KnownNgrams(num_rows, config.hidden_size, config.hidden_dropout_prob) if num_rows else None
         has_summary = bool(getattr(config, "message_summary", False))
         self.summary = MessageSummary(config.hidden_size, config.hidden_dropout_prob) if has_summary else None
         self.reformer.encoder = PlainEncoder(config)
@@ -61,9 +66,15 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
             attention = ExactLocalSelfAttention if is_local else ExactLSHSelfAttention
             layer.attention.self_attention = attention(config, index)
         _silence_stock_dropout(self.reformer)
-        # The stock head never adds this bias; a gradient for it would never come and breaks DDP.
-        self.lm_head.bias.requires_grad_(False)
         self.post_init()
+        self.leave_untrained()
+
+    def leave_untrained(self) -> None:
+        """What is learned before the layers, and a bias that the stock head never adds: its gradient breaks DDP."""
+        self.lm_head.bias.requires_grad_(False)
+        for part in (self.ngrams, self.summary):
+            if part is not None:
+                part.requires_grad_(False)
 
     def use_encoder(self, kind: EncoderKind) -> None:
         """Swaps the encoder's way of running; the weights stay."""
@@ -97,18 +108,25 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
 
     def _summarize(self, text: Tensor, ngrams: Tensor) -> Tensor:
         assert self.summary is not None
-        summary: Tensor = self.summary(self.reformer.embeddings.word_embeddings(text) + ngrams, text)
+        summary: Tensor = self.summary(ngrams, text)
         return summary
 
     def summary_logits(self, token_ids: Tensor, rows: Tensor, openings: Tensor) -> Tensor:
         """Logits [M, V] of what follows positions `openings` [M] of rows `rows` [M], by the message's summary alone.
 
-        The summary goes where the layers' output would: what the network says if all of its layers are silent.
-        Needs a network with a message summary; token_ids are [B, S].
+        token_ids are [B, S].
+        """
+        return self.token_logits(self.summary_states(token_ids, rows, openings))
+
+    def summary_states(self, token_ids: Tensor, rows: Tensor, openings: Tensor) -> Tensor:
+        """States [M, 2H] where the layers' output would be: of a network all of whose layers are silent.
+
+        Needs a network with a message summary.
         """
         assert self.ngrams is not None
         summary = self._summarize(token_ids, self.ngrams(token_ids))[rows, openings]
-        return self.token_logits(self.reformer.encoder.layer_norm(torch.cat([summary, summary], dim=-1)))
+        states: Tensor = self.reformer.encoder.layer_norm(torch.cat([summary, summary], dim=-1))
+        return states
 
     def encode(self, token_ids: Tensor) -> Tensor:
         """Hidden states [B, S, 2H] of token ids [B, S]."""
@@ -152,15 +170,41 @@ def new_policy(architecture: Architecture, *, seed: int, dropout: float = 0.0) -
 
 
 def load_policy(directory: Path, *, dropout: float = 0.0) -> ReformerPolicy:
-    """Reads a checkpoint directory (`config.json`, `model.safetensors`) in fp32. Raises OSError when there is none."""
+    """Reads a checkpoint directory (`config.json`, `model.safetensors`) in fp32.
+
+    Raises OSError when there is none, OutdatedCheckpointError when its network is no longer made.
+    """
+    weights = directory / "model.safetensors"
+    if weights.is_file():
+        with safe_open(weights, framework="pt") as file:
+            if _HASHED_TABLES in file.keys():
+                raise OutdatedCheckpointError(path=directory)
     policy: ReformerPolicy = ReformerPolicy.from_pretrained(
         directory, dtype=torch.float32, hidden_dropout_prob=float(dropout)
     )
+    policy.leave_untrained()
     return policy
+
+
+def take_over(policy: ReformerPolicy, directory: Path) -> None:
+    """Gives `policy` the weights of a checkpoint but for what it knows of n-grams.
+
+    Raises OSError when there is no checkpoint, ValueError when it lacks a weight or has one of another shape.
+    """
+    found = load_file(directory / "model.safetensors")
+    weights = policy.state_dict()
+    wanted = [name for name in weights if not name.startswith(_LEARNED_BEFORE)]
+    unfit = [name for name in wanted if name not in found or found[name].shape != weights[name].shape]
+    if unfit:
+        raise ValueError(f"the checkpoint in {directory} does not fit: {unfit[:3]}")
+    policy.load_state_dict({name: found[name].float() for name in wanted}, strict=False)
 
 
 def save_policy(policy: ReformerPolicy, directory: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Writes a checkpoint that the stock class loads as well; `dtype` is what is stored."""
-    weights = {name: tensor.to(dtype).contiguous() for name, tensor in policy.state_dict().items()}
+    weights = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in policy.state_dict().items()
+    }
     policy.config.architectures = ["ReformerModelWithLMHead"]
     policy.save_pretrained(directory, state_dict=weights, safe_serialization=True)

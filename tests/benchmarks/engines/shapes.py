@@ -16,7 +16,7 @@ from model_store.contract.tokenizer import Tokenizer
 from model_store.store import DEFAULT_BUNDLE
 from training.data.domain_pack import load_pack
 from training.reformer.model import ReformerPolicy, load_policy, new_policy
-from training.reformer.ngrams import NUM_TABLES, TABLE_WIDTH
+from training.reformer.ngrams import MAX_NGRAM, ROW_WIDTH
 
 _NUM_SPOKEN = 200
 _ROW_BLOCK = 32
@@ -111,7 +111,7 @@ SHAPES: dict[str, Callable[[], Shape]] = {"shipped": shipped_shape, "large": lar
 def matrix_sizes(shape: Architecture) -> list[tuple[int, int]]:
     """(outputs, inputs) of every weight matrix that one decoded token is multiplied by, in order."""
     hidden, inner = shape.hidden_size, shape.num_attention_heads * shape.attention_head_size
-    sizes = [(hidden, NUM_TABLES * TABLE_WIDTH)] if shape.ngram_rows else []
+    sizes = [(hidden, MAX_NGRAM * ROW_WIDTH)] if shape.ngram_rows else []
     sizes += [(hidden, hidden)] if shape.message_summary else []
     for kind in shape.attn_layers:
         sizes += [((3 if kind == "local" else 2) * inner, hidden), (hidden, inner)]

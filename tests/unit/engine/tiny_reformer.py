@@ -12,6 +12,7 @@ from transformers import ReformerConfig, ReformerModelWithLMHead
 from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.manifest import Architecture, Manifest
 from tests.bundles import manifest_fields
+from tests.unit.reformer.some_ngrams import NGRAM_ROWS, teach_some_ngrams
 from training.export.graph_session import GraphSession
 from training.export.onnx_graph import build_graph
 from training.export.quantize import FLOAT32, QuantizationProfile, calibrate_kv_scales
@@ -19,7 +20,6 @@ from training.reformer.model import ReformerPolicy, new_policy
 
 VOCAB_SIZE = 300
 MAX_POSITIONS = 512
-NGRAM_ROWS = 64
 
 
 @cache
@@ -41,9 +41,10 @@ def architecture(local_chunk_length: int = 64, ngram_rows: int = 0, message_summ
 
 @cache
 def ngram_model(*, message_summary: bool = False) -> ReformerPolicy:
-    """Our own class with n-gram tables, matrices scaled up like the stock one's."""
+    """Our own class with known n-grams, matrices scaled up like the stock one's."""
     shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=message_summary)
     policy: ReformerPolicy = new_policy(shape, seed=7).eval()
+    teach_some_ngrams(policy)
     with torch.no_grad():
         for name, parameter in policy.named_parameters():
             if parameter.ndim == 2 and "embeddings" not in name:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model_store.contract.control_tokens import EOS_ID, NEVER_GENERATED_IDS
+from tests.unit.reformer.some_ngrams import NGRAM_ROWS
 from tests.unit.reformer.tiny_policy import VOCAB_SIZE, random_prompt, tiny_policy
 from training.reformer.decoder import SamplingOptions, sample_completions
 from training.rlhf.logprobs import completion_logprobs, pack_completions
@@ -13,7 +14,7 @@ from training.rlhf.logprobs import completion_logprobs, pack_completions
 NO_CONTROL_IDS = frozenset(range(256))
 
 
-@pytest.mark.parametrize("ngram_rows", [0, 64])
+@pytest.mark.parametrize("ngram_rows", [0, NGRAM_ROWS])
 def test_greedy_decoding_equals_the_argmax_of_a_full_forward_pass(ngram_rows: int) -> None:
     """Prompts of 5 to 130 tokens, completed over the chunk borders at 64 and 128, with n-gram tables and without."""
     policy = tiny_policy(ngram_rows=ngram_rows)

@@ -3,6 +3,7 @@
 import torch
 
 from model_store.contract.manifest import Architecture
+from tests.unit.reformer.some_ngrams import teach_some_ngrams
 from training.reformer.model import ReformerPolicy, new_policy
 
 VOCAB_SIZE = 320
@@ -16,7 +17,7 @@ def tiny_policy(
     ngram_rows: int = 0,
     message_summary: bool = False,
 ) -> ReformerPolicy:
-    """One local and one LSH layer, twice; chunks of 64; n-gram tables if they have rows."""
+    """One local and one LSH layer, twice; chunks of 64; known n-grams if there are rows for them."""
     shape = Architecture(
         hidden_size=64,
         attn_layers=("local", "lsh", "local", "lsh"),
@@ -30,6 +31,8 @@ def tiny_policy(
         message_summary=message_summary,
     )
     policy = new_policy(shape, seed=seed)
+    if ngram_rows:
+        teach_some_ngrams(policy, seed)
     with torch.no_grad():
         for parameter in policy.parameters():
             if parameter.ndim == 2:

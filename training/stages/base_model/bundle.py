@@ -22,19 +22,24 @@ BASE_BUNDLE_NAME = "bundle"
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """Writes `bundle`. Result: its digest, where it lies, its measured figures. Raises ExportRefusedError."""
-    policy = load_policy(workspace.path("finetuned"))
+    last_stage, checkpoint = ("polish", "polished") if config.polish else ("finetune", "finetuned")
+    policy = load_policy(workspace.path(checkpoint))
     tokenizer_file = workspace.path("tokenizer.json")
     tokenizer = Tokenizer.load(tokenizer_file)
-    finetuned, corpus = workspace.result("finetune") or {}, workspace.result("corpus") or {}
+    tuned, corpus = workspace.result(last_stage) or {}, workspace.result("corpus") or {}
     pack = load_pack(config.corpus.domain_pack)
     metrics = {
-        "validation_perplexity": math.exp(finetuned["validation_loss"]),
+        "validation_perplexity": math.exp(tuned["validation_loss"]),
         **_measure(policy, tokenizer, config),
     }
     notes = ReleaseNotes(
         name=config.name,
         created_at=str((workspace.result("inputs") or {})["created_at"]),
-        lineage=Lineage(config=config.digest, stages=_stages(config)),
+        lineage=Lineage(
+            parent=(workspace.result("message_summary") or {}).get("started_from"),
+            config=config.digest,
+            stages=_stages(config),
+        ),
         licences=tuple(DataLicence.model_validate(licence) for licence in corpus["licences"]),
         metrics=metrics,
         languages=pack.languages,
@@ -49,7 +54,8 @@ def _stages(config: TrainingConfig) -> tuple[str, ...]:
     """The stages that this configuration has something to do in, in their order."""
     is_taught = config.plan_teacher.kind == "encoder"
     optional = [("plan_teacher", is_taught), ("message_summary", config.model.message_summary)]
-    return (*(name for name, is_used in optional if is_used), "pretrain", "finetune")
+    used = tuple(name for name, is_used in optional if is_used)
+    return (*used, "pretrain", "finetune", *(("polish",) if config.polish else ()))
 
 
 def _measure(policy: ReformerPolicy, tokenizer: Tokenizer, config: TrainingConfig) -> dict[str, float]:

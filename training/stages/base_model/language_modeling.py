@@ -44,6 +44,17 @@ def run_finetune(config: TrainingConfig, workspace: Workspace) -> StageResult:
     return _train(policy, config.finetune, _Run("finetune", "finetuned", config.seed + 1, workspace))
 
 
+def run_polish(config: TrainingConfig, workspace: Workspace) -> StageResult:
+    """Tunes `finetuned` once more, where the configuration says so; writes the checkpoint directory `polished`.
+
+    The learning rate starts anew: wordings settle when plans have been learned.
+    """
+    if config.polish is None:
+        return {}
+    policy = load_policy(workspace.path("finetuned"), dropout=config.polish.dropout)
+    return _train(policy, config.polish, _Run("polish", "polished", config.seed + 2, workspace))
+
+
 @dataclass(frozen=True)
 class _Run:
     stage: str
