@@ -22,6 +22,7 @@ def make_intent(name: str, topic: str, language: str = "en", num_bad: int = 20) 
         topic=topic,
         asks=(*(f"{name} ask {n}" for n in range(20)), *(f"{name} ask <ORDER_ID> {n}" for n in range(20))),
         held_out_asks=(f"{name} held out",),
+        development_asks=(),
         replies_by_tone={"warm": tuple(f"{name} good {n}" for n in range(20)), "brief": (), "formal": ()},
         replies_given={"ORDER_ID": tuple(f"{name} uses <ORDER_ID> {n}" for n in range(20))},
         replies_missing={"ORDER_ID": tuple(f"{name} asks for it {n}" for n in range(20))},
