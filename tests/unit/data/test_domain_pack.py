@@ -121,18 +121,18 @@ def test_an_ask_that_is_held_out_is_refused_in_any_spelling(tmp_path: Path, monk
 def test_development_asks_are_read_but_never_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They lie beside `asks/` and belong to their intent; one that training has as well is refused."""
     monkeypatch.setattr(domain_pack, "PACKS_DIRECTORY", tmp_path)
-    for name, ask in (("good", "anybody in?"), ("bad", "HELLO there")):
+    for name, ask in (("apart", "anybody in?"), ("shared", "HELLO there")):
         (tmp_path / name / "en" / "development_asks").mkdir(parents=True)
         (tmp_path / name / "slots.yaml").write_text("en: {}\n")
         text = "- {intent: x, asks: [hello there, hey], replies: {warm: [Hello.]}}\n"
         (tmp_path / name / "en" / "a.yaml").write_text(text)
         (tmp_path / name / "en" / "development_asks" / "a.yaml").write_text(f"x: ['{ask}']\n")
-    pack = load_pack("good")
+    pack = load_pack("apart")
     assert pack.intents[0].asks == ("hello there", "hey") and pack.intents[0].development_asks == ("anybody in?",)
     drawn_asks = {ConversationGenerator(pack, seed).draw_ask().messages[-1].content.lower() for seed in range(50)}
     assert not any("anybody" in ask for ask in drawn_asks)
     with pytest.raises(InvalidDomainPackError, match="held-out asks also occur in asks.*HELLO there"):
-        load_pack("bad")
+        load_pack("shared")
 
 
 def test_an_operator_who_asks_for_a_tone_gets_replies_in_it() -> None:

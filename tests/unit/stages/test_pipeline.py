@@ -17,7 +17,7 @@ def test_changed_settings_run_their_stage_and_those_after_it_again(tmp_path: Pat
     workspace = Workspace(tmp_path)
     assert _ran(config, workspace) == list(BASE_STAGES)
     assert _ran(config, workspace) == []
-    assert _ran(config.model_copy(update={"finetune": finetune}), workspace) == ["finetune", "base_bundle"]
+    assert _ran(config.model_copy(update={"finetune": finetune}), workspace) == ["finetune", "polish", "base_bundle"]
 
 
 def test_a_checkpoint_of_other_settings_is_forgotten(tmp_path: Path) -> None:
