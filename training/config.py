@@ -267,6 +267,8 @@ class TrainingConfig(_Section):
     def _check_summary(self) -> "TrainingConfig":
         if self.model.message_summary and not self.corpus.num_generated_asks:
             raise ValueError("message_summary is learned from generated asks: set corpus.num_generated_asks")
+        if self.model.start_from is not None and not self.model.message_summary:
+            raise ValueError("model.start_from is for networks with a message summary: set model.message_summary")
         return self
 
     @property

@@ -10,6 +10,7 @@ TrainingError
 ├── DivergedError
 ├── ExportRefusedError
 ├── OutdatedCheckpointError
+├── UnfitCheckpointError
 └── WorkspaceError
 
 A refused gate and too little feedback are outcomes, not errors: see `pipeline`.
@@ -40,6 +41,15 @@ class OutdatedCheckpointError(TrainingError):
         "The weights in {path} are of a network with hashed n-gram tables, which training no longer knows. Such a "
         "bundle can still be served; to go on learning, train a new base model (`make train-base`) or take the one "
         "that ships."
+    )
+
+
+class UnfitCheckpointError(TrainingError):
+    """The weights cannot be taken over by a network of this configuration."""
+
+    code = "unfit_checkpoint"
+    template = (
+        "The weights in {path} cannot be taken over: {problem}. model.start_from names a bundle of the same shape."
     )
 
 

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.reformer import modeling_reformer as stock
 
 from model_store.contract.manifest import Architecture
-from training.errors import OutdatedCheckpointError
+from training.errors import OutdatedCheckpointError, UnfitCheckpointError
 from training.reformer.attention import ExactLocalSelfAttention, ExactLSHSelfAttention
 from training.reformer.config import reformer_config
 from training.reformer.dropout import dropout
@@ -189,14 +189,17 @@ def load_policy(directory: Path, *, dropout: float = 0.0) -> ReformerPolicy:
 def take_over(policy: ReformerPolicy, directory: Path) -> None:
     """Gives `policy` the weights of a checkpoint but for what it knows of n-grams.
 
-    Raises OSError when there is no checkpoint, ValueError when it lacks a weight or has one of another shape.
+    Raises UnfitCheckpointError when there is no checkpoint, or it lacks a weight or has one of another shape.
     """
-    found = load_file(directory / "model.safetensors")
+    path = directory / "model.safetensors"
+    if not path.is_file():
+        raise UnfitCheckpointError(path=directory, problem="there is no model.safetensors")
+    found = load_file(path)
     weights = policy.state_dict()
     wanted = [name for name in weights if not name.startswith(_LEARNED_BEFORE)]
     unfit = [name for name in wanted if name not in found or found[name].shape != weights[name].shape]
     if unfit:
-        raise ValueError(f"the checkpoint in {directory} does not fit: {unfit[:3]}")
+        raise UnfitCheckpointError(path=directory, problem=f"it lacks {', '.join(unfit[:3])} in this shape")
     policy.load_state_dict({name: found[name].float() for name in wanted}, strict=False)
 
 

@@ -14,6 +14,7 @@ from tests.unit.reformer.tiny_policy import tiny_policy
 from training.config import MessageSummaryConfig
 from training.data.domain_pack import load_pack
 from training.data.subwords import name_plans, train_subwords
+from training.errors import UnfitCheckpointError
 from training.reformer.model import save_policy, take_over
 from training.stages.base_model.message_summary import Messages, _batches, authored_asks, telling_ngrams
 
@@ -60,5 +61,7 @@ def test_a_network_takes_over_anothers_layers_but_not_its_ngrams(tmp_path: Path)
     for name, tensor in policy.state_dict().items():
         source = before if name.startswith(("ngrams.", "summary.")) else other.state_dict()
         assert torch.equal(tensor, source[name]), name
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(UnfitCheckpointError, match="cannot be taken over: it lacks .*word_embeddings"):
         take_over(tiny_policy(vocab_size=400), tmp_path)
+    with pytest.raises(UnfitCheckpointError, match="there is no model.safetensors"):
+        take_over(tiny_policy(), tmp_path / "nowhere")

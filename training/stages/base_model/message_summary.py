@@ -53,7 +53,10 @@ class Example(NamedTuple):
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Trains fresh embeddings, tables and summary; writes the checkpoint directory `summarized`."""
+    """Chooses n-grams, trains their rows and the summary; writes the checkpoint directory `summarized`.
+
+    Raises UnfitCheckpointError when there is nothing to start from where the configuration says so.
+    """
     architecture = config.model.architecture()
     if not architecture.message_summary:
         return {}
@@ -216,8 +219,10 @@ def _batches(messages: Messages, config: MessageSummaryConfig, generator: random
     for _ in range(config.num_epochs):
         asks = authored_asks(messages.pack, messages.tokenizer, generator, config.authored_share)
         asks += generator.sample(messages.drawn, min(len(messages.drawn), round(len(asks) * config.drawn_share)))
-        num_mixtures = round(len(asks) * config.mixture_share / (1 - config.mixture_share)) if messages.mixtures else 0
-        examples = [*asks, *generator.choices(messages.mixtures or asks, k=num_mixtures)]
+        examples = list(asks)
+        if messages.mixtures:
+            num_mixtures = round(len(asks) * config.mixture_share / (1 - config.mixture_share))
+            examples += generator.choices(messages.mixtures, k=num_mixtures)
         generator.shuffle(examples)
         for start in range(0, len(examples), _POOL * config.batch_size):
             pool = sorted(examples[start : start + _POOL * config.batch_size], key=lambda each: len(each.token_ids))
