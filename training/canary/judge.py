@@ -7,7 +7,8 @@ thumbs' interval spends half of alpha on either side, a surge and safety a quart
 from dataclasses import dataclass
 from enum import StrEnum
 
-from training.canary.confidence_sequence import Count, difference_interval, falls_short, num_trials_needed
+from model_store.shares import Count
+from training.canary.confidence_sequence import difference_interval, falls_short, num_trials_needed
 from training.canary.evidence import VersionEvidence, count_up
 from training.config import CanaryConfig
 from training.evaluation.figures import Figure

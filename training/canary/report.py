@@ -3,8 +3,8 @@
 from typing import Any
 
 from model_store.digest import short
+from model_store.shares import Count
 from model_store.store import Release
-from training.canary.confidence_sequence import Count
 from training.canary.evidence import VersionEvidence
 from training.canary.judge import Judgement
 from training.canary.release import PlannedMove

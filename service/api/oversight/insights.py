@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import StringConstraints
 
+from model_store.shares import Count
 from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
 from service.api.schemas import SafeText
 from service.chat.oversight.insights import MAX_DAYS, Group, Overview, beginning_of
 from service.chat.oversight.oversight import Oversight
-from service.chat.oversight.shares import Count
 from service.records.oversight.usage import UsageFilter
 
 _DEFAULT_DAYS = 30

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from model_store.shares import Count, Interval, difference
 from model_store.store import Release
-from service.chat.oversight.shares import Count, Interval, difference
 from service.records.oversight.reader import OversightReader
 from service.records.oversight.votes import Votes
 

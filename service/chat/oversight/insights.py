@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from service.chat.oversight.shares import Count
+from model_store.shares import Count
 from service.records.oversight.reader import OversightReader
 from service.records.oversight.usage import Cell, Latency, Thumbs, Usage, UsageFilter
 

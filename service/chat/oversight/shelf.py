@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from model_store.backends.protocol import Alias, AliasMove
 from model_store.contract.manifest import Manifest
 from model_store.errors import AliasNotFoundError
+from model_store.shares import Count
 from model_store.store import ModelStore, Release, StoredVersion
-from service.chat.oversight.shares import Count
 
 MAX_VERSIONS = 200
 MAX_MOVES = 100

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from model_store.shares import Count
 from model_store.store import AliasState, Release
-from training.canary.confidence_sequence import Count
 from training.canary.evidence import Row, gather, read_rated
 from training.errors import InvalidFeedbackDataError
 

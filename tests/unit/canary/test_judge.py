@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from training.canary.confidence_sequence import Count
+from model_store.shares import Count
 from training.canary.evidence import VersionEvidence, Vote
 from training.canary.judge import Verdict, judge
 from training.config import CanaryConfig

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from service.chat.oversight.shares import ALPHA, Count, Interval, difference
+from model_store.shares import ALPHA, Count, Interval, difference
 from training.canary import confidence_sequence
 from training.config import CanaryConfig
 from training.rlhf.estimators import wilson_interval
