@@ -1,6 +1,5 @@
 """Estimators: how far a policy has moved, how good a score is, how sure a figure is, how varied text is."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-_Z95 = 1.959963984540054
+from model_store.shares import Count
 
 
 def kl_k1(logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor) -> Tensor:
@@ -40,13 +39,8 @@ def log_loss(scores: Sequence[float], is_up: Sequence[bool]) -> float:
 
 def wilson_interval(num_successes: int, num_trials: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927); (0, 1) without trials."""
-    if num_trials == 0:
-        return 0.0, 1.0
-    share = num_successes / num_trials
-    spread = _Z95**2 / num_trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = _Z95 * math.sqrt(share * (1 - share) / num_trials + spread / (4 * num_trials)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    share = Count(num_successes, num_trials).share
+    return share.low, share.high
 
 
 def bootstrap_interval(values: Sequence[float], *, seed: int, num_resamples: int = 2000) -> tuple[float, float]:
