@@ -182,7 +182,7 @@ def _judge_canary(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(judgement_fields(judgement, release, planned), ensure_ascii=False))
     else:
-        print(judgement_text(judgement, release, planned, rules))
+        print(judgement_text(judgement, release, planned))
     return 0
 
 

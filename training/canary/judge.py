@@ -7,13 +7,11 @@ thumbs' interval spends half of alpha on either side, a surge and safety a quart
 from dataclasses import dataclass
 from enum import StrEnum
 
-from model_store.shares import Count
-from training.canary.confidence_sequence import difference_interval, falls_short, num_trials_needed
+from model_store.shares import Count, RatingsNeeded, ratings_needed
+from training.canary.confidence_sequence import difference_interval, falls_short
 from training.canary.evidence import VersionEvidence, count_up
 from training.config import CanaryConfig
 from training.evaluation.figures import Figure
-
-_POWER = 0.8
 
 
 class Verdict(StrEnum):
@@ -34,15 +32,15 @@ class Judgement:
     candidate: VersionEvidence
     difference: Figure
     """Candidate's share of thumbs up minus the stable version's, valid however often it is looked at."""
-    num_more_ratings: int
-    """Ratings of both versions together that are still missing before a gain of `visible_gain` shows; 0: none."""
+    missing: RatingsNeeded
+    """What is still missing before a gain of `visible_gain` shows."""
 
 
 def judge(stable: VersionEvidence, candidate: VersionEvidence, rules: CanaryConfig) -> Judgement:
     """Applies the rules in their order: what speaks against the candidate comes first."""
     difference = difference_interval(stable.thumbs, candidate.thumbs, alpha=rules.alpha)
     verdict, reason = _decide(stable, candidate, difference, rules)
-    missing = _num_more_ratings(stable.thumbs, candidate.thumbs, rules)
+    missing = _missing(stable.thumbs, candidate.thumbs, rules)
     return Judgement(verdict, reason, stable, candidate, difference, missing)
 
 
@@ -107,13 +105,10 @@ def _not_yet(stable: VersionEvidence, candidate: VersionEvidence, rules: CanaryC
     return None
 
 
-def _num_more_ratings(stable: Count, candidate: Count, rules: CanaryConfig) -> int:
-    num_now = stable.num_trials + candidate.num_trials
-    is_known = stable.num_trials and candidate.num_trials
-    share = candidate.num_trials / num_now if is_known else rules.planned_share
-    rate = stable.rate if stable.num_trials else 0.5
-    needed = num_trials_needed(rate, rules.visible_gain, share=share, alpha=rules.alpha, power=_POWER)
-    return max(0, needed - num_now)
+def _missing(stable: Count, candidate: Count, rules: CanaryConfig) -> RatingsNeeded:
+    return ratings_needed(
+        stable, candidate, planned_share=rules.planned_share, gain=rules.visible_gain, alpha=rules.alpha
+    )
 
 
 def _points(difference: Figure) -> str:

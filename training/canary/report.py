@@ -8,14 +8,13 @@ from model_store.store import Release
 from training.canary.evidence import VersionEvidence
 from training.canary.judge import Judgement
 from training.canary.release import PlannedMove
-from training.config import CanaryConfig
 from training.evaluation.figures import Figure
 from training.rlhf.estimators import wilson_interval
 
 NO_CANARY = "No canary is on: `candidate` is unset, is the stable version, or was named before that became stable."
 
 
-def judgement_text(judgement: Judgement, release: Release, planned: PlannedMove | None, rules: CanaryConfig) -> str:
+def judgement_text(judgement: Judgement, release: Release, planned: PlannedMove | None) -> str:
     """Both versions side by side, the verdict with its reason, what is missing, and what was moved."""
     stable, candidate = judgement.stable, judgement.candidate
     rows = [
@@ -29,9 +28,8 @@ def judgement_text(judgement: Judgement, release: Release, planned: PlannedMove 
     lines += [f"{name:40}{left:>24}{right:>24}" for name, left, right in rows]
     lines.append(f"{'difference (valid at every look)':40}{'':>24}{_percent(judgement.difference, sign='+'):>24}")
     lines += ["", f"{judgement.verdict.upper()}. {judgement.reason}"]
-    if judgement.num_more_ratings:
-        more, gain = judgement.num_more_ratings, rules.visible_gain
-        lines.append(f"About {more} more ratings until a gain of {gain:.1%} shows with a probability of 80 %.")
+    if judgement.missing.always_valid:
+        lines.append(judgement.missing.sentence)
     return "\n".join([*lines, *_move_lines(planned)])
 
 
@@ -44,7 +42,8 @@ def judgement_fields(judgement: Judgement, release: Release, planned: PlannedMov
         "stable": _fields(judgement.stable),
         "candidate": _fields(judgement.candidate),
         "difference": judgement.difference.model_dump(),
-        "num_more_ratings": judgement.num_more_ratings,
+        "num_more_ratings": judgement.missing.always_valid,
+        "num_more_ratings_with_one_look": judgement.missing.fixed_sample,
         "is_dry_run": planned is not None and not planned.is_made,
         "alias": planned.alias.value if planned else None,
         "move": planned.move.model_dump(mode="json") if planned else None,

@@ -6,13 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from training.canary.confidence_sequence import (
-    Count,
-    difference_interval,
-    difference_variance,
-    num_trials_needed,
-    radius,
-)
+from model_store.shares import Count, difference_variance, num_trials_needed, radius
+from training.canary.confidence_sequence import difference_interval
 
 ALPHA = 0.1
 Bounds = Callable[[Count, Count], tuple[float, float]]

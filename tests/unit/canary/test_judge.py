@@ -47,7 +47,7 @@ def test_while_thumbs_do_not_tell_the_judge_waits_and_says_how_many_are_missing(
     empty = judge(version([]), version([]), RULES)
     some = judge(version(mixed(63, 27)), version(mixed(7, 3)), RULES)
     assert (empty.verdict, some.verdict) == (Verdict.WAIT, Verdict.WAIT)
-    assert empty.num_more_ratings > some.num_more_ratings > 1000
+    assert empty.missing.always_valid > some.missing.always_valid > 1000
 
 
 def test_few_ratings_promote_nothing_however_good() -> None:
