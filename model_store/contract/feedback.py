@@ -36,8 +36,31 @@ TRAINING_EXAMPLES_COLUMNS = (
     "comment",  # masked, or null
     "correction",  # masked, or null
     "rated_at",  # ISO 8601, UTC
+    "tenant",  # conversation ids are a tenant's own
+    "origin",  # the web page or the API key that the rating came through; "" where nobody noted it
+    "gold",  # "up" | "down": what the staff calls the truth about this completion, or null
+    "ruling",  # "count" | "set_aside": what the staff decided about this rating or its rater, or null
 )
 """One row a (completion, rater) with a standing rating; withdrawn ratings and half completions are not in the view."""
+
+Ruling = Literal["count", "set_aside"]
+"""What a person decided about a rating: that it counts whatever looks odd about it, or that it does not."""
+
+CONVERSATION_TURNS_VIEW = "conversation_turns"
+CONVERSATION_TURNS_COLUMNS = (
+    "completion_id",
+    "tenant",
+    "conversation_id",
+    "created_at",  # ISO 8601, UTC
+    "language",
+    "prompt_messages",  # JSON, as above
+    "completion_text",  # masked
+    "completion_token_ids",  # JSON, as above
+    "sampling",  # JSON, as above
+    "finish_reason",
+    "rater",  # whom the reply was given to
+)
+"""One row a finished completion, rated or not: what people did after a reply says something about it too."""
 
 SERVED_COMPLETIONS_VIEW = "served_completions"
 SERVED_COMPLETIONS_COLUMNS = (

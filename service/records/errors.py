@@ -10,6 +10,7 @@ RecordsError
 ├── ConversationNotFoundError
 ├── ConversationErasedError
 ├── TooManyTagsError
+├── RatingNotFoundError
 ├── SearchTooBroadError
 ├── UnstorableRecordError
 ├── IdempotencyError
@@ -94,6 +95,13 @@ class TooManyTagsError(RecordsError):
 
     code = "too_many_tags"
     template = "A conversation has at most {max_tags} tags. Take one off first."
+
+
+class RatingNotFoundError(RecordsError):
+    """No rating of this rater stands, or none of this completion."""
+
+    code = "rating_not_found"
+    template = "There is no such rating of {rater!r}. Give the rater and the completion as they are listed."
 
 
 class SearchTooBroadError(RecordsError):

@@ -15,7 +15,7 @@ from sqlalchemy import Boolean, Column, Float, Integer, Select, Table, Text, Typ
 
 from service.records.database import open_reader, transaction
 from service.records.errors import MissingPackageError
-from service.records.tables import completions, conversations, feedback, training_examples
+from service.records.tables import completions, conversation_turns, conversations, feedback, training_examples
 
 _ROWS_PER_FETCH = 100
 _ORDER: Mapping[Table, Sequence[str]] = {
@@ -23,6 +23,7 @@ _ORDER: Mapping[Table, Sequence[str]] = {
     completions: ("created_at", "id"),
     feedback: ("updated_at", "completion_id", "rater"),
     conversations: ("created_at", "tenant", "id"),
+    conversation_turns: ("created_at", "completion_id"),
 }
 TABLES: Mapping[str, Table] = {table.name: table for table in _ORDER}
 """What can be exported, by name."""

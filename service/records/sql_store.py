@@ -13,7 +13,7 @@ from service.records.database import DEFAULT_TIMEOUT_SECONDS, open_engine, scrub
 from service.records.errors import CompletionNotFoundError, ConversationNotFoundError
 from service.records.group_commit import GroupCommit, Result, Work
 from service.records.migrations import upgrade
-from service.records.statements import audit, completions, conversations, erasure, idempotency, retention, tags
+from service.records.statements import audit, completions, conversations, erasure, idempotency, retention, rulings, tags
 from service.records.statements import feedback as feedback_statements
 from service.records.storable import check_storable, is_storable_text
 from service.records.store import (
@@ -26,9 +26,11 @@ from service.records.store import (
     Erasure,
     FeedbackCounts,
     FeedbackRecord,
+    GoldRating,
     IdempotencyKey,
     KeptAnswer,
     PurgeCounts,
+    RatingRuling,
     StoredConversation,
     StoredFeedback,
 )
@@ -98,6 +100,16 @@ class SqlRecordStore:
         """See `RecordStore.list_audit`."""
         with transaction(self._engine) as connection:
             return audit.newest(connection, tenant, actions, limit=limit)
+
+    def record_gold(self, gold: GoldRating) -> None:
+        """See `RecordStore.record_gold`."""
+        check_storable(gold)
+        self._write(lambda connection: rulings.record_gold(connection, gold))
+
+    def record_ruling(self, ruling: RatingRuling) -> None:
+        """See `RecordStore.record_ruling`."""
+        check_storable(ruling)
+        self._write(lambda connection: rulings.record_ruling(connection, ruling))
 
     def count_feedback(self) -> FeedbackCounts:
         """See `RecordStore.count_feedback`."""

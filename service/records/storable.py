@@ -11,7 +11,7 @@ from datetime import datetime
 
 from model_store.contract.conversation import Message
 from service.records.errors import UnstorableRecordError
-from service.records.store import AuditEvent, CompletionRecord, FeedbackRecord
+from service.records.store import AuditEvent, CompletionRecord, FeedbackRecord, GoldRating, RatingRuling
 
 
 def is_storable_text(text: str) -> bool:
@@ -19,7 +19,7 @@ def is_storable_text(text: str) -> bool:
     return _text_problem(text) is None
 
 
-def check_storable(record: AuditEvent | CompletionRecord | FeedbackRecord) -> None:
+def check_storable(record: AuditEvent | CompletionRecord | FeedbackRecord | GoldRating | RatingRuling) -> None:
     """Raises UnstorableRecordError naming the first field that cannot be stored; never repeats its content."""
     for field in fields(record):
         for problem in _problems(getattr(record, field.name)):

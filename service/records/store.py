@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
 from model_store.contract.conversation import Message
-from model_store.contract.feedback import Rating
+from model_store.contract.feedback import Rating, Ruling
 
 FinishReason = Literal["stop", "length", "cancelled", "handover", "error"]
 FINISHED_REASONS: frozenset[FinishReason] = frozenset({"stop", "length", "handover"})
@@ -69,6 +69,8 @@ class FeedbackRecord:
     comment: str | None = None
     correction: str | None = None
     tenant: str = DEFAULT_TENANT
+    origin: str = ""
+    """The web page or the API key that it came through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class StoredFeedback:
     created_at: datetime
     updated_at: datetime
     withdrawn_at: datetime | None
+    origin: str = ""
     plan: str | None = None
     """What the rated completion set out to say."""
     model_digest: str = ""
@@ -180,6 +183,29 @@ class AuditEvent:
     tenant: str = DEFAULT_TENANT
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldRating:
+    """What the staff calls the truth about a completion; None takes it back."""
+
+    completion_id: str
+    rating: Rating | None
+    actor: str
+    decided_at: datetime
+    tenant: str = DEFAULT_TENANT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatingRuling:
+    """What a person decided about a rating, or, without a completion, about all of a rater; None takes it back."""
+
+    rater: str
+    completion_id: str | None
+    verdict: Ruling | None
+    actor: str
+    decided_at: datetime
+    tenant: str = DEFAULT_TENANT
+
+
 class FeedbackCounts(NamedTuple):
     """How many ratings stand, over all tenants; withdrawn ones are not counted."""
 
@@ -268,6 +294,18 @@ class RecordStore(Protocol):
         """Counts the standing ratings."""
 
     def health(self) -> None:
+    def record_gold(self, gold: GoldRating) -> None:
+        """Keeps, replaces or takes back what is called the truth about a completion.
+
+        Raises CompletionNotFoundError, also for another tenant's, and UnstorableRecordError.
+        """
+
+    def record_ruling(self, ruling: RatingRuling) -> None:
+        """Keeps, replaces or takes back a decision about a rating or a rater.
+
+        Raises RatingNotFoundError where this tenant has no such standing rating, and UnstorableRecordError.
+        """
+
         """Returns when the database answers and accepts writes; takes a write lock but changes nothing."""
 
     def close(self) -> None:

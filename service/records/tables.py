@@ -24,7 +24,12 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS, TRAINING_EXAMPLES_VIEW
+from model_store.contract.feedback import (
+    CONVERSATION_TURNS_COLUMNS,
+    CONVERSATION_TURNS_VIEW,
+    TRAINING_EXAMPLES_COLUMNS,
+    TRAINING_EXAMPLES_VIEW,
+)
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -117,6 +122,7 @@ feedback = Table(
     Column("created_at", UtcTimestamp, nullable=False),
     Column("updated_at", UtcTimestamp, nullable=False),
     Column("withdrawn_at", UtcTimestamp),
+    Column("origin", Text, nullable=False, server_default=""),  # the web page or the API key that it came through
     CheckConstraint("rating IN ('up', 'down')", name="ck_feedback_rating"),
     CheckConstraint("(rating IS NULL) = (withdrawn_at IS NOT NULL)", name="ck_feedback_withdrawn"),
     Index("ix_feedback_updated_at", "updated_at"),
@@ -191,8 +197,44 @@ conversation_tags = Table(
     Index("ix_conversation_tags_tag", "tenant", "tag"),
 )
 
+gold_ratings = Table(
+    "gold_ratings",
+    metadata,
+    Column(
+        "completion_id",
+        Text,
+        ForeignKey("completions.id", name="fk_gold_ratings_completion", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("tenant", Text, nullable=False),
+    Column("rating", Text, nullable=False),
+    Column("actor", Text, nullable=False),  # the API key's id
+    Column("decided_at", UtcTimestamp, nullable=False),
+    CheckConstraint("rating IN ('up', 'down')", name="ck_gold_ratings_rating"),
+    Index("ix_gold_ratings_decided_at", "tenant", "decided_at", "completion_id"),
+)
+
+rating_rulings = Table(
+    "rating_rulings",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("rater", Text, primary_key=True),
+    Column("completion_id", Text, primary_key=True),  # "": all ratings of this rater
+    Column("verdict", Text, nullable=False),
+    Column("actor", Text, nullable=False),  # the API key's id
+    Column("decided_at", UtcTimestamp, nullable=False),
+    CheckConstraint("verdict IN ('count', 'set_aside')", name="ck_rating_rulings_verdict"),
+    Index("ix_rating_rulings_completion", "completion_id"),
+)
+
 training_examples = Table(
     TRAINING_EXAMPLES_VIEW,
     MetaData(),  # apart from the tables: it is a view, which nothing may try to create as a table
     *(Column(name, Text) for name in TRAINING_EXAMPLES_COLUMNS),
+)
+
+conversation_turns = Table(
+    CONVERSATION_TURNS_VIEW,
+    MetaData(),
+    *(Column(name, Text) for name in CONVERSATION_TURNS_COLUMNS),
 )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, select
 from service.records.database import insert_into
 from service.records.errors import ConversationNotFoundError
 from service.records.store import Erasure
-from service.records.tables import completions, conversations, erasures, feedback, idempotency_keys
+from service.records.tables import completions, conversations, erasures, feedback, idempotency_keys, rating_rulings
 
 
 def erase(connection: Connection, tenant: str, conversation_id: str) -> Erasure:
@@ -48,11 +48,12 @@ def erase(connection: Connection, tenant: str, conversation_id: str) -> Erasure:
 
 
 def delete_completions(connection: Connection, ids: Select[tuple[str]]) -> int:
-    """Deletes completions, their feedback and what retries would have been answered; gives their number.
+    """Deletes completions, their feedback, what was decided about it, and retries' answers; gives their number.
 
     The caller holds them, so that no vote comes between.
     """
     connection.execute(delete(idempotency_keys).where(idempotency_keys.c.completion_id.in_(ids)))
+    connection.execute(delete(rating_rulings).where(rating_rulings.c.completion_id.in_(ids)))
     connection.execute(delete(feedback).where(feedback.c.completion_id.in_(ids)))
     return connection.execute(delete(completions).where(completions.c.id.in_(ids))).rowcount
 

@@ -48,7 +48,13 @@ def test_the_export_is_one_row_a_standing_rating_with_every_column_as_text(
     """The same literal row on both databases: JSON columns are JSON text, times ISO 8601 in UTC."""
     store.record_completion(make_completion())
     vote = FeedbackRecord(
-        completion_id="cmpl-1", rater="kim", rating="down", reasons=("too_long",), comment="太长", correction="好"
+        completion_id="cmpl-1",
+        rater="kim",
+        rating="down",
+        reasons=("too_long",),
+        comment="太长",
+        correction="好",
+        origin="https://shop.example",
     )
     stored = store.record_feedback(vote)
     assert exported(database_url) == [
@@ -71,6 +77,10 @@ def test_the_export_is_one_row_a_standing_rating_with_every_column_as_text(
             "comment": "太长",
             "correction": "好",
             "rated_at": format_timestamp(stored.updated_at),
+            "tenant": "default",
+            "origin": "https://shop.example",
+            "gold": None,
+            "ruling": None,
         }
     ]
     assert tuple(exported(database_url)[0]) == TRAINING_EXAMPLES_COLUMNS
