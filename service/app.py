@@ -29,9 +29,11 @@ from service.api.access.middleware import AccessMiddleware
 from service.api.errors import install_error_handlers
 from service.api.keeping import conversations
 from service.api.middleware import ReceiveLimitMiddleware, RequestContextMiddleware
-from service.api.oversight import insights, versions
-from service.api.review import console
+from service.api.oversight import comparisons, insights, versions
+from service.api.review import console, pairs
 from service.chat.chatbot import Chatbot, ChatLimits, Guidance
+from service.chat.comparison.comparison import open_comparison
+from service.chat.comparison.version_lender import NUM_SLOTS as NUM_LENT_SLOTS
 from service.chat.conversations.archive import Archive
 from service.chat.conversations.reception import Reception
 from service.chat.conversations.retention import keep_purging
@@ -58,6 +60,7 @@ _WEB_DIRECTORY = Path(__file__).with_name("web")
 _PAGES = {
     "/": "index.html",
     "/review": "staff/review.html",
+    "/review/pairs": "staff/pairs.html",
     "/models": "staff/models.html",
     "/insights": "staff/insights.html",
 }
@@ -81,12 +84,26 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
     telemetry = Telemetry()
     app = FastAPI(
         title="Rejoinder",
-        lifespan=_lifespan(settings, telemetry, open_engine or engine_opener(settings)),
+        lifespan=_lifespan(
+            settings, telemetry, open_engine or engine_opener(settings), open_engine or lent_engine_opener(settings)
+        ),
         docs_url=None,
         redoc_url=None,
     )
     install_error_handlers(app)
-    for module in (completions, conversations, feedback, widget_tokens, models, versions, insights, console, health):
+    for module in (
+        completions,
+        conversations,
+        feedback,
+        widget_tokens,
+        models,
+        versions,
+        insights,
+        comparisons,
+        console,
+        pairs,
+        health,
+    ):
         app.include_router(module.router)
     if _WEB_DIRECTORY.is_dir():
         for path, file in _PAGES.items():
@@ -152,14 +169,18 @@ def load_guidance(settings: Settings, facts: FactSheet) -> Guidance:
     return Guidance(SafetyRules.load(), plans, articles)
 
 
+def lent_engine_opener(settings: Settings) -> EngineOpener:
+    """`engine_opener` for a version that serves nobody and is only asked: one slot, nothing kept of earlier prompts."""
+    return engine_opener(settings.model_copy(update={"num_slots": NUM_LENT_SLOTS, "prefix_cache_mib": 0}))
+
+
 def _lifespan(
-    settings: Settings, telemetry: Telemetry, open_engine: EngineOpener
+    settings: Settings, telemetry: Telemetry, open_engine: EngineOpener, open_lent: EngineOpener
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
-        masker = load_masker(settings, facts)
-        guidance = load_guidance(settings, facts)
+        masker, guidance = load_masker(settings, facts), load_guidance(settings, facts)
         store = await asyncio.to_thread(_open_store, settings)
         secret = load_feedback_secret(settings)
         records = await asyncio.to_thread(SqlRecordStore.open, settings.records_url)
@@ -167,6 +188,7 @@ def _lifespan(
         model_router = ModelRouter(store, open_engine, settings.num_slots, settings.canary_share, telemetry)
         limits = _chat_limits(settings, secret)
         chatbot = Chatbot(model_router, masker, guidance, recorder, limits)
+        made = {"settings": settings, "telemetry": telemetry, "recorder": recorder, "chatbot": chatbot}
         archive = Archive(records, lambda: store.versions(verify_contents=False))
         await model_router.poll()
         follow, purge = model_router.follow(settings.poll_seconds), keep_purging(records, settings.retention_days)
@@ -176,15 +198,14 @@ def _lifespan(
                 open_access(settings, secret) as access,
                 open_oversight(settings, store, records, masker) as oversight,
                 open_review(settings, records, recorder) as review_desk,
+                open_comparison(settings, chatbot, (store, model_router), records, open_lent) as comparison,
             ):
                 yield {
-                    "settings": settings,
-                    "telemetry": telemetry,
+                    **made,
                     "access": access,
                     "archive": archive,
-                    "chatbot": chatbot,
+                    "comparison": comparison,
                     "reception": Reception(chatbot, archive, records, recorder, limits),
-                    "recorder": recorder,
                     "model_router": model_router,
                     "oversight": oversight,
                     "review_desk": review_desk,

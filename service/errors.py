@@ -14,11 +14,13 @@ ServiceError
 │   ├── ContextLengthExceededError
 │   ├── ModelNotFoundError
 │   ├── NoCanaryError
+│   ├── VersionUnusableError
 │   ├── RequestTooLargeError
 │   └── RequestTimeoutError
 ├── UnavailableError              try again later
 │   ├── OverloadedError
 │   ├── DrainingError
+│   ├── ComparisonTimeoutError
 │   └── ModelUnavailableError
 └── CompletionFailedError
 """
@@ -113,6 +115,13 @@ class NoCanaryError(RequestError):
     template = "No canary is on: there is no candidate to hold."
 
 
+class VersionUnusableError(RequestError):
+    """A version on the shelf cannot be opened, so nothing can be asked of it."""
+
+    code = "version_unusable"
+    template = "Version {digest:.12} cannot be opened, so it answers nothing. The operator finds the reason in the log."
+
+
 class RequestTooLargeError(RequestError):
     """The body is larger than the limit."""
 
@@ -149,6 +158,16 @@ class DrainingError(UnavailableError):
 
     code = "draining"
     template = "The service is shutting down and takes no new work. Try again: another instance will answer."
+
+
+class ComparisonTimeoutError(UnavailableError):
+    """Two versions did not answer everything they were asked in time."""
+
+    code = "comparison_timeout"
+    template = (
+        "The versions did not answer within {timeout_seconds:g} seconds. Try again: what they have said so far is kept "
+        "for a while."
+    )
 
 
 class ModelUnavailableError(UnavailableError):

@@ -86,6 +86,10 @@ class Settings(BaseSettings):
         default=None,
         description="Folder of Markdown help articles to quote; default: the samples, where the facts are the samples.",
     )
+    comparison_prompts_file: Path | None = Field(
+        default=None,
+        description="YAML list of up to 20 messages that two versions are asked on /models; default: the samples.",
+    )
     min_plan_confidence: float = Field(
         default=0.35,
         ge=0,

@@ -126,6 +126,13 @@ class EntityVault:
         self._placeholders: dict[tuple[str, str], str] = {}
         self._taken = set(taken)
 
+    @classmethod
+    def of_masked(cls, placeholders: Iterable[str]) -> "EntityVault":
+        """A vault of a text that was masked before: its placeholders may be used, and read as themselves."""
+        vault = cls(placeholders)
+        vault._values = {placeholder: placeholder for placeholder in vault._taken}
+        return vault
+
     def placeholder_for(self, entity_type: str, value: str) -> str:
         """The placeholder of a value, new or known; `REDACTED` once a type has run out of numbers."""
         key = (entity_type, re.sub(r"[\s-]", "", value).casefold())

@@ -77,3 +77,25 @@ SERVED_COMPLETIONS_COLUMNS = (
     "rated_at",
 )
 """One row a finished completion, and one more for each further rater: what a candidate is judged by."""
+
+Choice = Literal["first", "second", "tie", "skip"]
+"""Of two replies as they were shown: one is better, both are as good, or somebody would not say."""
+
+PREFERENCE_EXAMPLES_VIEW = "preference_examples"
+PREFERENCE_EXAMPLES_COLUMNS = (
+    "pair_id",
+    "completion_id",  # whose prompt two versions have answered anew
+    "conversation_id",
+    "created_at",  # of that completion; ISO 8601, UTC
+    "language",  # "en" | "zh"
+    "prompt_messages",  # JSON: [{"role", "content"}], masked
+    "chosen_digest",  # the version whose reply was preferred
+    "chosen_text",  # masked
+    "chosen_token_ids",  # JSON: [int]; empty for a reply that a rule gave
+    "rejected_digest",
+    "rejected_text",
+    "rejected_token_ids",
+    "rater",  # "staff_…"
+    "chosen_at",  # ISO 8601, UTC
+)
+"""One row a pair in which one reply was preferred; ties, and what was skipped, are not in the view."""

@@ -32,6 +32,7 @@ from service.errors import (
     RequestTooLargeError,
     ServiceError,
     UnavailableError,
+    VersionUnusableError,
 )
 from service.records.errors import (
     CompletionNotFoundError,
@@ -40,6 +41,8 @@ from service.records.errors import (
     FeedbackTokenError,
     IdempotencyKeyInUseError,
     IdempotencyKeyReusedError,
+    PairChosenError,
+    PairNotFoundError,
     RatingNotFoundError,
     RecordsError,
     RecordStoreUnavailableError,
@@ -52,6 +55,7 @@ _log = structlog.get_logger(__name__)
 _STATUS_BY_ERROR: tuple[tuple[type[Exception], int, str], ...] = (
     (ModelNotFoundError, 404, "invalid_request_error"),
     (NoCanaryError, 409, "conflict_error"),
+    (VersionUnusableError, 409, "conflict_error"),
     (InvalidApiKeyError, 401, "authentication_error"),
     (RequestTooLargeError, 413, "invalid_request_error"),
     (RequestTimeoutError, 408, "invalid_request_error"),
@@ -63,6 +67,8 @@ _STATUS_BY_ERROR: tuple[tuple[type[Exception], int, str], ...] = (
     (CompletionNotFoundError, 404, "invalid_request_error"),
     (ConversationNotFoundError, 404, "invalid_request_error"),
     (ConversationErasedError, 410, "invalid_request_error"),
+    (PairNotFoundError, 404, "invalid_request_error"),
+    (PairChosenError, 409, "conflict_error"),
     (TooManyTagsError, 400, "invalid_request_error"),
     (RatingNotFoundError, 404, "invalid_request_error"),
     (SearchTooBroadError, 400, "invalid_request_error"),

@@ -24,7 +24,7 @@ from service.chat.knowledge.help_articles import HelpArticles, quoting
 from service.chat.masking import ConversationMasker, MaskedConversation
 from service.chat.model_router import MODEL_ALIAS, LoadedModel, ModelRouter
 from service.chat.plan_rules import NUM_RIVAL_PLANS, PlanRules
-from service.chat.recording import Recorder, derive_conversation_id, opaque_rater
+from service.chat.recording import CompletionSink, Recorder, derive_conversation_id, opaque_rater
 from service.chat.reply import (
     MAX_SEED,
     ChatRequest,
@@ -34,7 +34,7 @@ from service.chat.reply import (
     RuleReply,
     new_completion_ids,
 )
-from service.chat.safety import SafetyRule, SafetyRules
+from service.chat.safety import SafetyRules
 from service.engine.types import SamplingParams
 from service.errors import ContextLengthExceededError, DrainingError
 from service.records.store import CompletionRecord
@@ -108,11 +108,28 @@ class Chatbot:
             raise DrainingError()
         check_prompt(request.messages)
         model = self._router.get(request.model, _conversation_key(request))
+        return await self._start(request, model, self._recorder, started_at)
+
+    async def draw(self, request: ChatRequest, model: LoadedModel, sink: CompletionSink) -> Reply:
+        """Starts a reply of this very version that is handed to `sink` and not recorded: nobody has asked for it.
+
+        It is made as for people: the same rules, the same places. Raises what `start` raises.
+        """
+        if self.is_draining:
+            raise DrainingError()
+        check_prompt(request.messages)
+        return await self._start(request, model, sink, time.monotonic())
+
+    async def _start(self, request: ChatRequest, model: LoadedModel, sink: CompletionSink, started_at: float) -> Reply:
         rule = self._guidance.safety.match(request.messages[-1].content)
         if rule is not None:
-            reply: Reply = await self._start_rule(request, model, rule, started_at)
+            conversation = await asyncio.to_thread(self._mask, request)
+            # A rule answers at any length and however full the service is.
+            token_ids = render(conversation.messages, model.tokenizer, for_completion=True).token_ids
+            question = _Question(conversation, Prompt(conversation.messages, token_ids))
+            reply: Reply = RuleReply(self._context(request, model, question, started_at), sink, rule)
         else:
-            reply = await self._start_model(request, model, started_at)
+            reply = await self._start_model(request, model, sink, started_at)
         self._replies.add(reply)
         return reply
 
@@ -140,14 +157,9 @@ class Chatbot:
             await asyncio.sleep(_DRAIN_CHECK_SECONDS)
         return True
 
-    async def _start_rule(self, request: ChatRequest, model: LoadedModel, rule: SafetyRule, started_at: float) -> Reply:
-        """A rule answers at any length and however full the service is."""
-        conversation = await asyncio.to_thread(self._masker.mask, request.messages, request.history)
-        token_ids = render(conversation.messages, model.tokenizer, for_completion=True).token_ids
-        question = _Question(conversation, Prompt(conversation.messages, token_ids))
-        return RuleReply(self._context(request, model, question, started_at), self._recorder, rule)
-
-    async def _start_model(self, request: ChatRequest, model: LoadedModel, started_at: float) -> Reply:
+    async def _start_model(
+        self, request: ChatRequest, model: LoadedModel, sink: CompletionSink, started_at: float
+    ) -> Reply:
         max_tokens = min(
             request.max_tokens or MAX_SEED, self._limits.max_completion_tokens, model.worker.max_context // 2
         )
@@ -174,11 +186,11 @@ class Chatbot:
             num_opening_logprobs=NUM_RIVAL_PLANS,
         )
         context = self._context(request, model, question, started_at)
-        return ModelReply(context, self._recorder, request, params, rules)
+        return ModelReply(context, sink, request, params, rules)
 
     def _prepare(self, request: ChatRequest, model: LoadedModel, max_tokens: int) -> _Question:
         """In a thread: masking and tokenising a long conversation takes longer than the event loop can spare."""
-        conversation = self._masker.mask(request.messages, request.history)
+        conversation = self._mask(request)
         article = self._find_article(request.messages[-1].content, conversation.language, model)
         if article is not None:
             offered = offer_article(conversation.messages, article.title, article.text, article.language)
@@ -187,6 +199,11 @@ class Chatbot:
             except ContextLengthExceededError:
                 pass  # A long question matters more than an article about it.
         return _Question(conversation, _fit(conversation.messages, model, max_tokens))
+
+    def _mask(self, request: ChatRequest) -> MaskedConversation:
+        if request.is_masked:
+            return self._masker.recall(request.messages)
+        return self._masker.mask(request.messages, request.history)
 
     def _recall(self, request: ChatRequest, completion: CompletionRecord) -> str:
         """In a thread: a recorded text with its values put back, and its article where the shop still has it."""

@@ -15,7 +15,7 @@ from model_store.contract.control_tokens import banned_unless_named
 from model_store.contract.conversation import Message, Role, detect_language
 from model_store.contract.entities import EntityMasker, EntityPattern, EntityVault, compile_operator_pattern
 from model_store.contract.facts import FactSheet
-from model_store.contract.placeholders import Segment, escape_lookalikes, split_masked
+from model_store.contract.placeholders import ENTITY_PLACEHOLDERS, Segment, escape_lookalikes, split_masked
 from model_store.contract.unmasking import Resolver
 from service.errors import InvalidDataFileError
 
@@ -53,6 +53,12 @@ class ConversationMasker:
         language = detect_language(messages[-1].content)
         masked = tuple(Message(message.role, self._mask_message(message, vault)) for message in messages)
         return MaskedConversation(_join(history, masked), vault, language)
+
+    def recall(self, messages: Sequence[Message]) -> MaskedConversation:
+        """A conversation that was masked when it was recorded; its placeholders read as themselves."""
+        named = (part.text for part in _placeholders_in(messages) if part.text in ENTITY_PLACEHOLDERS)
+        vault = EntityVault.of_masked(named)
+        return MaskedConversation(tuple(messages), vault, detect_language(messages[-1].content))
 
     def resolver(self, conversation: MaskedConversation) -> Resolver:
         """What the placeholders of this conversation read as."""

@@ -163,22 +163,11 @@ class ModelRouter:
         _log.info("alias_taken_up", alias=alias, digest=state.digest, generation=state.generation)
 
     async def _load(self, digest: str) -> LoadedModel:
-        bundle, tokenizer, engine = await asyncio.to_thread(self._open, digest)
+        bundle, tokenizer, engine = await asyncio.to_thread(open_version, self._store, self._open_engine, digest)
         manifest = bundle.manifest
         self._telemetry.model_loaded(digest, manifest.name)
         worker = EngineWorker(engine, self._num_slots, self._telemetry.prompt_read)
         return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker)
-
-    def _open(self, digest: str) -> tuple[Bundle, Tokenizer, CompletionEngine]:
-        """In a thread: verifies and opens a version."""
-        bundle = self._store.open(digest)
-        path = bundle.path(TOKENIZER_NAME)
-        tokenizer = Tokenizer.load(path)
-        num_embeddings = bundle.manifest.architecture.vocab_size
-        if tokenizer.vocab_size > num_embeddings:
-            problem = f"it has {tokenizer.vocab_size} tokens, the model knows {num_embeddings}"
-            raise InvalidTokenizerError(path=path, problem=problem)
-        return bundle, tokenizer, self._open_engine(bundle)
 
     def _place(self, alias: Alias, model: LoadedModel | None) -> None:
         """Lets a model, or none, answer by an alias. Retires the one before, unless the other alias has it."""
@@ -198,6 +187,20 @@ class ModelRouter:
         if model.digest not in {alive.digest for alive in self._alive}:
             self._telemetry.model_closed(model.digest, model.name)
         _log.info("model_closed", digest=model.digest)
+
+
+def open_version(
+    store: ModelStore, open_engine: EngineOpener, digest: str
+) -> tuple[Bundle, Tokenizer, CompletionEngine]:
+    """Verifies and opens a version; blocks. Raises StoreError and EngineError."""
+    bundle = store.open(digest)
+    path = bundle.path(TOKENIZER_NAME)
+    tokenizer = Tokenizer.load(path)
+    num_embeddings = bundle.manifest.architecture.vocab_size
+    if tokenizer.vocab_size > num_embeddings:
+        problem = f"it has {tokenizer.vocab_size} tokens, the model knows {num_embeddings}"
+        raise InvalidTokenizerError(path=path, problem=problem)
+    return bundle, tokenizer, open_engine(bundle)
 
 
 def is_in_canary(conversation_key: str, candidate_digest: str, share: float) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.feedback import Rating
@@ -50,6 +50,19 @@ class Feedback:
     key: IdempotencyKey | None = None
     kept_placeholders: frozenset[str] = frozenset()
     """What may stand in the correction of somebody who has read the masked text."""
+
+
+class CompletionSink(Protocol):
+    """Where completions go when they are made: the records, or the hands of who only wants to look at one."""
+
+    async def record_completion(self, completion: CompletionRecord, claim: Claim | None = None) -> str:
+        """Takes a completion; gives the feedback token for it, "" where nobody can rate it."""
+
+    def release(self, claim: Claim) -> None:
+        """Gives a claim back soon."""
+
+    def note_first_token(self, seconds: float) -> None:
+        """Hears of the time from a request to its first token."""
 
 
 class Recorder:

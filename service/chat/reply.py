@@ -22,7 +22,7 @@ from model_store.knowledge.search import Passage
 from service.chat.decoding import CompletionDecoder, TokenLogprob
 from service.chat.model_router import LoadedModel
 from service.chat.plan_rules import FixedReply, PlanChoice, PlanRules
-from service.chat.recording import Recorder
+from service.chat.recording import CompletionSink
 from service.chat.safety import SafetyRule
 from service.engine.types import CompletionRequest, Delta, SamplingParams
 from service.errors import OverloadedError, ServiceError
@@ -56,6 +56,8 @@ class ChatRequest:
     """Whether `messages` are only what is new in the conversation, and the service has the rest."""
     history: tuple[Message, ...] = ()
     """The rest, masked."""
+    is_masked: bool = False
+    """Whether `messages` come from the records, and hold placeholders that stand for themselves."""
     claim: Claim | None = None
     """The idempotency key that the completion will be the answer to."""
 
@@ -172,7 +174,7 @@ class Reply(ABC):
 class NewReply(Reply):
     """A reply that is being made and will be recorded."""
 
-    def __init__(self, context: ReplyContext, recorder: Recorder) -> None:
+    def __init__(self, context: ReplyContext, recorder: CompletionSink) -> None:
         super().__init__(context.head, len(context.prompt_ids))
         self.context = context
         self._recorder = recorder
@@ -215,7 +217,7 @@ class NewReply(Reply):
 class RuleReply(NewReply):
     """A safety rule's fixed text. Recorded like any other, with the rule's name in place of sampler settings."""
 
-    def __init__(self, context: ReplyContext, recorder: Recorder, rule: SafetyRule) -> None:
+    def __init__(self, context: ReplyContext, recorder: CompletionSink, rule: SafetyRule) -> None:
         super().__init__(context, recorder)
         self._rule = rule
 
@@ -244,7 +246,7 @@ class ModelReply(NewReply):
     def __init__(
         self,
         context: ReplyContext,
-        recorder: Recorder,
+        recorder: CompletionSink,
         request: ChatRequest,
         params: SamplingParams,
         plan_rules: PlanRules,

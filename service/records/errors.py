@@ -10,6 +10,8 @@ RecordsError
 ├── ConversationNotFoundError
 ├── ConversationErasedError
 ├── TooManyTagsError
+├── PairNotFoundError
+├── PairChosenError
 ├── RatingNotFoundError
 ├── SearchTooBroadError
 ├── UnstorableRecordError
@@ -102,6 +104,20 @@ class RatingNotFoundError(RecordsError):
 
     code = "rating_not_found"
     template = "There is no such rating of {rater!r}. Give the rater and the completion as they are listed."
+
+
+class PairNotFoundError(RecordsError):
+    """No pair of this id was offered to this rater."""
+
+    code = "pair_not_found"
+    template = "There is no such pair for you to choose from. Ask for the next one."
+
+
+class PairChosenError(RecordsError):
+    """A choice was made between these two replies already, and another one cannot be blind."""
+
+    code = "pair_chosen"
+    template = "You have chosen between these two already, and know by now which is which. Ask for the next pair."
 
 
 class SearchTooBroadError(RecordsError):

@@ -13,6 +13,7 @@ from service.records.database import DEFAULT_TIMEOUT_SECONDS, open_engine, scrub
 from service.records.errors import CompletionNotFoundError, ConversationNotFoundError
 from service.records.group_commit import GroupCommit, Result, Work
 from service.records.migrations import upgrade
+from service.records.pairs.pair_store import SqlPairStore
 from service.records.statements import audit, completions, conversations, erasure, idempotency, retention, rulings, tags
 from service.records.statements import feedback as feedback_statements
 from service.records.storable import check_storable, is_storable_text
@@ -45,6 +46,8 @@ class SqlRecordStore:
         """Takes over `engine`, whose database must have been migrated; `open` does both."""
         self._engine = engine
         self._writer = GroupCommit(engine) if engine.dialect.name == "sqlite" else None
+        self.pairs = SqlPairStore(self._write)
+        """Replies that the staff chooses between."""
 
     @classmethod
     def open(cls, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> "SqlRecordStore":

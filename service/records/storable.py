@@ -11,6 +11,7 @@ from datetime import datetime
 
 from model_store.contract.conversation import Message
 from service.records.errors import UnstorableRecordError
+from service.records.pairs.pair import PairedReply, PreferencePair
 from service.records.store import AuditEvent, CompletionRecord, FeedbackRecord, GoldRating, RatingRuling
 
 
@@ -19,7 +20,9 @@ def is_storable_text(text: str) -> bool:
     return _text_problem(text) is None
 
 
-def check_storable(record: AuditEvent | CompletionRecord | FeedbackRecord | GoldRating | RatingRuling) -> None:
+def check_storable(
+    record: AuditEvent | CompletionRecord | FeedbackRecord | GoldRating | RatingRuling | PreferencePair,
+) -> None:
     """Raises UnstorableRecordError naming the first field that cannot be stored; never repeats its content."""
     for field in fields(record):
         for problem in _problems(getattr(record, field.name)):
@@ -43,6 +46,8 @@ def _problems(value: object) -> Iterator[str]:
 def _parts(value: object) -> Iterator[object]:
     if isinstance(value, Message):
         yield value.content
+    elif isinstance(value, PairedReply):
+        yield value.text
     elif isinstance(value, Mapping):
         yield from value.keys()
         yield from value.values()

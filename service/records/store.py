@@ -290,10 +290,6 @@ class RecordStore(Protocol):
     ) -> tuple[AuditEvent, ...]:
         """A tenant's latest events of these kinds, newest first."""
 
-    def count_feedback(self) -> FeedbackCounts:
-        """Counts the standing ratings."""
-
-    def health(self) -> None:
     def record_gold(self, gold: GoldRating) -> None:
         """Keeps, replaces or takes back what is called the truth about a completion.
 
@@ -306,6 +302,10 @@ class RecordStore(Protocol):
         Raises RatingNotFoundError where this tenant has no such standing rating, and UnstorableRecordError.
         """
 
+    def count_feedback(self) -> FeedbackCounts:
+        """Counts the standing ratings."""
+
+    def health(self) -> None:
         """Returns when the database answers and accepts writes; takes a write lock but changes nothing."""
 
     def close(self) -> None:

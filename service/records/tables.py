@@ -227,6 +227,34 @@ rating_rulings = Table(
     Index("ix_rating_rulings_completion", "completion_id"),
 )
 
+preference_pairs = Table(
+    "preference_pairs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column(
+        "completion_id",  # whose prompt both versions have answered
+        Text,
+        ForeignKey("completions.id", name="fk_preference_pairs_completion", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("rater", Text, nullable=False),
+    # "first" and "second" as they are shown: which version stands on which side is drawn for each pair.
+    Column("first_digest", Text, nullable=False),
+    Column("first_text", Text, nullable=False),
+    Column("first_token_ids", JsonText, nullable=False),
+    Column("second_digest", Text, nullable=False),
+    Column("second_text", Text, nullable=False),
+    Column("second_token_ids", JsonText, nullable=False),
+    Column("offered_at", UtcTimestamp, nullable=False),
+    Column("choice", Text),
+    Column("chosen_at", UtcTimestamp),
+    CheckConstraint("choice IN ('first', 'second', 'tie', 'skip')", name="ck_preference_pairs_choice"),
+    CheckConstraint("(choice IS NULL) = (chosen_at IS NULL)", name="ck_preference_pairs_chosen_at"),
+    Index("ix_preference_pairs_rater", "tenant", "rater", "chosen_at"),
+    Index("ix_preference_pairs_completion", "completion_id"),
+)
+
 training_examples = Table(
     TRAINING_EXAMPLES_VIEW,
     MetaData(),  # apart from the tables: it is a view, which nothing may try to create as a table

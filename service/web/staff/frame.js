@@ -32,6 +32,7 @@ function navigation() {
   const links = PAGES.map(([path, name]) => {
     const link = element("a", { href: path }, name);
     if (location.pathname === path) link.setAttribute("aria-current", "page");
+    else if (location.pathname.startsWith(`${path}/`)) link.setAttribute("aria-current", "true");
     return link;
   });
   return element("nav", { "aria-label": "Staff pages" }, ...links);
