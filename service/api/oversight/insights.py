@@ -53,7 +53,11 @@ def _overview_json(overview: Overview) -> dict[str, Any]:
         "until": overview.until.isoformat(timespec="seconds"),
         "counted_since": overview.counted_since.isoformat() if overview.counted_since else None,
         "total": _group_json(overview.total),
-        "by_day": [_group_json(group) for group in overview.by_day],
+        "by_day": [
+            {**_group_json(group), "usual_thumbs_up": asdict(usual) if usual else None}
+            for group, usual in zip(overview.by_day, overview.usual_by_day, strict=True)
+        ],
+        "surges": [asdict(surge) for surge in overview.surges],
         "by_version": [_group_json(group) for group in overview.by_version],
         "by_plan": [_group_json(group) for group in overview.by_plan],
         "by_language": [_group_json(group) for group in overview.by_language],

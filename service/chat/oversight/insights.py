@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from model_store.shares import Count
+from model_store.shares import Count, Interval
+from service.chat.oversight.surges import Surge, find_surges, usual_shares
 from service.records.oversight.reader import OversightReader
 from service.records.oversight.usage import Cell, Latency, Thumbs, Usage, UsageFilter
 
@@ -39,6 +40,9 @@ class Overview:
     counted_since: datetime | None
     total: Group
     by_day: tuple[Group, ...]
+    usual_by_day: tuple[Interval | None, ...]
+    """The share of thumbs up of the seven days before each day; None where these tell too little."""
+    surges: tuple[Surge, ...]
     by_version: tuple[Group, ...]
     by_plan: tuple[Group, ...]
     by_language: tuple[Group, ...]
@@ -69,12 +73,16 @@ def summarize(usage: Usage, since: datetime, until: datetime) -> Overview:
     reasons: Counter[str] = Counter()
     for names, num in usage.reasons:
         reasons.update(dict.fromkeys(names, num))
+    by_day = _by_day(usage, since, until)
+    thumbs_by_day = [group.thumbs for group in by_day]
     return Overview(
         since=since,
         until=until,
         counted_since=usage.counted_since,
         total=_total(usage),
-        by_day=_by_day(usage, since, until),
+        by_day=by_day,
+        usual_by_day=tuple(usual_shares(thumbs_by_day)),
+        surges=find_surges([group.name for group in by_day], thumbs_by_day),
         by_version=_groups(usage, lambda row: row.model_digest),
         by_plan=_groups(usage, lambda row: row.plan or _NO_PLAN),
         by_language=_groups(usage, lambda row: row.language),

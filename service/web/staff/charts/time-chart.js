@@ -6,14 +6,15 @@ import { day } from "../format.js";
 import { svg, ticks } from "./svg.js";
 
 const HEIGHT = 190;
-const TOP = 10;
+const TOP = 14;
 const BOTTOM = 26;
 const LEFT = 58;
 const RIGHT = 10;
 const PIXELS_A_LABEL = 76;
 
 /**
- * `series`: a list of `{ kind: "bars" | "line" | "dots", values, className }`; a value is `{ value, low, high }` or null.
+ * `series`: a list of `{ kind, values, className }`, drawn in this order; a value is `{ value, low, high }` or null. Kinds
+ * are bars, lines, dots with whiskers, a band between low and high, and marks, which hang at the top with their `title`.
  * `max` is the top of the scale, found from the values where it is not given; `format` writes a tick.
  */
 export function timeChart(width, { days, series, max, format }) {
@@ -31,6 +32,17 @@ export function timeChart(width, { days, series, max, format }) {
 }
 
 const DRAWERS = {
+  band: ({ values, className }, { slot, x, y }) => runs(values).map((run) => {
+    const side = (bound, points) => points.flatMap(([index, at]) => [`${x(index) - slot / 2} ${y(at[bound])}`, `${x(index) + slot / 2} ${y(at[bound])}`]);
+    const back = side("low", run).reverse();
+    return svg("path", { class: `band ${className}`, d: `M${[...side("high", run), ...back].join("L")}Z` });
+  }),
+  marks: ({ values, className }, { x, y }) => values.flatMap((at, index) => {
+    if (!at) return [];
+    const line = svg("path", { class: `surge-line ${className}`, d: `M${x(index)} ${TOP}V${y(0)}` });
+    const mark = svg("path", { class: `surge ${className}`, d: `M${x(index) - 6} ${TOP - 8}h12l-6 10z` });
+    return [line, titled(mark, at.title)];
+  }),
   bars: ({ values, className }, { slot, x, y }, days, format) => values.flatMap((at, index) => {
     if (!at?.value) return [];
     const wide = Math.max(1, Math.min(28, slot * 0.72));

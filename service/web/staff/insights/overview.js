@@ -19,7 +19,7 @@ export function showOverview(overview) {
     ? [element("p", { class: "note" }, `There was more than can be counted at once: these are the replies since ${moment(overview.counted_since)}.`)]
     : [];
   return [
-    ...cut, tiles(overview.total), likedByDay(overview.by_day), volumeByDay(overview.by_day), handOversByDay(overview.by_day),
+    ...cut, tiles(overview.total), likedByDay(overview.by_day, overview.surges), volumeByDay(overview.by_day), handOversByDay(overview.by_day),
     waitByDay(overview.by_day, overview.total), liked("Thumbs-up rate by version", overview.by_version, (name) => short(name)),
     liked("Thumbs-up rate by language", overview.by_language, language),
     liked("Thumbs-up rate by intent", overview.by_plan, (name) => (name === "none" ? "a safety rule answered" : words(name))),
@@ -38,20 +38,42 @@ function tiles({ num_completions, num_conversations, num_hand_overs, thumbs_up, 
     tile("Time to a whole reply", duration(median_latency_ms), `in 95 of 100 cases under ${duration(p95_latency_ms)}`));
 }
 
-function likedByDay(days) {
+function likedByDay(days, surges) {
   const rated = days.filter(({ thumbs_up }) => thumbs_up.num_ratings > 0);
   const values = days.map(({ thumbs_up }) => (thumbs_up.num_ratings ? thumbs_up : null));
   const last = rated.at(-1);
   return figure({
     title: "Thumbs-up rate by day",
-    note: "Of the day’s replies that were rated. The whisker is where the true rate may lie: long with few ratings.",
+    note: `Of the day’s replies that were rated. The whisker is where the true rate may lie: long with few ratings. The band is what the seven days before let expect.${told(surges)}`,
     summary: last ? `${counted(rated.length, "day has", "days have")} ratings; the last one, ${day(last.name)}: ${thumbs(last.thumbs_up)}.` : "No ratings.",
-    draw: (width) => timeChart(width, { days: names(days), max: 1, format: percent, series: [{ kind: "dots", values, className: "series-1" }] }),
+    draw: (width) => timeChart(width, { days: names(days), max: 1, format: percent, series: [
+      { kind: "band", values: days.map(({ usual_thumbs_up: usual }) => usual), className: "series-1" },
+      { kind: "marks", values: days.map(({ name }) => markOf(surges, name)), className: "bad" },
+      { kind: "dots", values, className: "series-1" },
+    ] }),
     table: {
-      columns: ["Day", "Thumbs-up rate", "95 % interval", "Ratings"],
-      rows: days.map(({ name, thumbs_up: up }) => [day(name), up.num_ratings ? percent(up.value) : "–", up.num_ratings ? bounds(up) : "–", count(up.num_ratings)]),
+      columns: ["Day", "Thumbs-up rate", "95 % interval", "Ratings", "Seven days before", "Surge of thumbs down"],
+      rows: days.map(({ name, thumbs_up: up, usual_thumbs_up: usual }) => [
+        day(name), up.num_ratings ? percent(up.value) : "–", up.num_ratings ? bounds(up) : "–", count(up.num_ratings),
+        usual ? bounds(usual) : "–", markOf(surges, name) ? "yes" : "",
+      ]),
     },
   });
+}
+
+/** What the markers say, as the alert for thumbs down would have. */
+function told(surges) {
+  if (surges.length === 0) return "";
+  return ` Surge of thumbs down: ${surges.map(surgeWords).join("; ")}.`;
+}
+
+function markOf(surges, name) {
+  const surge = surges.find((one) => one.day === name);
+  return surge ? { title: `Surge of thumbs down: ${surgeWords(surge)}` } : null;
+}
+
+function surgeWords({ day: name, share_down: share, usual_share_down: usual }) {
+  return `${day(name)}, ${percent(share)} down instead of ${percent(usual)}`;
 }
 
 function volumeByDay(days) {
