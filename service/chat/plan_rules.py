@@ -93,6 +93,12 @@ class PlanChoice:
 
 class PlanRules:
     """One shop's rules. Immutable and safe to share between threads."""
+    @property
+    def recorded(self) -> dict[str, object]:
+        """What a completion's record tells of it; where a rule settled the plan, its log-probability is no model's."""
+        pinned = {"is_plan_pinned": True} if self.is_pinned else {}
+        return {"plan": self.plan, "plan_confidence": round(self.confidence, 4), **pinned}
+
 
     def __init__(self, file: _PlanRulesFile, min_confidence: float) -> None:
         self._file = file

@@ -326,8 +326,7 @@ class ModelReply(NewReply):
             sampling={
                 "rule": fixed.rule,
                 "quick_replies": list(fixed.quick_replies),
-                "plan": choice.plan,
-                "plan_confidence": round(choice.confidence, 4),
+                **choice.recorded,
                 **self._about_article(fixed.text),
             },
         )
@@ -382,8 +381,7 @@ class ModelReply(NewReply):
             num_tokens=len(decoder.token_ids),
             finish_reason="length" if is_cut else "stop",
             sampling={
-                "plan": choice.plan if choice else None,
-                "plan_confidence": round(choice.confidence, 4) if choice else None,
+                **(choice.recorded if choice else {"plan": None, "plan_confidence": None}),
                 "temperature": params.temperature,
                 "top_p": params.top_p,
                 "top_k": params.top_k,
