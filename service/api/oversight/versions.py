@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -19,7 +19,8 @@ from service.api.access.scopes import caller_of, requires
 from service.api.oversight.insights import share_json
 from service.api.schemas import SafeText
 from service.chat.model_router import ModelRouter
-from service.chat.oversight.canary import CanaryState, watch
+from service.chat.oversight.canary import CanaryState, ratings_to_come, watch
+from service.chat.oversight.documents import Document, documents_of
 from service.chat.oversight.oversight import Oversight
 from service.chat.oversight.release_desk import AUDIT_ACTIONS, MoveRequest, PlannedMove, ReleaseAction
 from service.chat.oversight.shelf import GATE_REPORT_NAME, MAX_MOVES, MAX_VERSIONS, VersionReport
@@ -27,6 +28,18 @@ from service.records.store import DEFAULT_TENANT, AuditEvent
 
 _DIGEST_PATTERN = r"^[0-9a-f]{64}$"
 _MAX_REASON_CHARS = 300
+_MAX_LINK_CHARS = 400
+_DOCUMENT_HEADERS = {
+    "content-security-policy": (
+        "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "cache-control": "private, no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""A page of a bundle shows its own pictures and styles, and may do nothing else: no script, no request, no storage."""
+_NO_DOCUMENT = "This link has expired or names no page. Open it again from the versions page.\n"
 
 router = APIRouter()
 
@@ -65,7 +78,22 @@ async def list_versions(request: Request) -> dict[str, Any]:
 async def show_version(digest: Annotated[str, Path(pattern=_DIGEST_PATTERN)], request: Request) -> dict[str, Any]:
     """A version's lineage, figures with their intervals, and what its gate said."""
     oversight: Oversight = request.state.oversight
-    return _report_json(await asyncio.to_thread(oversight.shelf.report, digest))
+    report = await asyncio.to_thread(oversight.shelf.report, digest)
+    return {**_report_json(report), "documents": list(_documents_json(report, oversight))}
+
+
+@router.get("/model-documents/{link}", include_in_schema=False)
+async def show_document(link: Annotated[str, Path(max_length=_MAX_LINK_CHARS)], request: Request) -> Response:
+    """A page of a bundle, for who has its link: a tab of its own cannot bring a key along."""
+    oversight: Oversight = request.state.oversight
+    document = oversight.links.verify(link)
+    if document is not None:
+        try:
+            content = await asyncio.to_thread(oversight.shelf.document, document)
+            return Response(content, media_type="text/html", headers=_DOCUMENT_HEADERS)
+        except KeyError:
+            pass
+    return Response(_NO_DOCUMENT, 404, media_type="text/plain", headers=_DOCUMENT_HEADERS)
 
 
 @router.post("/v1/model-versions/moves", dependencies=[requires(Scope.ADMIN)])
@@ -92,6 +120,9 @@ def _shelf_json(oversight: Oversight, caller: Caller) -> dict[str, Any]:
     # Versions are everybody's; whose thumbs may be counted is not. The operator decides for all tenants, and sees all.
     tenant = None if caller.tenant == DEFAULT_TENANT else caller.tenant
     canary = watch(oversight.reader, release, tenant=tenant) if release else None
+    needed = None
+    if release is not None:
+        needed = ratings_to_come(oversight.reader, release, canary, share=oversight.canary_share, tenant=tenant)
     events = oversight.records.list_audit(AUDIT_ACTIONS, limit=2 * MAX_MOVES, tenant=caller.tenant)
     return {
         "object": "list",
@@ -100,6 +131,7 @@ def _shelf_json(oversight: Oversight, caller: Caller) -> dict[str, Any]:
         "release": _release_json(release) if release else None,
         "canary": _canary_json(canary, is_of_all_tenants=tenant is None) if canary else None,
         "canary_share": oversight.canary_share,
+        "ratings_needed": {**asdict(needed), "sentence": needed.sentence} if needed else None,
         "moves": list(_moves_json(oversight.shelf.moves(), events)),
         "can_move": Scope.ADMIN in caller.scopes and caller.tenant == DEFAULT_TENANT,
     }
@@ -176,6 +208,13 @@ def _report_json(report: VersionReport) -> dict[str, Any]:
         "changes": [asdict(figure) for figure in report.changes],
         "gate": gate.model_dump(mode="json", include={"accepted", "rules"}) if gate else None,
     }
+
+
+def _documents_json(report: VersionReport, oversight: Oversight) -> Iterable[dict[str, Any]]:
+    """Links to a version's pages, good for an hour."""
+    for name, title in documents_of(report.manifest).items():
+        link = oversight.links.issue(Document(report.manifest.digest, name))
+        yield {"name": name, "title": title, "path": f"/model-documents/{link}"}
 
 
 def _planned_json(planned: PlannedMove, body: MoveBody) -> dict[str, Any]:

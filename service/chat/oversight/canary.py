@@ -1,12 +1,15 @@
 """How a candidate is liked, beside the stable version, since both answer: live thumbs and what they can tell by now."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from model_store.shares import Count, Interval, difference
+from model_store.shares import Count, Interval, RatingsNeeded, difference, ratings_needed
 from model_store.store import Release
 from service.records.oversight.reader import OversightReader
 from service.records.oversight.votes import Votes
+
+_RECENT = timedelta(days=30)
+"""Thumbs that say how the stable version is liked while there is no canary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +45,19 @@ def watch(reader: OversightReader, release: Release, *, tenant: str | None) -> C
     votes = reader.votes(digests, release.since, tenant=tenant)
     stable, candidate = (Count(*votes.get(digest, Votes())) for digest in digests)
     return CanaryState(release.since, stable, candidate)
+
+
+def ratings_to_come(
+    reader: OversightReader, release: Release, canary: CanaryState | None, *, share: float, tenant: str | None
+) -> RatingsNeeded | None:
+    """How many ratings a visible gain still takes, of the canary that is on, or of one that would begin now.
+
+    None where there is no canary and a candidate would get no conversation. Raises RecordsError.
+    """
+    if canary is not None:
+        return ratings_needed(canary.stable, canary.candidate, planned_share=share)
+    if share <= 0:
+        return None
+    digest = release.stable.digest
+    votes = reader.votes((digest,), datetime.now(UTC) - _RECENT, tenant=tenant)
+    return ratings_needed(Count(*votes.get(digest, Votes())), Count(0, 0), planned_share=share)

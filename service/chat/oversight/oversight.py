@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from model_store.store import ModelStore
 from service.chat.masking import ConversationMasker
+from service.chat.oversight.documents import DocumentLinks
 from service.chat.oversight.insights import Insights
 from service.chat.oversight.release_desk import ReleaseDesk
 from service.chat.oversight.shelf import Shelf
 from service.records.oversight.reader import OversightReader
 from service.records.store import RecordStore
-from service.settings import Settings
+from service.settings import Settings, load_feedback_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Oversight:
     insights: Insights
     shelf: Shelf
     release_desk: ReleaseDesk
+    links: DocumentLinks
     canary_share: float
 
 
@@ -34,7 +36,8 @@ async def open_oversight(
     """Until the block ends; the records' tables must be there."""
     reader = await asyncio.to_thread(OversightReader.open, settings.records_url)
     desk = ReleaseDesk(store, records, masker, poll_seconds=settings.poll_seconds, canary_share=settings.canary_share)
+    links = DocumentLinks(await asyncio.to_thread(load_feedback_secret, settings))
     try:
-        yield Oversight(reader, records, Insights(reader), Shelf(store), desk, settings.canary_share)
+        yield Oversight(reader, records, Insights(reader), Shelf(store), desk, links, settings.canary_share)
     finally:
         await asyncio.to_thread(reader.close)

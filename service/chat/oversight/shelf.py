@@ -15,6 +15,8 @@ from model_store.contract.manifest import Manifest
 from model_store.errors import AliasNotFoundError
 from model_store.shares import Count
 from model_store.store import ModelStore, Release, StoredVersion
+from service.chat.oversight.documents import Document, documents_of
+from service.chat.oversight.risks import read_risks
 
 MAX_VERSIONS = 200
 MAX_MOVES = 100
@@ -100,6 +102,13 @@ class Shelf:
             figures=tuple(_figures(bundle.manifest.metrics, scorecard)),
             changes=tuple(_intervals(scorecard.get("changes"))),
         )
+
+    def document(self, document: Document) -> bytes:
+        """A page of a version, verified. Raises VersionNotFoundError, BundleError, or KeyError for no page of it."""
+        bundle = self._store.inspect(document.digest)
+        if document.name not in documents_of(bundle.manifest):
+            raise KeyError(document.name)
+        return bundle.read_bytes(document.name)
 
 
 def _parse_gate_report(data: bytes) -> GateReport | None:

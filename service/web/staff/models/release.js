@@ -31,8 +31,8 @@ export class Release {
   /** Shows how things stand; a press of a button finds its place again. */
   show(shelf) {
     this.#shelf = shelf;
-    const { release, canary, serving, can_move, canary_share } = shelf;
-    const same = JSON.stringify([release, canary, serving, can_move, canary_share]);
+    const { release, canary, serving, can_move, canary_share, ratings_needed } = shelf;
+    const same = JSON.stringify([release, canary, serving, can_move, canary_share, ratings_needed]);
     if (same === this.#shownAs) return;
     this.#shownAs = same;
     const focused = this.section.contains(document.activeElement) ? document.activeElement.textContent : null;
@@ -49,7 +49,7 @@ export class Release {
     this.section.querySelector("h2").focus(); // the button that was pressed may be gone
   }
 
-  #content({ release, canary, serving, canary_share, can_move, data, moves }) {
+  #content({ release, canary, serving, canary_share, can_move, data, moves, ratings_needed }) {
     if (release === null) return [element("p", { class: "note" }, "No version was ever promoted: nobody is answered.")];
     const named = (digest) => data.find((version) => version.digest === digest)?.name ?? "version";
     const { stable, candidate } = release;
@@ -63,6 +63,7 @@ export class Release {
     const mayNot = element("p", { class: "muted" }, "This key may look, not move versions: that takes the scope “admin” and the operator’s tenant.");
     return [
       stableLine, ...waiting, ...(candidate ? this.#canaryContent(release, canary, named, serving, canary_share) : []),
+      ...(ratings_needed ? [element("p", { class: "muted" }, ratings_needed.always_valid > 0 ? ratings_needed.sentence : "There are ratings enough: a gain of 3 points would most likely have shown by now.")] : []),
       ...(can_move ? [element("div", { class: "row" }, ...(candidate ? [this.#button("Promote the candidate", "promote", true, candidate.digest, "primary"), this.#button("Hold the candidate", "hold", true)] : []), back)] : [mayNot]),
     ];
   }

@@ -82,14 +82,21 @@ function details({ digest, name }, reports) {
   return node;
 }
 
-function reportContent({ gate, figures, changes, licences, languages }) {
+function reportContent({ gate, figures, changes, licences, languages, documents = [] }) {
   const changeRows = changes.map((change) => [figureName(change.name), figureChange(change.name, change.value), `${figureChange(change.name, change.low)} to ${figureChange(change.name, change.high)}`]);
   return [
+    ...documentLinks(documents),
     ...gateContent(gate),
     ...(changeRows.length ? [table("Against the version before, on the same prompts", ["Figure", "Change", "95 % interval"], changeRows)] : []),
     table("Figures", ["Figure", "Value", "95 % interval"], figures.map((figure) => [figureName(figure.name), figureValue(figure.name, figure.value), figureBounds(figure) || "not kept"])),
     element("p", { class: "muted" }, `Languages: ${languages.join(", ")}. Trained on: ${licences.map(({ source, licence }) => `${source} (${licence})`).join("; ")}.`),
   ];
+}
+
+/** Pages of the bundle, each in a tab of its own where it may do nothing but be read. */
+function documentLinks(documents) {
+  const links = documents.map(({ title, path }) => element("a", { href: path, target: "_blank", rel: "noopener noreferrer" }, title));
+  return links.length ? [element("p", { class: "row" }, ...links)] : [];
 }
 
 function gateContent(gate) {
