@@ -16,7 +16,6 @@ from model_store.errors import AliasNotFoundError
 from model_store.shares import Count
 from model_store.store import ModelStore, Release, StoredVersion
 from service.chat.oversight.documents import Document, documents_of
-from service.chat.oversight.risks import read_risks
 
 MAX_VERSIONS = 200
 MAX_MOVES = 100
