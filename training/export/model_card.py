@@ -26,7 +26,7 @@ def model_card(manifest: Manifest, num_parameters: int) -> str:
     """The card of the version that a manifest describes; its list of files may still be empty."""
     languages = " and ".join({"en": "English", "zh": "Chinese"}.get(name, name) for name in manifest.languages)
     shape, quantization = manifest.architecture, manifest.quantization
-    tables = f", a table of {shape.ngram_rows} n-grams" if shape.ngram_rows else ""
+    tables = f", a table with room for {shape.ngram_rows} n-grams" if shape.ngram_rows else ""
     sections = [
         f"# {manifest.name}",
         f"A customer-service Reformer for {languages}: {num_parameters / 1e6:.1f} M parameters, "

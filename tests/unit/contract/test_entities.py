@@ -22,6 +22,10 @@ CASES = [
     ("see https://shop.example/a?b=1.", "see <URL>."),
     ("order 2 shirts in size 42", "order 2 shirts in size 42"),
     ("快递单号SF1234567890123", "快递单号<TRACKING_ID>"),
+    ("收件人张伟，电话13812345678", "收件人<NAME>，电话<PHONE>"),
+    ("姓名：李雷", "姓名：<NAME>"),
+    ("姓名贴定制多少钱", "姓名贴定制多少钱"),
+    ("收件人地址写错了", "收件人地址写错了"),
 ]
 
 

@@ -23,7 +23,7 @@ def test_a_first_version_has_no_parent_and_tables_are_named() -> None:
     fields = manifest_fields()
     shape = {**dict(fields["architecture"]), "ngram_rows": 64}  # type: ignore[call-overload]
     card = model_card(Manifest.model_validate({**fields, "architecture": shape, "files": {}}), 1_000_000)
-    assert "parent" not in card and "a table of 64 n-grams" in card
+    assert "parent" not in card and "a table with room for 64 n-grams" in card
 
 
 def test_a_card_names_the_languages_that_the_model_was_taught() -> None:
