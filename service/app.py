@@ -30,7 +30,7 @@ from service.api.errors import install_error_handlers
 from service.api.keeping import conversations
 from service.api.middleware import ReceiveLimitMiddleware, RequestContextMiddleware
 from service.api.oversight import comparisons, insights, versions
-from service.api.review import console, pairs
+from service.api.review import console, explanations, pairs
 from service.chat.chatbot import Chatbot, ChatLimits, Guidance
 from service.chat.comparison.comparison import open_comparison
 from service.chat.comparison.version_lender import NUM_SLOTS as NUM_LENT_SLOTS
@@ -101,6 +101,7 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
         insights,
         comparisons,
         console,
+        explanations,
         pairs,
         health,
     ):

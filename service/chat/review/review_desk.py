@@ -15,7 +15,9 @@ from typing import Any
 
 from model_store.contract.feedback import STAFF_RATER_PREFIX, Rating
 from model_store.contract.placeholders import FACT_PLACEHOLDERS, split_masked
+from service.chat.model_router import ModelRouter
 from service.chat.recording import Feedback, Recorder
+from service.chat.review.explanation import ReplyExplainer, ReplyExplanation
 from service.chat.review.reading import Reading, read
 from service.records.errors import ConversationNotFoundError
 from service.records.review.dossier import Choices
@@ -61,6 +63,7 @@ class ReviewDesk:
         self._reader = reader
         self._records = records
         self._recorder = recorder
+        self._explainer = ReplyExplainer(reader, records)
 
     async def newest(self, wanted: ReplyFilter, *, limit: int, before: ReplyPlace | None) -> tuple[FoundReply, ...]:
         """Conversations by their newest reply that is wanted."""
@@ -79,6 +82,10 @@ class ReviewDesk:
     async def choices(self, tenant: str) -> Choices:
         """What a filter can be about."""
         return await asyncio.to_thread(self._reader.choices, tenant)
+
+    async def explain(self, tenant: str, completion_id: str, router: ModelRouter) -> ReplyExplanation:
+        """Why a reply is as it is. Raises CompletionNotFoundError, also for another tenant's completion."""
+        return await self._explainer.explain(tenant, completion_id, router)
 
     async def judge(self, judgement: Judgement) -> StoredFeedback:
         """Records, replaces or withdraws the rating of one API key.

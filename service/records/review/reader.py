@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from model_store.knowledge.rated_replies import RatedReply
 from service.records.database import open_reader, transaction
 from service.records.errors import ConversationNotFoundError, RecordStoreUnavailableError, SearchTooBroadError
-from service.records.review import dossier, replies
+from service.records.review import dossier, rated, replies
 from service.records.review.dossier import Choices, Dossier
 from service.records.review.replies import FoundReply, QueuePlace, ReplyPlace
 from service.records.review.reply_filter import ReplyFilter
@@ -57,6 +58,11 @@ class ReviewReader:
         """See `dossier.read_choices`."""
         with self._reading() as connection:
             return dossier.read_choices(connection, tenant)
+
+    def rated(self, tenant: str, language: str) -> tuple[RatedReply, ...]:
+        """See `rated.read_rated`."""
+        with self._reading() as connection:
+            return rated.read_rated(connection, tenant, language)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

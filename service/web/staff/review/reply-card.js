@@ -7,6 +7,7 @@
 import { button, element, icon } from "../../view/dom.js";
 import { REASONS } from "../../strings.js";
 import { failureNote } from "../frame.js";
+import { explanationOf } from "./explanation.js";
 import { aboutReply, chip, maskedText, reasonWords, thumb } from "./words.js";
 
 const MAX_CORRECTION_CHARS = 4000;
@@ -37,7 +38,7 @@ export class ReplyCard {
     this.#onJudged = onJudged;
     this.node = element("li", { class: "message reply", tabindex: "-1" },
       this.#createHead(message), maskedText(message.content), this.#createFacts(), this.#others,
-      this.#createActions(), this.#reasons, this.#own, this.#problem);
+      this.#createActions(), this.#reasons, this.#own, this.#problem, explanationOf(this.completionId, api));
     this.#show();
   }
 
