@@ -146,6 +146,10 @@ class RewardConfig(_Section):
     contrast_share: float = Field(0.25, ge=0, lt=0.5)
     """Share of authored contrasts (a good reply and a bad one to the same ask) in what an epoch learns from, and their
     weight in the loss: always less than people's thumbs. 0: thumbs alone."""
+    num_heads: int = Field(5, ge=1, le=64)
+    """Heads of the ensemble; each learns from a bootstrap sample of the ratings."""
+    pessimism: float = Field(0.5, ge=0)
+    """Standard deviations over the heads that are taken off a reply's score when a policy learns from it."""
     overlap_weight: float = Field(0.2, ge=0)
     """Weight of BLEU/ROUGE against corrections and references, where they exist."""
     unsafe_penalty: float = Field(1.0, ge=0)
@@ -155,6 +159,12 @@ class RewardConfig(_Section):
     improper_ending_penalty: float = Field(0.5, ge=0)
     wrong_plan_penalty: float = Field(0.5, ge=0)
     """For setting out to answer something else than an authored prompt asks; what a person asked nobody knows."""
+    flattery_penalty: float = Field(0.3, ge=0)
+    """For praise of the customer: thumbs alone teach it."""
+    bias_penalty: float = Field(1.0, ge=0)
+    """For speaking of, or assuming, a group that the customer belongs to."""
+    hand_over_penalty: float = Field(0.3, ge=0)
+    """For no person where one is asked for; half of it for a planned hand-over that nobody asked for."""
 
 
 class PolicyConfig(_Section):

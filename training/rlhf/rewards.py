@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 
 from training.rlhf.estimators import repetition_share
 from training.rlhf.overlap import overlap
+from training.rlhf.terms.hand_over import hand_over_fault
+from training.rlhf.terms.wording import flatters, is_biased
 from training.rlhf.unsafe import unsafe_rules
 
 _LONG_SHARE = 0.75
@@ -26,11 +28,14 @@ class RewardWeights:
     repetition: float
     improper_ending: float
     wrong_plan: float
+    flattery: float
+    bias: float
+    hand_over: float
 
 
 @dataclass(frozen=True, slots=True)
 class RatedCompletion:
-    """What the reward is about: masked text, tokens, and the reward model's raw score."""
+    """What the reward is about: masked text, tokens, and the reward model's score, pessimistic or not."""
 
     text: str
     token_ids: Sequence[int]
@@ -39,6 +44,11 @@ class RatedCompletion:
     references: tuple[str, ...] = ()
     has_wrong_plan: bool = False
     """Whether it set out to answer something else than what was asked; False where nobody knows what was."""
+    plan: str | None = None
+    """What it opens with; None from a model without plans."""
+    is_person_asked_for: bool = False
+    earlier_replies: tuple[str, ...] = ()
+    """What the bot has said in this conversation before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,9 @@ class RewardTerms:
     repetition: float
     improper_ending: float
     wrong_plan: float
+    flattery: float = 0.0
+    bias: float = 0.0
+    hand_over: float = 0.0
 
     @property
     def total(self) -> float:
@@ -64,7 +77,8 @@ def reward_terms(completion: RatedCompletion, weights: RewardWeights, *, max_tok
     """The reward of a completion that could have had `max_tokens` tokens.
 
     Over-long starts at three quarters of `max_tokens` and grows linearly to the whole penalty (DAPO, Yu et al. 2025,
-    eq. 13); repetition is the share of repeated 4-grams; an improper ending is one without `<|eos|>`.
+    eq. 13); repetition is the share of repeated 4-grams, or all where an earlier reply comes again word for word; an
+    improper ending is one without `<|eos|>`.
     """
     soft_limit = _LONG_SHARE * max_tokens
     excess = (len(completion.token_ids) - soft_limit) / max(1.0, max_tokens - soft_limit)
@@ -74,10 +88,20 @@ def reward_terms(completion: RatedCompletion, weights: RewardWeights, *, max_tok
         unsafe=-weights.unsafe * bool(unsafe_rules(completion.text)),
         empty=-weights.empty * (not completion.text.strip()),
         overlong=-weights.overlong * min(1.0, max(0.0, excess)),
-        repetition=-weights.repetition * repetition_share(completion.token_ids),
+        repetition=-weights.repetition * _repetition(completion),
         improper_ending=-weights.improper_ending * (not completion.ended),
         wrong_plan=-weights.wrong_plan * completion.has_wrong_plan,
+        flattery=-weights.flattery * flatters(completion.text),
+        bias=-weights.bias * is_biased(completion.text),
+        hand_over=-weights.hand_over
+        * hand_over_fault(is_asked_for=completion.is_person_asked_for, plan=completion.plan, text=completion.text),
     )
+
+
+def _repetition(completion: RatedCompletion) -> float:
+    said_before = {reply.strip() for reply in completion.earlier_replies}
+    is_again = bool(completion.text.strip()) and completion.text.strip() in said_before
+    return 1.0 if is_again else repetition_share(completion.token_ids)
 
 
 def _sigmoid(score: float) -> float:

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from model_store.contract.conversation import Message
 from training.precision import fast_matrices
 from training.reformer.decoder import Sample, sample_completions
 from training.reformer.model import ReformerPolicy
@@ -18,6 +19,10 @@ from training.rlhf.rewards import RewardTerms
 
 class RolloutPrompt(Protocol):
     """What a rollout needs of a prompt; `training.data.prompts.Prompt` is one."""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation, masked; the customer's message last."""
 
     @property
     def token_ids(self) -> tuple[int, ...]:

@@ -44,8 +44,13 @@ def load_rules(path: Path = DEFAULT_PATTERNS_FILE) -> tuple[UnsafeRule, ...]:
 
 
 def unsafe_rules(text: str) -> tuple[str, ...]:
-    """Names of the rules that a text breaks, in the file's order."""
-    return tuple(rule.name for rule in load_rules() if rule.is_broken_by(text))
+    """Names of the safety rules that a text breaks, in the file's order."""
+    return broken_rules(text, DEFAULT_PATTERNS_FILE)
+
+
+def broken_rules(text: str, path: Path) -> tuple[str, ...]:
+    """Names of a file's rules that a text breaks, in the file's order. Raises as `load_rules` does."""
+    return tuple(rule.name for rule in load_rules(path) if rule.is_broken_by(text))
 
 
 def _any_of(patterns: list[str]) -> re.Pattern[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from model_store.contract.tokenizer import Tokenizer
-from training.config import RewardConfig, TrainingConfig
+from training.config import TrainingConfig
 from training.data.domain_pack import intent_of, load_pack
 from training.data.generator import ConversationGenerator
 from training.data.prompts import (
@@ -21,11 +21,10 @@ from training.data.prompts import (
     read_examples,
     unique_prompts,
 )
-from training.reformer.decoder import Sample
-from training.reformer.heads import RewardModel, score_batches
+from training.evaluation.rewarding.composite import CompositeReward
+from training.reformer.heads import RewardModel
 from training.reformer.model import load_policy, save_policy
-from training.rlhf.rewards import RatedCompletion, RewardTerms, RewardWeights, reward_terms
-from training.rlhf.rollout import Actors, RolloutPrompt, SamplingSettings
+from training.rlhf.rollout import Actors, SamplingSettings
 from training.stages.learners.kto import KtoLearner
 from training.stages.learners.ladder import climb_ladder
 from training.stages.learners.learner import STAGE, Learner
@@ -96,36 +95,6 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     }
 
 
-class CompositeReward:
-    """The reward function of a run: the reward model's score with the configured terms around it."""
-
-    def __init__(self, model: RewardModel, tokenizer: Tokenizer, config: TrainingConfig) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
-        self._weights = _reward_weights(config.reward)
-        self._max_tokens = config.policy.max_completion_tokens
-
-    def __call__(self, prompts: Sequence[RolloutPrompt], samples: Sequence[Sample]) -> list[RewardTerms]:
-        """Terms of each completion."""
-        sequences = [[*p.token_ids, *sample.token_ids] for p, sample in zip(prompts, samples, strict=True)]
-        scores = score_batches(self._model, sequences).tolist()
-        return [
-            reward_terms(self._rated(prompt, sample, score), self._weights, max_tokens=self._max_tokens)
-            for prompt, sample, score in zip(prompts, samples, scores, strict=True)
-        ]
-
-    def _rated(self, prompt: RolloutPrompt, sample: Sample, score: float) -> RatedCompletion:
-        plan = self._tokenizer.plan_of(sample.token_ids)
-        return RatedCompletion(
-            text=self._tokenizer.decode(sample.token_ids),
-            token_ids=sample.token_ids,
-            ended=sample.ended,
-            score=score,
-            references=prompt.references,
-            has_wrong_plan=plan is not None and bool(prompt.intents) and intent_of(plan) not in prompt.intents,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class PromptPools:
     """What rollouts answer: prompts to learn from, and others that no step sees, to measure before and after."""
@@ -158,15 +127,3 @@ def authored_prompts(generator: ConversationGenerator, tokenizer: Tokenizer, cou
         )
         for conversation in (generator.draw() for _ in range(count))
     ]
-
-
-def _reward_weights(config: RewardConfig) -> RewardWeights:
-    return RewardWeights(
-        overlap=config.overlap_weight,
-        unsafe=config.unsafe_penalty,
-        empty=config.empty_penalty,
-        overlong=config.overlong_penalty,
-        repetition=config.repetition_penalty,
-        improper_ending=config.improper_ending_penalty,
-        wrong_plan=config.wrong_plan_penalty,
-    )

@@ -3,39 +3,45 @@
 Beside the thumbs it compares an authored good reply with a bad one to the same ask (`data.contrasts`), which says early
 what few thumbs cannot. Thumbs decide: contrasts weigh less, and order replies without saying how many people like.
 Left out against RLHF as published (Ouyang et al. 2022, section 3.4): people's comparisons, because a customer sees one
-reply and rates it alone. Ensembles: the KL limit and an independent judge stop over-optimisation at this size.
-Reads `examples.jsonl` and `base`, writes `reward_model`. Not resumable: it takes seconds, and its result is kept.
+reply and rates it alone. Left out against ensembles as published (Coste et al. 2023): a trunk for each head.
+Reads `examples.jsonl` and `base`, writes `reward_model` and `report/`. Not resumable: it takes seconds, and its result
+is kept.
 """
 
 import copy
+import logging
 import random
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.tokenizer import Tokenizer
 from training.config import RewardConfig, TrainingConfig
 from training.data.contrasts import Contrast, Contrasts, ContrastTokens, tokens_of
 from training.data.domain_pack import load_pack
-from training.data.prompts import RatedExample, read_examples
+from training.data.prompts import SPLITS, RatedExample, read_examples
 from training.errors import DataNotFoundError
+from training.evaluation.rewarding.composite import CompositeReward
+from training.evaluation.rewarding.reliability_plot import save_reliability_plot
+from training.evaluation.rewarding.score_report import ScoreReport, report_scores, score_table
 from training.optimization import StepGuard, build_adamw, flat_then_linear
 from training.precision import fast_matrices
-from training.reformer.heads import RewardModel, pad_right, score_batches
+from training.reformer.decoder import Sample
+from training.reformer.heads import RewardModel, pad_right, score_batches, score_heads
 from training.reformer.model import load_policy
-from training.rlhf.estimators import auc, log_loss
+from training.rlhf.estimators import log_loss
 from training.rlhf.losses import pairwise_loss, weighted_bce
 from training.workspace import StageResult, Workspace
 
@@ -43,6 +49,9 @@ STAGE = "reward_model"
 _WEIGHT_DECAY = 0.01
 _DECAY_SHARE = 0.9
 _POOL_BATCHES = 8
+REPORT_FOLDER = "report"
+REPORT_NAME = "reward_model.txt"
+_log = logging.getLogger("training")
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -64,28 +73,31 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         max_positions=max_positions,
         correction_weight=config.feedback.correction_weight,
     )
-    splits = {split: [e for e in examples if e.split == split] for split in ("train", "validation", "test")}
+    splits = {split: [e for e in examples if e.split == split] for split in SPLITS}
     if not splits["train"]:
         raise DataNotFoundError(
             what="Feedback to train on", path=workspace.path("examples.jsonl"), remedy="Collect more."
         )
     torch.manual_seed(config.seed)
-    model = RewardModel(base)
+    model = RewardModel(base, config.reward.num_heads)
     contrasts = Contrasts(load_pack(config.corpus.domain_pack))
     by_epoch = [
         tokens_of(drawn, tokenizer, max_positions=max_positions)
         for drawn in draw_by_epoch(contrasts, config.reward, num_ratings=len(splits["train"]), seed=config.seed)
     ]
     unseen = tokens_of(contrasts.unseen(str(config.seed)), tokenizer, max_positions=max_positions)
-    best_epoch = _train(model, splits, by_epoch, config, workspace.path("tensorboard") / STAGE)
-    _calibrate(model, splits["validation"])
+    best_epoch = train_reward_model(model, splits, by_epoch, config, workspace.path("tensorboard") / STAGE)
+    calibrate(model, splits["validation"])
     model.save(workspace.path(STAGE))
-    figures = {split: _report(model, splits["train"], splits[split]) for split in ("validation", "test")}
+    reports = {split: report_scores(model, splits["train"], splits[split], config.reward) for split in SPLITS[1:]}
+    terms = _terms_by_thumb(CompositeReward(model, tokenizer, config), splits["validation"] + splits["test"])
+    _write_report(reports, terms, workspace)
     return {
         "num_examples": {split: len(rows) for split, rows in splits.items()},
         "best_epoch": best_epoch,
         "temperature": float(model.temperature),
-        **figures,
+        **{split: report.model_dump(mode="json") if report else {} for split, report in reports.items()},
+        "terms_by_thumb": terms,
         "num_contrasts": {"train": sum(map(len, by_epoch)), "unseen": len(unseen)},
         "unseen_contrasts": _contrast_report(model, unseen),
         "seconds": round(time.monotonic() - started, 1),
@@ -98,16 +110,20 @@ def draw_by_epoch(contrasts: Contrasts, config: RewardConfig, *, num_ratings: in
     return [contrasts.draw(count, f"{seed}-{epoch}") for epoch in range(1, config.num_epochs + 1)]
 
 
-def _train(
+def train_reward_model(
     model: RewardModel,
     splits: dict[str, list[RatedExample]],
     contrasts_by_epoch: Sequence[Sequence[ContrastTokens]],
     config: TrainingConfig,
     log_directory: Path,
 ) -> int:
-    """Leaves the weights of the best epoch by validation loss in the model; returns its number, from 1."""
+    """Leaves the weights of the best epoch by validation loss in the model; returns its number, from 1.
+
+    Raises DivergedError.
+    """
     reward, train = config.reward, splits["train"]
     held_out = splits["validation"] or train
+    lessons = _lessons(train, reward.num_heads, config.seed)
     optimizer = build_adamw(model.parameters(), reward.lr, weight_decay=_WEIGHT_DECAY)
     guard = StepGuard(model, [optimizer], stage=STAGE)
     best = _Best(float("inf"), 0, {})
@@ -116,7 +132,7 @@ def _train(
     with SummaryWriter(str(log_directory)) as writer, tqdm(total=num_steps, desc=STAGE, file=sys.stderr) as progress:
         for epoch, contrasts in enumerate(contrasts_by_epoch, 1):
             model.train()
-            batches = _batches(train, reward, seed=f"{config.seed}-{epoch}")
+            batches = _batches(lessons, reward, seed=f"{config.seed}-{epoch}")
             for number, batch in enumerate(batches):
                 with fast_matrices():
                     loss = _loss(model, batch, contrasts[number :: len(batches)], reward.contrast_share)
@@ -125,14 +141,31 @@ def _train(
                 writer.add_scalar("loss/train", float(loss.detach()), step)
                 progress.update()
                 step += 1
-            scores = score_batches(model, [example.sequence for example in held_out])
-            held_out_loss = float(weighted_bce(scores, *_targets(held_out)))
+            scores = score_heads(model, [example.sequence for example in held_out])
+            held_out_loss = float(weighted_bce(scores.mean(-1), *_targets(held_out)))
             writer.add_scalar("loss/validation", held_out_loss, step)
+            writer.add_scalar("spread/validation", float(scores.std(-1, correction=0).mean()), step)
             if held_out_loss < best.loss:
                 best = _Best(held_out_loss, epoch, copy.deepcopy(model.state_dict()))
     if best.weights:
         model.load_state_dict(best.weights)
     return best.epoch
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """A rating, and how often each head's bootstrap sample holds it, [K]."""
+
+    example: RatedExample
+    num_draws: Tensor
+
+
+def _lessons(examples: Sequence[RatedExample], num_heads: int, seed: int) -> list[_Lesson]:
+    """Poisson's draws, which is a bootstrap sample read one by one (Oza and Russell 2001); a single head has all."""
+    if num_heads == 1:
+        return [_Lesson(example, torch.ones(1)) for example in examples]
+    draws = torch.poisson(torch.ones(len(examples), num_heads), torch.Generator().manual_seed(seed))
+    return [_Lesson(example, row) for example, row in zip(examples, draws, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -142,33 +175,35 @@ class _Best:
     weights: dict[str, Tensor]
 
 
-def _batches(examples: Sequence[RatedExample], config: RewardConfig, seed: str) -> list[list[RatedExample]]:
+def _batches(lessons: Sequence[_Lesson], config: RewardConfig, seed: str) -> list[list[_Lesson]]:
     """Shuffled batches of similar lengths: sorted inside pools of a few batches, so that little is padding."""
     generator = random.Random(seed)
-    shuffled = generator.sample(examples, len(examples))
+    shuffled = generator.sample(lessons, len(lessons))
     pool_size = config.batch_size * _POOL_BATCHES
     batches = []
     for start in range(0, len(shuffled), pool_size):
-        pool = sorted(shuffled[start : start + pool_size], key=lambda example: len(example.sequence))
+        pool = sorted(shuffled[start : start + pool_size], key=lambda lesson: len(lesson.example.sequence))
         batches += [pool[first : first + config.batch_size] for first in range(0, len(pool), config.batch_size)]
     generator.shuffle(batches)
     return batches
 
 
 def _loss(
-    model: RewardModel, batch: Sequence[RatedExample], contrasts: Sequence[ContrastTokens], contrast_share: float
+    model: RewardModel, batch: Sequence[_Lesson], contrasts: Sequence[ContrastTokens], contrast_share: float
 ) -> Tensor:
-    """The thumbs' loss, and where there are contrasts theirs: a mean by share.
+    """The thumbs' loss, each head's on its own sample, and where there are contrasts theirs: a mean by share.
 
     Contrasts are compared in pairs, not labelled up and down. As labels, half of them good, they would pull every score
     towards one half, whatever share of replies people like; a difference leaves that to the thumbs. An author's idea
     of good is not a customer's: the share stays below one half, so that where they differ people win.
     """
-    sequences = [example.sequence for example in batch]
+    sequences = [lesson.example.sequence for lesson in batch]
     sequences += [pair.good for pair in contrasts] + [pair.bad for pair in contrasts]
     scores = model(*pad_right(sequences))
     rated, compared = scores[: len(batch)], scores[len(batch) :]
-    loss = weighted_bce(rated, *_targets(batch))
+    is_up, weights = _targets([lesson.example for lesson in batch])
+    head_weights = weights[:, None] * torch.stack([lesson.num_draws for lesson in batch])
+    loss = weighted_bce(rated, is_up[:, None].expand_as(rated), head_weights)
     if not contrasts:
         return loss
     good, bad = compared[: len(contrasts)], compared[len(contrasts) :]
@@ -180,7 +215,7 @@ def _targets(examples: Sequence[RatedExample]) -> tuple[Tensor, Tensor]:
     return torch.tensor([e.is_up for e in examples]), torch.tensor([e.weight for e in examples], dtype=torch.float32)
 
 
-def _calibrate(model: RewardModel, validation: Sequence[RatedExample]) -> None:
+def calibrate(model: RewardModel, validation: Sequence[RatedExample]) -> None:
     """Sets the temperature that fits the validation split best (Guo et al. 2017); 1 when it lacks one kind of thumb."""
     is_up = [example.is_up for example in validation]
     if all(is_up) or not any(is_up):
@@ -190,40 +225,35 @@ def _calibrate(model: RewardModel, validation: Sequence[RatedExample]) -> None:
     model.temperature.fill_(float(np.exp(found.x)))
 
 
-def _report(
-    model: RewardModel, train: Sequence[RatedExample], held_out: Sequence[RatedExample]
-) -> dict[str, dict[str, float | None]]:
-    """AUC, accuracy and log-loss of the model and of two baselines; empty without held-out examples."""
-    if not held_out:
-        return {}
-    is_up = [example.is_up for example in held_out]
-    scores = score_batches(model, [example.sequence for example in held_out]).tolist()
-    share_up = (sum(example.is_up for example in train) + 1) / (len(train) + 2)
-    majority = [float(np.log(share_up / (1 - share_up)))] * len(held_out)
-    return {
-        "model": _figures(scores, is_up),
-        "majority": _figures(majority, is_up),
-        "bag_of_words": _figures(_bag_of_words_scores(train, held_out, majority), is_up),
-    }
+def _terms_by_thumb(reward: CompositeReward, examples: Sequence[RatedExample]) -> dict[str, dict[str, float]]:
+    """Means of every term of the reward over held-out replies that people liked, and over those they did not.
+
+    A penalty that is larger on the liked ones works against people.
+    """
+    found = {}
+    for thumb in ("up", "down"):
+        rated = [example for example in examples if example.is_up == (thumb == "up")]
+        samples = [Sample(e.completion_ids, (), e.completion_ids[-1] == EOS_ID) for e in rated]
+        terms = [asdict(each) for each in reward([example.prompt for example in rated], samples)] if rated else []
+        if terms:
+            found[thumb] = {name: fmean(each[name] for each in terms) for name in terms[0]}
+    return found
 
 
-def _bag_of_words_scores(
-    train: Sequence[RatedExample], held_out: Sequence[RatedExample], fallback: list[float]
-) -> list[float]:
-    """Logistic regression on character n-grams of the last message and the reply; `fallback` without both kinds."""
-    is_up = [example.is_up for example in train]
-    if all(is_up) or not any(is_up):
-        return fallback
-    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), min_df=2, sublinear_tf=True)
-    features = vectorizer.fit_transform([_text(example) for example in train])
-    regression = LogisticRegression(C=4.0, max_iter=1000)
-    regression.fit(features, is_up, sample_weight=[example.weight for example in train])
-    scores: list[float] = regression.decision_function(vectorizer.transform([_text(e) for e in held_out])).tolist()
-    return scores
-
-
-def _text(example: RatedExample) -> str:
-    return f"{example.prompt.messages[-1].content}\n{example.completion_text}"
+def _write_report(
+    reports: dict[str, ScoreReport | None], terms: dict[str, dict[str, float]], workspace: Workspace
+) -> None:
+    """The table for people, on the log and as a file, and the reliability plot of the test split."""
+    folder = workspace.path(REPORT_FOLDER)
+    folder.mkdir(exist_ok=True)
+    table = score_table(reports, terms)
+    workspace.write_text(f"{REPORT_FOLDER}/{REPORT_NAME}", table + "\n")
+    for line in table.splitlines():
+        _log.info(line)
+    if report := reports["test"]:
+        lines = {"as learned": report.uncalibrated, "with temperature": report.model.reliability}
+        lines["bag of words"] = report.bag_of_words.reliability
+        save_reliability_plot(lines, folder, title=f"Reward model, {report.num_replies} replies of the test split")
 
 
 def _contrast_report(model: RewardModel, contrasts: Sequence[ContrastTokens]) -> dict[str, dict[str, float]]:
@@ -235,8 +265,3 @@ def _contrast_report(model: RewardModel, contrasts: Sequence[ContrastTokens]) ->
         by_reason["all"].append(win)
         by_reason[contrast.reason].append(win)
     return {reason: {"accuracy": sum(won) / len(won), "num": len(won)} for reason, won in sorted(by_reason.items())}
-
-
-def _figures(scores: Sequence[float], is_up: Sequence[bool]) -> dict[str, float | None]:
-    num_right = sum((score > 0) == up for score, up in zip(scores, is_up, strict=True))
-    return {"auc": auc(scores, is_up), "accuracy": num_right / len(scores), "log_loss": log_loss(scores, is_up)}

@@ -10,7 +10,16 @@ from training.rlhf.rewards import RatedCompletion, RewardTerms, RewardWeights, r
 from training.rlhf.unsafe import unsafe_rules
 
 WEIGHTS = RewardWeights(
-    overlap=0.2, unsafe=1.0, empty=0.7, overlong=0.5, repetition=0.4, improper_ending=0.3, wrong_plan=0.6
+    overlap=0.2,
+    unsafe=1.0,
+    empty=0.7,
+    overlong=0.5,
+    repetition=0.4,
+    improper_ending=0.3,
+    wrong_plan=0.6,
+    flattery=0.25,
+    bias=0.9,
+    hand_over=0.2,
 )
 PLAIN = RatedCompletion("Happy to help.", (300, 301, 302, 2), ended=True, score=0.0)
 
@@ -21,7 +30,7 @@ def _terms(**changes: object) -> RewardTerms:
 
 def test_a_plain_reply_earns_its_human_score_only() -> None:
     """Score 0 is probability one half; no penalty applies."""
-    assert _terms() == RewardTerms(0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert _terms() == RewardTerms(0.5, *[0.0] * 10)
 
 
 def test_an_extreme_score_stays_a_probability() -> None:
@@ -36,6 +45,26 @@ def test_each_fault_is_charged_under_its_name() -> None:
     assert _terms(ended=False).improper_ending == -0.3
     assert _terms(has_wrong_plan=True).wrong_plan == -0.6
     assert _terms(token_ids=(9,) * 8).repetition == pytest.approx(-0.4 * 4 / 5)
+
+
+def test_flattery_bias_and_hand_overs_are_charged_under_their_names() -> None:
+    """Each with its own weight, and nothing else is: a hand-over that nobody asked for costs half."""
+    assert _terms(text="You are such a brilliant customer!").flattery == -0.25
+    assert _terms(text="您真是太聪明了！").flattery == -0.25
+    assert _terms(text="At your age that is normal.").bias == -0.9
+    assert _terms(text="您这个年纪很正常。").bias == -0.9
+    assert _terms(is_person_asked_for=True).hand_over == -0.2
+    assert _terms(is_person_asked_for=True, text="Shall I hand you over to a colleague?").hand_over == 0.0
+    assert _terms(is_person_asked_for=True, plan="human_agent").hand_over == 0.0
+    assert _terms(plan="human_agent/ask_order_id").hand_over == -0.1
+    assert _terms(text="Shall I hand you over to a colleague?", plan="refund_status").hand_over == 0.0
+
+
+def test_saying_the_same_again_is_charged_as_repetition() -> None:
+    """Word for word, whatever the spaces around it; an empty reply and another one are not."""
+    assert _terms(earlier_replies=("Hello.", " Happy to help. ")).repetition == -0.4
+    assert _terms(earlier_replies=("Happy to help you.",)).repetition == 0.0
+    assert _terms(text="", earlier_replies=("",)).repetition == 0.0
 
 
 def test_length_is_charged_from_three_quarters_on() -> None:

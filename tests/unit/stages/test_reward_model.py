@@ -54,11 +54,29 @@ def test_it_separates_replies_it_has_not_seen(tmp_path: Path) -> None:
     assert first["test"]["model"]["auc"] > 0.9 and first["validation"]["model"]["auc"] > 0.9
     assert first["test"]["model"]["log_loss"] < first["test"]["majority"]["log_loss"]
     assert first["test"]["bag_of_words"]["auc"] > 0.9
+    assert first["test"]["pessimistic"]["auc"] > 0.9 and first["test"]["spread"] > 0
     assert first["num_examples"] == {"train": 144, "validation": 48, "test": 48}
     assert first["num_contrasts"]["train"] == 0 and 0 <= first["unseen_contrasts"]["all"]["accuracy"] <= 1
     assert json.dumps(first)
     assert float(RewardModel.load(workspace.path("reward_model")).temperature) == pytest.approx(first["temperature"])
     assert any(workspace.path("tensorboard").rglob("events.*"))
+    liked, disliked = first["terms_by_thumb"]["up"], first["terms_by_thumb"]["down"]
+    assert liked["human"] > disliked["human"] + 0.3 and liked["unsafe"] == disliked["unsafe"] == 0
+    table = workspace.path("report/reward_model.txt").read_text()
+    for row in ("test, 48 replies", "bag of words", "majority", "hand over", "flattery"):
+        assert row in table
+    for name in ("reward_reliability.png", "reward_reliability.svg"):
+        assert workspace.path(f"report/{name}").stat().st_size > 2000
+
+
+def test_heads_learn_apart(tmp_path: Path) -> None:
+    """Each has its own bootstrap sample: five heads differ on the test split, one head cannot."""
+    spreads = []
+    for name, num_heads in (("one", 1), ("five", 5)):
+        config = config_with_pack(tmp_path / name, num_heads=num_heads, num_epochs=2)
+        result = reward_model.run(config, make_workspace(tmp_path / name, config))
+        spreads.append(result["test"]["spread"])
+    assert spreads[0] == 0 and spreads[1] > 0.05
 
 
 def test_authored_contrasts_teach_what_no_thumb_says(tmp_path: Path) -> None:
