@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from model_store.backends.protocol import Alias, AliasMove, RunOutcome, RunReport, StoreBackend
 from model_store.bundle import DEFAULT_MAX_BYTES, Bundle, check_contents, inspect_bundle, open_bundle
+from model_store.contract.curation import CurationReport
 from model_store.contract.manifest import Manifest
 from model_store.errors import (
     AliasConflictError,
@@ -187,6 +188,14 @@ class ModelStore:
     def last_run(self) -> RunReport | None:
         """How the last learning run ended; None where none has, or its report cannot be read."""
         return self._backend.read_run_report()
+
+    def last_curation(self) -> CurationReport | None:
+        """What the last learning run thought of the ratings; None where none has said so."""
+        return self._backend.read_curation()
+
+    def note_curation(self, report: CurationReport) -> None:
+        """Leaves what a learning run thinks of the ratings where the service shows it."""
+        self._backend.write_curation(report)
 
     def note_run(self, outcome: RunOutcome) -> RunReport:
         """Notes that a learning run has ended just now, and how."""

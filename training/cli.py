@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="learn from stored thumbs, gate, publish")
     _add_job_arguments(run)
     _add_feedback_arguments(run, data_dir)
+    run.add_argument(
+        "--turns-file", type=Path, help="beside a feedback file: `python -m service export --table conversation_turns`"
+    )
     run.set_defaults(run=_run_learning)
     judging = commands.add_parser("judge-canary", help="promote the candidate, wait, or roll it back, by its thumbs")
     judging.add_argument("--config", type=Path, default=_DEFAULT_CONFIG, help="its section `canary` holds the rules")
@@ -133,7 +136,7 @@ def _run_learning(options: argparse.Namespace) -> int:
     workspace = _open_workspace(options, config, "learn")
     inputs = workspace.result("inputs") or {}
     source = (
-        {"feedback_file": str(options.feedback_file)}
+        {"feedback_file": str(options.feedback_file), "turns_file": str(options.turns_file or "")}
         if options.feedback_file
         else {"database_url": options.database_url}
     )

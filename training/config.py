@@ -130,10 +130,50 @@ class FeedbackConfig(_Section):
     min_per_class: int = Field(12, ge=1)
     """Thumbs of the rarer kind that are needed."""
     max_ratings: int = Field(20_000, ge=1)
+    learn_customer_corrections: bool = False
+    """Whether a correction of somebody without a staff key is a reply to learn from: anybody could write anything."""
     max_share_per_rater: float = Field(0.2, gt=0, le=1)
     """Share of the total weight that one named rater may have; anonymous ratings are not one rater."""
+    max_weight_per_rater: float = Field(50.0, gt=0)
+    """The same in weight, for customers; who reviews has a key, and may rate more."""
+    max_share_per_origin: float = Field(1.0, gt=0, le=1)
+    """Of what came through one web page or key. Bounds every shop that has two of very different size: 1 is off."""
+    max_weight_per_origin: float = Field(5_000.0, gt=0)
+    max_share_per_tenant: float = Field(1.0, gt=0, le=1)
+    max_weight_per_tenant: float = Field(10_000.0, gt=0)
+    max_share_anonymous: float = Field(0.5, gt=0, le=1)
+    """Of all anonymous ratings together, beyond what `anonymous_allowance` allows them anyway."""
+    max_weight_anonymous: float = Field(1_000.0, gt=0)
+    anonymous_allowance: float = Field(200.0, ge=0)
+    max_weight_per_text: float = Field(20.0, gt=0)
+    """Of all thumbs of one kind on the same reply, whoever gave them, and whatever was asked."""
+    max_weight_per_rater_and_text: float = Field(2.0, gt=0)
+    """The same of one customer: who likes one reply to everything wants something."""
+    max_share_implicit: float = Field(0.25, gt=0, le=1)
+    """Of everything that was concluded from what people did who gave no thumb."""
+    regeneration_weight: float = Field(0.3, ge=0, le=1)
+    """Of a reply that was asked for again (as a thumb down), and of the one that was kept (as a thumb up)."""
+    hand_over_weight: float = Field(0.2, ge=0, le=1)
+    """Of the reply after which a person was asked for, as a thumb down."""
+    repeat_weight: float = Field(0.2, ge=0, le=1)
+    """Of the reply after which the customer said the same again, as a thumb down."""
+    max_turns: int = Field(50_000, ge=0)
+    """Replies, the newest, that are looked through for these."""
+    expected_reliability: float = Field(0.8, gt=0.5, lt=1)
+    """How often a rater is taken to be right of whom nothing is known."""
+    reliability_strength: float = Field(10.0, gt=0)
+    """How many ratings that expectation is worth."""
+    flood_ratings_per_day: int = Field(60, ge=2)
+    """More ratings of one customer within 24 hours are set aside, all of them."""
+    burst_ratings_per_minute: int = Field(20, ge=2)
+    """As above, within a minute."""
+    copied_remark_raters: int = Field(3, ge=2)
+    """So many customers with the same remark or correction, word for word, are taken for one."""
+    poison_phrases: tuple[str, ...] = ()
+    """Ratings with one of these in question, remark or correction are set aside."""
     validation_share: float = Field(0.15, gt=0, lt=0.5)
     test_share: float = Field(0.15, gt=0, lt=0.5)
+    """The newest conversations."""
     correction_weight: float = Field(2.0, ge=0)
 
 

@@ -3,7 +3,7 @@
 - `versions/<digest>/…`: whole and durable before its directory is renamed to this name
 - `aliases/stable.json`: the last move, the one file that decides where the alias points
 - `aliases/stable.history.jsonl`: all moves; a line that a crash kept out is written with the next move
-- `last_run.json`: how the last learning run ended
+- `last_run.json`: how the last learning run ended; `curation.json`: what it thought of the ratings
 - `incoming/<random>/`: what is being published, or was when its publisher died
 """
 
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from model_store.backends.protocol import Alias, AliasMove, RunReport
 from model_store.bundle import bundle_size, copy_bundle, open_bundle
+from model_store.contract.curation import CurationReport
 from model_store.contract.manifest import Manifest
 from model_store.digest import is_digest
 from model_store.durable import append_line, discard, exclusive_lock, make_directory, replace_file, sync_directory
@@ -125,6 +126,20 @@ class LocalBackend:
         with self._disk_errors_named():
             make_directory(self._root)
             replace_file(self._run_report_path, report.model_dump_json().encode())
+
+    def read_curation(self) -> CurationReport | None:
+        """What was written last; None where there is nothing that can be read."""
+        with self._disk_errors_named():
+            try:
+                return CurationReport.model_validate_json((self._root / "curation.json").read_bytes())
+            except (FileNotFoundError, ValidationError):
+                return None
+
+    def write_curation(self, report: CurationReport) -> None:
+        """Replaces the file in one step."""
+        with self._disk_errors_named():
+            make_directory(self._root)
+            replace_file(self._root / "curation.json", report.model_dump_json().encode())
 
     @property
     def _run_report_path(self) -> Path:

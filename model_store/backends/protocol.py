@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model_store.contract.curation import CurationReport
 from model_store.contract.manifest import Manifest, Sha256
 
 
@@ -99,4 +100,10 @@ class StoreBackend(Protocol):
         """The report written last; None where there is none that can be read, for nothing is decided by it."""
 
     def write_run_report(self, report: RunReport) -> None:
+        """Puts a report in place of the one before, whole or not at all."""
+
+    def read_curation(self) -> CurationReport | None:
+        """What was written last of the ratings; None where there is nothing that can be read."""
+
+    def write_curation(self, report: CurationReport) -> None:
         """Puts a report in place of the one before, whole or not at all."""

@@ -14,6 +14,8 @@ from tests.e2e.tiny_loop import CONFIG, Loop, running_loop
 
 ROOT = Path(__file__).parents[2]
 NUM_RATINGS = 48
+COLOURS = ("red", "blue", "green", "brown", "white", "black", "grey", "yellow")
+THINGS = ("parcel", "lamp", "chair", "table", "sofa", "shelf")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,9 @@ def test_thumbs_become_a_version_that_the_running_service_takes_up(loop: Loop) -
     before = loop.ask("hello")
     for number in range(NUM_RATINGS):
         # Named conversations: which split each falls into, and so whether the judge gets enough, is no chance.
-        reply = loop.ask(f"where is my order {20000 + number}?", conversation_id=f"rated-{number}")
+        # Each asks something else: what is the same counts once, and lies in one split.
+        question = f"where is my {COLOURS[number % 8]} {THINGS[number // 8]}?"
+        reply = loop.ask(question, conversation_id=f"rated-{number}")
         loop.rate(reply, "up" if number % 3 else "down")
     code, report = train(loop, "run", "--database-url", loop.database_url)
     assert code == 0, report["message"]

@@ -14,13 +14,24 @@ from sqlalchemy import ColumnClause, column, create_engine, make_url, select, ta
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from model_store.contract.conversation import Message
-from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS, TRAINING_EXAMPLES_VIEW
+from model_store.contract.feedback import (
+    CONVERSATION_TURNS_COLUMNS,
+    CONVERSATION_TURNS_VIEW,
+    STAFF_RATER_PREFIX,
+    TRAINING_EXAMPLES_COLUMNS,
+    TRAINING_EXAMPLES_VIEW,
+    Ruling,
+)
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
 
 ANONYMOUS_RATER = "anonymous"
+DEFAULT_TENANT = "default"
 Split = Literal["train", "validation", "test"]
+Source = Literal["rating", "regeneration", "hand_over", "repeat"]
+"""How it is known what somebody thinks of a completion: by a thumb, or by what they did."""
 RawRow = dict[str, str | None]
-_OPTIONAL_COLUMNS = frozenset({"comment", "correction"})
+_OPTIONAL_COLUMNS = frozenset({"comment", "correction", "tenant", "origin", "gold", "ruling"})
+"""Null, or, in exports from before there were such columns, absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,39 @@ class FeedbackRow:
     is_up: bool
     correction: str | None
     rated_at: str
+    comment: str | None = None
+    tenant: str = DEFAULT_TENANT
+    origin: str = ""
+    gold: bool | None = None
+    """Whether the staff says that thumbs up is the truth about this completion; None: it has not said."""
+    ruling: Ruling | None = None
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody knows who gave it: such ratings come from many people."""
+        return self.rater == ANONYMOUS_RATER
+
+    @property
+    def is_from_staff(self) -> bool:
+        """Whether somebody gave it whom the operator trusts with a key."""
+        return self.rater.startswith(STAFF_RATER_PREFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A finished completion, rated or not, and whom it was given to. Texts are masked."""
+
+    completion_id: str
+    tenant: str
+    conversation_id: str
+    created_at: str
+    language: str
+    messages: tuple[Message, ...]
+    completion_text: str
+    completion_token_ids: tuple[int, ...]
+    is_rule_reply: bool
+    is_hand_over: bool
+    rater: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +98,7 @@ class Example:
     is_up: bool
     weight: float
     correction: str | None
+    source: Source = "rating"
 
     def as_json(self) -> str:
         """The line, without its end."""
@@ -66,10 +111,30 @@ def read_view(url: str) -> list[RawRow]:
     return read_rows(url, TRAINING_EXAMPLES_VIEW, TRAINING_EXAMPLES_COLUMNS)
 
 
-def read_rows(url: str, view: str, columns: Sequence[str], *, created_since: str = "") -> list[Any]:
-    """A view's rows about completions that were made then or later, as mappings. Raises as `read_view` does."""
+def read_turns(url: str, *, max_turns: int) -> list[RawRow]:
+    """The newest rows of the view `conversation_turns`. Raises as `read_view` does."""
+    return read_rows(url, CONVERSATION_TURNS_VIEW, CONVERSATION_TURNS_COLUMNS, max_rows=max_turns)
+
+
+def read_rows(
+    url: str,
+    view: str,
+    columns: Sequence[str],
+    *,
+    created_since: str = "",
+    max_rows: int | None = None,
+    completion_id: str | None = None,
+) -> list[Any]:
+    """A view's rows about completions that were made then or later, as mappings. Raises as `read_view` does.
+
+    `max_rows` are the newest of them; `completion_id` asks for one completion's alone.
+    """
     selected: list[ColumnClause[Any]] = [column(name) for name in columns]
     query = select(*selected).select_from(table(view)).where(column("created_at") >= created_since)
+    if completion_id is not None:
+        query = query.where(column("completion_id") == completion_id)
+    if max_rows is not None:
+        query = query.order_by(column("created_at").desc(), column("completion_id").desc()).limit(max_rows)
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -120,17 +185,44 @@ def parse_row(raw: Mapping[str, str | None]) -> FeedbackRow:
             completion_id=completion_id,
             conversation_id=text["conversation_id"],
             language=text["language"],
-            messages=tuple(Message.from_dict(message) for message in json.loads(text["prompt_messages"])),
+            messages=_parse_messages(text["prompt_messages"]),
             completion_text=text["completion_text"],
-            completion_token_ids=tuple(int(token_id) for token_id in json.loads(text["completion_token_ids"])),
+            completion_token_ids=_parse_token_ids(text["completion_token_ids"]),
             is_rule_reply="rule" in dict(json.loads(text["sampling"])),
             rater=text["rater"],
             is_up=text["rating"] == "up",
             correction=raw.get("correction") or None,
             rated_at=text["rated_at"],
+            comment=raw.get("comment") or None,
+            tenant=raw.get("tenant") or DEFAULT_TENANT,
+            origin=raw.get("origin") or "",
+            gold={"up": True, "down": False, None: None}[raw.get("gold")],
+            ruling=_parse_ruling(raw.get("ruling")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidFeedbackDataError(completion_id=completion_id, problem=repr(error)) from error
+
+
+def parse_turn(raw: Mapping[str, str | None]) -> Turn:
+    """Reads a row of the view `conversation_turns`. Raises InvalidFeedbackDataError naming its completion."""
+    try:
+        text = {name: str(raw[name]) for name in CONVERSATION_TURNS_COLUMNS}
+        sampling = dict(json.loads(text["sampling"]))
+        return Turn(
+            completion_id=text["completion_id"],
+            tenant=text["tenant"],
+            conversation_id=text["conversation_id"],
+            created_at=text["created_at"],
+            language=text["language"],
+            messages=_parse_messages(text["prompt_messages"]),
+            completion_text=text["completion_text"],
+            completion_token_ids=_parse_token_ids(text["completion_token_ids"]),
+            is_rule_reply="rule" in sampling,
+            is_hand_over=text["finish_reason"] == "handover" or sampling.get("rule") == "hand_over",
+            rater=text["rater"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidFeedbackDataError(completion_id=str(raw.get("completion_id")), problem=repr(error)) from error
 
 
 def write_examples(examples: Iterable[Example]) -> str:
@@ -146,6 +238,19 @@ def read_examples(path: Path) -> Iterator[Example]:
             fields["messages"] = tuple(Message.from_dict(message) for message in fields["messages"])
             fields["completion_token_ids"] = tuple(fields["completion_token_ids"])
             yield Example(**fields)
+
+
+def _parse_messages(text: str) -> tuple[Message, ...]:
+    return tuple(Message.from_dict(message) for message in json.loads(text))
+
+
+def _parse_token_ids(text: str) -> tuple[int, ...]:
+    return tuple(int(token_id) for token_id in json.loads(text))
+
+
+def _parse_ruling(text: str | None) -> Ruling | None:
+    rulings: dict[str | None, Ruling | None] = {"count": "count", "set_aside": "set_aside", None: None}
+    return rulings[text]
 
 
 def _parse_line(number: int, line: str) -> RawRow:

@@ -1,125 +1,116 @@
-"""The second stage: from ratings to examples. Drops what cannot be learned from, splits, and weighs.
+"""The second stage: from ratings to examples. Drops what teaches nothing, sets aside what is doubted, weighs, splits.
 
-Left out on purpose: weights by age (old thumbs about the same text are as good as new ones) and guesses at who is
-honest; one named rater's share is bounded instead, and the gate measures on data that no thumb touches.
+Who is believed and what is set aside: `stages.curation`. Left out on purpose: weights by age (old thumbs about the same
+text are as good as new ones). The gate measures on data that no thumb touches, whatever was believed here.
 """
 
-import hashlib
+import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
 
+from model_store.backends.local import LocalBackend
+from model_store.contract.curation import CurationReport
+from model_store.errors import StoreError
+from model_store.store import ModelStore
 from training.config import FeedbackConfig, TrainingConfig
 from training.data.feedback_rows import (
-    ANONYMOUS_RATER,
     Example,
     FeedbackRow,
+    RawRow,
     Split,
+    Turn,
     parse_row,
+    parse_turn,
     read_export,
     write_examples,
 )
 from training.errors import InvalidFeedbackDataError
 from training.evaluation.thumbs_judge import MIN_PER_CLASS, independent_examples
-from training.stages.snapshot import SNAPSHOT_NAME
+from training.stages.curation.implicit import Signal, implicit_signals
+from training.stages.curation.report import curation_report
+from training.stages.curation.splits import Conversation, Said, assign_splits
+from training.stages.curation.weighing import Weighed, weigh
+from training.stages.snapshot import SNAPSHOT_NAME, TURNS_NAME
 from training.workspace import StageResult, Workspace
 
 EXAMPLES_NAME = "examples.jsonl"
-_HASH_RANGE = 2**64
+REPORT_NAME = "curation.json"
+_log = logging.getLogger("training")
+Parsed = TypeVar("Parsed")
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Writes `examples.jsonl`. Result: counts, and `enough`; if False also `missing` and `message` for people.
+    """Writes `examples.jsonl` and `curation.json`, and leaves the latter on the shelf, for the service to show.
 
-    A row that cannot be read is counted and left out: one broken row must not stop the learning from all others.
+    Result: counts, and `enough`; if False also `missing` and `message` for people. A row that cannot be read is counted
+    and left out: one broken row must not stop the learning from all others.
     """
-    rows: list[FeedbackRow] = []
-    num_broken = 0
-    for raw in read_export(workspace.path(SNAPSHOT_NAME)):
-        try:
-            rows.append(parse_row(raw))
-        except InvalidFeedbackDataError:
-            num_broken += 1
+    rows, num_broken = _parse_all(read_export(workspace.path(SNAPSHOT_NAME)), parse_row)
+    turns_file = workspace.path(TURNS_NAME)
+    turns, num_broken_turns = _parse_all(read_export(turns_file) if turns_file.is_file() else [], parse_turn)
     kept = select_rows(rows)
-    examples = make_examples(kept, config.feedback, seed=config.seed)
+    weighed = weigh(kept, _signals(turns, rows), config.feedback)
+    examples = make_examples(weighed, config.feedback, seed=config.seed)
     workspace.write_text(EXAMPLES_NAME, write_examples(examples))
+    inputs = workspace.result("inputs") or {}
+    report = curation_report(weighed, datetime.fromisoformat(inputs["created_at"]))
+    workspace.write_text(REPORT_NAME, report.model_dump_json())
+    if inputs.get("model_store"):
+        _show(report, Path(inputs["model_store"]))
+    rated = [example for example in examples if example.source == "rating"]
     counts = {
         "num_rows": len(rows) + num_broken,
-        "num_broken": num_broken,
-        "num_examples": len(examples),
-        "num_up": sum(example.is_up for example in examples),
-        "num_raters": len({row.rater for row in kept}),
-        "splits": dict(Counter(example.split for example in examples)),
+        "num_broken": num_broken + num_broken_turns,
+        "num_examples": len(rated),
+        "num_up": sum(example.is_up for example in rated),
+        "num_raters": len({(row.tenant, row.rater) for row in kept}),
+        "num_set_aside": report.num_set_aside,
+        "set_aside": report.by_reason,
+        "num_gold": len(weighed.gold),
+        "weight": report.total_weight,
+        "implicit": dict(Counter(example.source for example in examples if example.source != "rating")),
+        "splits": dict(Counter(example.split for example in rated)),
     }
-    return {**counts, **sufficiency(examples, config.feedback)}
+    return {**counts, **sufficiency(rated, config.feedback)}
 
 
 def select_rows(rows: Sequence[FeedbackRow]) -> list[FeedbackRow]:
     """Rows to learn from, in the order of rating: the latest rating of a rater, no fixed replies, nothing twice."""
-    latest: dict[tuple[str, str], FeedbackRow] = {}
+    latest: dict[tuple[str, str, str], FeedbackRow] = {}
     for row in sorted(rows, key=lambda row: (row.rated_at, row.completion_id, row.rater)):
-        key = (row.completion_id, row.rater)
+        key = (row.tenant, row.completion_id, row.rater)
         latest.pop(key, None)  # a changed mind moves to the end
         latest[key] = row
     distinct: dict[tuple[object, ...], FeedbackRow] = {}
     for row in latest.values():
         if row.is_rule_reply or not row.completion_token_ids or not row.messages:
             continue
-        said = (row.conversation_id, row.messages, row.completion_token_ids)
+        said = (row.tenant, row.conversation_id, row.messages, row.completion_token_ids)
         distinct.setdefault((*said, row.rater, row.is_up), row)
     return list(distinct.values())
 
 
-def make_examples(rows: Sequence[FeedbackRow], feedback: FeedbackConfig, *, seed: int) -> list[Example]:
-    """Examples with split and weight; a conversation lies in one split as a whole."""
-    weights = rater_weights(Counter(row.rater for row in rows), feedback.max_share_per_rater)
-    return [
-        Example(
-            split=split_of(row.conversation_id, feedback, seed=seed),
-            completion_id=row.completion_id,
-            conversation_id=row.conversation_id,
-            language=row.language,
-            messages=row.messages,
-            completion_text=row.completion_text,
-            completion_token_ids=row.completion_token_ids,
-            is_up=row.is_up,
-            weight=weights[row.rater],
-            correction=row.correction,
-        )
-        for row in rows
-    ]
+def make_examples(weighed: Weighed, feedback: FeedbackConfig, *, seed: int) -> list[Example]:
+    """Examples with split and weight: first the ratings that count, then what was meant without a thumb.
 
-
-def split_of(conversation_id: str, feedback: FeedbackConfig, *, seed: int) -> Split:
-    """The split of a conversation: drawn by hash, so it stays the same as ratings come in."""
-    digest = hashlib.sha256(f"{seed}\n{conversation_id}".encode()).digest()
-    point = int.from_bytes(digest[:8], "big") / _HASH_RANGE
-    if point < feedback.test_share:
-        return "test"
-    return "validation" if point < feedback.test_share + feedback.validation_share else "train"
-
-
-def rater_weights(num_ratings: Mapping[str, int], max_share: float) -> dict[str, float]:
-    """The weight of one rating of each rater, at most 1, so that no named rater has more than `max_share` of all
-    weight.
-
-    Anonymous ratings come from many people and are not bounded. With so few raters that somebody must have more than
-    `max_share`, all named ones get the same.
+    The latter are for training alone: what a version is judged by is what people said.
     """
-    totals = {rater: float(number) for rater, number in num_ratings.items()}
-    if ANONYMOUS_RATER not in totals and totals:
-        max_share = max(max_share, 1 / len(totals))
-    named = sorted((rater for rater in totals if rater != ANONYMOUS_RATER), key=lambda rater: -totals[rater])
-    for num_capped in range(len(named) + 1):
-        # With the k largest raters at the bound b: b = share · (k·b + rest), solved for b.
-        rest = sum(totals.values()) - sum(totals[rater] for rater in named[:num_capped])
-        free = 1 - max_share * num_capped
-        bound = max_share * rest / free if free > 1e-9 else math.inf
-        if num_capped == len(named) or totals[named[num_capped]] <= bound:
-            break
-    if math.isinf(bound) and named:
-        bound = totals[named[-1]]
-    return {rater: 1.0 if rater == ANONYMOUS_RATER else min(1.0, bound / total) for rater, total in totals.items()}
+    splits = _splits(weighed, feedback, seed)
+    rated = [
+        _rated(row, splits[row.tenant, row.conversation_id], weight, feedback)
+        for number, (row, weight) in enumerate(zip(weighed.rows, weighed.weights, strict=True))
+        if number not in weighed.doubts and weight > 0
+    ]
+    meant = [
+        _meant(signal, weight)
+        for signal, weight in zip(weighed.signals, weighed.signal_weights, strict=True)
+        if weight > 0 and splits[signal.turn.tenant, signal.turn.conversation_id] == "train"
+    ]
+    return rated + meant
 
 
 def sufficiency(examples: Sequence[Example], feedback: FeedbackConfig) -> dict[str, object]:
@@ -129,8 +120,8 @@ def sufficiency(examples: Sequence[Example], feedback: FeedbackConfig) -> dict[s
     """
     up = sum(example.weight for example in examples if example.is_up)
     down = sum(example.weight for example in examples if not example.is_up)
-    num_missing = max(0, feedback.min_ratings - math.floor(up + down + 1e-9))
-    num_missing_of_class = max(0, feedback.min_per_class - math.floor(min(up, down) + 1e-9))
+    num_missing = max(0, feedback.min_ratings - math.floor(up + down + 1e-6))
+    num_missing_of_class = max(0, feedback.min_per_class - math.floor(min(up, down) + 1e-6))
     num_missing_of_class = max(num_missing_of_class, _num_missing_for_judge(examples, feedback))
     if not num_missing and not num_missing_of_class:
         return {"enough": True}
@@ -139,6 +130,80 @@ def sufficiency(examples: Sequence[Example], feedback: FeedbackConfig) -> dict[s
     parts += [f"at least {num_missing_of_class} more {rarer}"] if num_missing_of_class else []
     message = f"Too few ratings to learn from: {' and '.join(parts)} needed. Nothing was changed."
     return {"enough": False, "missing": max(num_missing, num_missing_of_class), "message": message}
+
+
+def _parse_all(
+    raw_rows: Sequence[RawRow], parse: Callable[[Mapping[str, str | None]], Parsed]
+) -> tuple[list[Parsed], int]:
+    """What can be read, and how many cannot."""
+    parsed: list[Parsed] = []
+    for raw in raw_rows:
+        try:
+            parsed.append(parse(raw))
+        except InvalidFeedbackDataError:
+            continue
+    return parsed, len(raw_rows) - len(parsed)
+
+
+def _signals(turns: Sequence[Turn], rows: Sequence[FeedbackRow]) -> list[Signal]:
+    """Signals about replies that nobody rated: a thumb says it better, also one that is set aside."""
+    rated = {(row.tenant, row.completion_id) for row in rows}
+    return [
+        signal for signal in implicit_signals(turns) if (signal.turn.tenant, signal.turn.completion_id) not in rated
+    ]
+
+
+def _splits(weighed: Weighed, feedback: FeedbackConfig, seed: int) -> dict[Conversation, Split]:
+    rated = [
+        Said((row.tenant, row.conversation_id), row.messages, row.completion_text, row.rated_at)
+        for number, row in enumerate(weighed.rows)
+        if number not in weighed.doubts
+    ]
+    turns = (signal.turn for signal in weighed.signals)
+    meant = [Said((turn.tenant, turn.conversation_id), turn.messages, turn.completion_text, None) for turn in turns]
+    return assign_splits(
+        [*rated, *meant], validation_share=feedback.validation_share, test_share=feedback.test_share, seed=seed
+    )
+
+
+def _rated(row: FeedbackRow, split: Split, weight: float, feedback: FeedbackConfig) -> Example:
+    return Example(
+        split=split,
+        completion_id=row.completion_id,
+        conversation_id=row.conversation_id,
+        language=row.language,
+        messages=row.messages,
+        completion_text=row.completion_text,
+        completion_token_ids=row.completion_token_ids,
+        is_up=row.is_up,
+        weight=weight,
+        correction=row.correction if row.is_from_staff or feedback.learn_customer_corrections else None,
+    )
+
+
+def _meant(signal: Signal, weight: float) -> Example:
+    turn = signal.turn
+    return Example(
+        split="train",
+        completion_id=turn.completion_id,
+        conversation_id=turn.conversation_id,
+        language=turn.language,
+        messages=turn.messages,
+        completion_text=turn.completion_text,
+        completion_token_ids=turn.completion_token_ids,
+        is_up=signal.is_up,
+        weight=weight,
+        correction=None,
+        source=signal.source,
+    )
+
+
+def _show(report: CurationReport, shelf: Path) -> None:
+    """Leaves the report where the service finds it. A run does not fail because nobody can look at it."""
+    try:
+        ModelStore(LocalBackend(shelf)).note_curation(report)
+    except StoreError as error:
+        _log.warning("the report on the ratings could not be left on the shelf: %s", error)
 
 
 def _num_missing_for_judge(examples: Sequence[Example], feedback: FeedbackConfig) -> int:

@@ -7,42 +7,47 @@ Later stages read the copies only, so ratings that arrive while the run goes on 
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from model_store.backends.local import LocalBackend
 from model_store.backends.protocol import Alias
 from model_store.bundle import Bundle
-from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS
+from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS, TRAINING_EXAMPLES_COLUMNS
 from model_store.contract.manifest import MANIFEST_NAME
 from model_store.store import ModelStore
 from training.config import TrainingConfig
-from training.data.feedback_rows import RawRow, read_export, read_view
+from training.data.feedback_rows import RawRow, read_export, read_turns, read_view
 from training.errors import DataNotFoundError
 from training.workspace import StageResult, Workspace
 
 SNAPSHOT_NAME = "snapshot.jsonl"
+TURNS_NAME = "turns.jsonl"
 BASE_NAME = "base"
 CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 """What training needs of a bundle."""
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Copies ratings and base version into the workspace.
+    """Copies ratings, what was said beside them, and the base version into the workspace.
 
-    Result: `num_rows`; `data_snapshot`, sha256 of the rows; `parent`, digest of the version behind `stable`;
-    `generation`, that of the alias the gate will move (0: never set). Raises DataNotFoundError,
-    InvalidFeedbackDataError and what `ModelStore.open` raises.
+    Result: `num_rows`; `data_snapshot`, sha256 of the rated ones; `num_turns`, rated or not; `parent`, digest of the
+    version behind `stable`; `generation`, that of the alias the gate will move (0: never set). Raises
+    DataNotFoundError, InvalidFeedbackDataError and what `ModelStore.open` raises.
     """
     inputs = workspace.result("inputs") or {}
     rows = _read_rows(inputs)
     text = snapshot_text(rows, max_rows=config.feedback.max_ratings)
     workspace.write_text(SNAPSHOT_NAME, text)
+    turns = turns_text(_read_turns(inputs, config.feedback.max_turns), max_turns=config.feedback.max_turns)
+    workspace.write_text(TURNS_NAME, turns)
     store = ModelStore(LocalBackend(Path(inputs["model_store"])))
     moves = store.history(config.gate.alias)
     bundle = store.open(Alias.STABLE)
     copy_checkpoint(bundle, workspace.path(BASE_NAME))
     return {
         "num_rows": text.count("\n"),
+        "num_turns": turns.count("\n"),
         "data_snapshot": hashlib.sha256(text.encode()).hexdigest(),
         "parent": bundle.digest,
         "parent_name": bundle.manifest.name,
@@ -52,10 +57,12 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
 
 def snapshot_text(rows: list[RawRow], *, max_rows: int) -> str:
     """The newest rows as canonical JSON lines: the same ratings give the same bytes, however they were read."""
-    canonical = [{name: row.get(name) for name in TRAINING_EXAMPLES_COLUMNS} for row in rows]
-    canonical.sort(key=lambda row: [str(row[name]) for name in ("rated_at", "completion_id", "rater")])
-    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")) for row in canonical]
-    return "".join(line + "\n" for line in lines[-max_rows:])
+    return _canonical(rows, TRAINING_EXAMPLES_COLUMNS, ("rated_at", "completion_id", "rater"), max_rows)
+
+
+def turns_text(rows: list[RawRow], *, max_turns: int) -> str:
+    """The same for finished completions, rated or not."""
+    return _canonical(rows, CONVERSATION_TURNS_COLUMNS, ("created_at", "completion_id"), max_turns)
 
 
 def copy_checkpoint(bundle: Bundle, directory: Path) -> None:
@@ -77,7 +84,21 @@ def copy_checkpoint(bundle: Bundle, directory: Path) -> None:
     (directory / MANIFEST_NAME).write_bytes(bundle.manifest.canonical_bytes())
 
 
+def _canonical(rows: list[RawRow], columns: Sequence[str], order: Sequence[str], max_rows: int) -> str:
+    canonical = [{name: row.get(name) for name in columns} for row in rows]
+    canonical.sort(key=lambda row: [str(row[name]) for name in order])
+    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")) for row in canonical]
+    return "".join(line + "\n" for line in lines[max(0, len(lines) - max_rows) :])
+
+
 def _read_rows(inputs: dict[str, str]) -> list[RawRow]:
     if inputs.get("feedback_file"):
         return read_export(Path(inputs["feedback_file"]))
     return read_view(inputs["database_url"])
+
+
+def _read_turns(inputs: dict[str, str], max_turns: int) -> list[RawRow]:
+    """None where ratings come from a file without one beside it."""
+    if inputs.get("turns_file"):
+        return read_export(Path(inputs["turns_file"]))
+    return read_turns(inputs["database_url"], max_turns=max_turns) if inputs.get("database_url") else []

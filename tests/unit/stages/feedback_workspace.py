@@ -1,16 +1,21 @@
 """Ratings in a real database, a tiny version on a real shelf, and a workspace that points at both."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from model_store.backends.local import LocalBackend
 from model_store.contract.control_tokens import EOS_ID
-from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS, TRAINING_EXAMPLES_VIEW
+from model_store.contract.feedback import (
+    CONVERSATION_TURNS_COLUMNS,
+    CONVERSATION_TURNS_VIEW,
+    TRAINING_EXAMPLES_COLUMNS,
+    TRAINING_EXAMPLES_VIEW,
+)
 from model_store.contract.manifest import Architecture, DataLicence, Lineage
 from model_store.contract.tokenizer import Tokenizer
 from model_store.store import ModelStore
@@ -40,6 +45,10 @@ ROW = {
     "comment": None,
     "correction": None,
     "rated_at": "2026-01-01T00:00:00.000000Z",
+    "tenant": "default",
+    "origin": "",
+    "gold": None,
+    "ruling": None,
 }
 
 
@@ -49,18 +58,25 @@ def raw_row(number: int = 0, **changes: str | None) -> dict[str, str | None]:
     return {**ROW, **own, **changes}
 
 
-def make_database(path: Path, rows: Iterable[dict[str, str | None]]) -> str:
-    """An SQLite file with the view of the contract over these rows; gives its URL."""
+def make_database(
+    path: Path, rows: Iterable[dict[str, str | None]], turns: Iterable[dict[str, str | None]] = ()
+) -> str:
+    """An SQLite file with the views of the contract over these rows; gives its URL."""
     url = f"sqlite:///{path}"
     engine = create_engine(url)
-    names = ", ".join(TRAINING_EXAMPLES_COLUMNS)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE TABLE kept ({', '.join(f'{n} TEXT' for n in TRAINING_EXAMPLES_COLUMNS)})"))
-        connection.execute(text(f"CREATE VIEW {TRAINING_EXAMPLES_VIEW} AS SELECT {names} FROM kept"))
-        slots = ", ".join(f":{name}" for name in TRAINING_EXAMPLES_COLUMNS)
-        connection.execute(text(f"INSERT INTO kept ({names}) VALUES ({slots})"), list(rows))
+    _make_view(engine, TRAINING_EXAMPLES_VIEW, TRAINING_EXAMPLES_COLUMNS, list(rows))
+    _make_view(engine, CONVERSATION_TURNS_VIEW, CONVERSATION_TURNS_COLUMNS, list(turns))
     engine.dispose()
     return url
+
+
+def _make_view(engine: Engine, view: str, columns: Sequence[str], rows: list[dict[str, str | None]]) -> None:
+    names, slots = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE TABLE kept_{view} ({', '.join(f'{name} TEXT' for name in columns)})"))
+        connection.execute(text(f"CREATE VIEW {view} AS SELECT {names} FROM kept_{view}"))
+        if rows:
+            connection.execute(text(f"INSERT INTO kept_{view} ({names}) VALUES ({slots})"), rows)
 
 
 def make_config(**sections: Any) -> TrainingConfig:

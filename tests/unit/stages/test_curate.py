@@ -1,19 +1,43 @@
 """Curation: which ratings count, how much, and in which split."""
 
 import json
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.unit.stages.feedback_workspace import make_config, make_workspace, raw_row
+from model_store.backends.local import LocalBackend
+from model_store.contract.curation import CurationReport
+from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS
+from model_store.store import ModelStore
+from tests.unit.stages.feedback_workspace import CREATED_AT, make_config, make_workspace, raw_row
 from training.config import FeedbackConfig
-from training.data.feedback_rows import parse_row, read_examples
+from training.data.feedback_rows import Example, FeedbackRow, parse_row, read_examples
 from training.errors import InvalidFeedbackDataError
 from training.stages import curate
-from training.stages.curate import make_examples, rater_weights, select_rows, split_of, sufficiency
+from training.stages.curate import make_examples, select_rows, sufficiency
+from training.stages.curation.weighing import weigh
+
+
+def own_row(number: int, **changes: str | None) -> dict[str, str | None]:
+    """A row about words of its own, rated in the order of numbers."""
+    own = {
+        "prompt_messages": json.dumps([{"role": "user", "content": f"question {number}"}]),
+        "completion_text": f"reply {number}",
+        "rated_at": f"2026-01-{1 + number // 24:02}T{number % 24:02}:00:00.000000Z",
+    }
+    return raw_row(number, **{**own, **changes})
+
+
+def turn(number: int, **changes: str) -> dict[str, str | None]:
+    """A finished reply to the same question."""
+    row = raw_row(number, **{"rater": f"rater-{number // 2}", **changes})
+    return {name: row[name] for name in CONVERSATION_TURNS_COLUMNS}
+
+
+def examples_of(rows: Sequence[FeedbackRow]) -> list[Example]:
+    """What curation makes of ratings alone."""
+    return make_examples(weigh(rows, [], FeedbackConfig()), FeedbackConfig(), seed=1)
 
 
 def test_fixed_replies_and_empty_completions_are_left_out() -> None:
@@ -39,47 +63,25 @@ def test_the_same_thing_said_twice_counts_once() -> None:
     assert [row.completion_id for row in kept] == ["chatcmpl-0", "chatcmpl-2", "chatcmpl-3"]
 
 
-def test_a_named_rater_has_at_most_the_allowed_share_of_all_weight() -> None:
-    """90 of 130 ratings by one person weigh 10 against 40 anonymous ones: a fifth."""
-    weights = rater_weights({"loud": 90, "anonymous": 40}, 0.2)
-    assert weights["anonymous"] == 1.0
-    assert weights["loud"] * 90 == pytest.approx(10.0)
+def test_a_conversation_lies_in_one_split() -> None:
+    """All its ratings go together."""
+    rows = [parse_row(own_row(number, conversation_id="one")) for number in range(20)]
+    assert len({example.split for example in examples_of(rows)}) == 1
 
 
-def test_with_few_raters_all_have_the_same_say() -> None:
-    """Somebody must have more than a fifth when there are only two; then neither drowns the other."""
-    weights = rater_weights({"loud": 90, "quiet": 10}, 0.2)
-    assert weights["loud"] * 90 == pytest.approx(weights["quiet"] * 10)
-
-
-@given(
-    st.dictionaries(st.text("abcdefgh", min_size=1, max_size=3), st.integers(1, 500), min_size=5, max_size=12),
-    st.integers(0, 500),
-)
-def test_no_named_rater_ever_exceeds_the_share(num_named: dict[str, int], num_anonymous: int) -> None:
-    """Whatever the counts; and nobody's rating weighs more than one."""
-    counts = {**num_named, **({"anonymous": num_anonymous} if num_anonymous else {})}
-    weights = rater_weights(counts, 0.2)
-    totals = {rater: weights[rater] * number for rater, number in counts.items()}
-    everything = sum(totals.values())
-    assert everything > 0 and max(weights.values()) <= 1.0
-    assert all(total <= 0.2 * everything * (1 + 1e-6) for rater, total in totals.items() if rater != "anonymous")
-
-
-def test_a_conversation_lies_in_one_split_and_stays_there() -> None:
-    """All its ratings go together; about 15 % of conversations are in each of the small splits."""
-    feedback = FeedbackConfig()
-    rows = [parse_row(raw_row(number, conversation_id="one")) for number in range(20)]
-    assert len({example.split for example in make_examples(rows, feedback, seed=1)}) == 1
-    splits = Counter(split_of(f"conv-{number}", feedback, seed=1) for number in range(4000))
-    assert 0.12 < splits["validation"] / 4000 < 0.18 and 0.12 < splits["test"] / 4000 < 0.18
-    assert any(split_of(f"c{n}", feedback, seed=1) != split_of(f"c{n}", feedback, seed=2) for n in range(50))
+def test_a_doubted_rating_is_no_example_and_a_lifted_one_is() -> None:
+    """The staff's ruling is above the rules, both ways."""
+    flood = {"rater": "kim", "rated_at": "2026-01-01T00:00:00.000000Z"}
+    rows = [parse_row(own_row(n, **flood, ruling="count" if n < 5 else None)) for n in range(70)]
+    rows += [parse_row(own_row(n, rater=f"rater-{n}", ruling="set_aside" if n == 99 else None)) for n in range(70, 100)]
+    ids = {example.completion_id for example in examples_of(rows)}
+    assert ids == {f"chatcmpl-{n}" for n in (*range(5), *range(70, 99))}
 
 
 def test_too_few_ratings_are_counted_out_loud() -> None:
     """40 of 60 ratings, 5 of 12 thumbs down: 20 more, among them 7 thumbs down."""
-    rows = [parse_row(raw_row(number, rating="down" if number < 5 else "up")) for number in range(40)]
-    outcome = sufficiency(make_examples(rows, FeedbackConfig(), seed=1), FeedbackConfig())
+    rows = [parse_row(own_row(number, rating="down" if number < 5 else "up")) for number in range(40)]
+    outcome = sufficiency(examples_of(rows), FeedbackConfig())
     assert outcome["enough"] is False and outcome["missing"] == 20
     assert "20 more ratings" in str(outcome["message"]) and "7 more thumbs down" in str(outcome["message"])
 
@@ -87,27 +89,28 @@ def test_too_few_ratings_are_counted_out_loud() -> None:
 def test_exactly_enough_ratings_are_enough() -> None:
     """60 with 12 thumbs down; one thumb down fewer is not."""
     for num_down, is_enough in ((12, True), (11, False)):
-        rows = [parse_row(raw_row(number, rating="down" if number < num_down else "up")) for number in range(60)]
-        outcome = sufficiency(make_examples(rows, FeedbackConfig(), seed=1), FeedbackConfig())
+        down = {*range(51, 54), *range(num_down - 3)}  # three among the newest, which are held back
+        rows = [parse_row(own_row(number, rating="down" if number in down else "up")) for number in range(60)]
+        outcome = sufficiency(examples_of(rows), FeedbackConfig())
         assert outcome["enough"] is is_enough
 
 
 def test_a_run_waits_until_the_gates_judge_has_something_to_judge_by() -> None:
     """Plenty of ratings, but all thumbs down were drawn for training: the run says so before it costs minutes."""
-    feedback = FeedbackConfig()
-    is_train = [split_of(f"conv-{number}", feedback, seed=1) == "train" for number in range(200)]
-    rows = [
-        parse_row(raw_row(n, rating="down" if in_train and n < 60 else "up")) for n, in_train in enumerate(is_train)
-    ]
-    outcome = sufficiency(make_examples(rows, feedback, seed=1), feedback)
+    splits = {
+        example.completion_id: example.split for example in examples_of([parse_row(own_row(n)) for n in range(200)])
+    }
+    down = [name for name, split in splits.items() if split == "train"][:60]
+    rows = [parse_row(own_row(n, rating="down" if f"chatcmpl-{n}" in down else "up")) for n in range(200)]
+    outcome = sufficiency(examples_of(rows), FeedbackConfig())
     assert outcome["enough"] is False and "10 more thumbs down" in str(outcome["message"])
 
 
 def test_the_stage_writes_rows_with_every_field_and_counts_broken_ones(tmp_path: Path) -> None:
     """One row that cannot be read does not stop the learning from the others."""
-    config = make_config()
-    workspace = make_workspace(tmp_path / "w", config)
-    rows = [raw_row(number, correction="Better.", rating="up" if number % 2 else "down") for number in range(80)]
+    config = make_config(feedback={"learn_customer_corrections": True})
+    workspace = make_workspace(tmp_path / "w", config, model_store=str(tmp_path / "models"))
+    rows = [own_row(number, correction="Better.", rating="up" if number % 2 else "down") for number in range(80)]
     rows.append(raw_row(99, prompt_messages="not JSON"))
     workspace.write_text("snapshot.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     result = curate.run(config, workspace)
@@ -126,7 +129,42 @@ def test_the_stage_writes_rows_with_every_field_and_counts_broken_ones(tmp_path:
         "is_up",
         "weight",
         "correction",
+        "source",
     }
+    report = CurationReport.model_validate_json(workspace.path("curation.json").read_text())
+    assert report.num_ratings == 80 and report.num_set_aside == 0 and report.made_at.isoformat() == CREATED_AT
+    assert ModelStore(LocalBackend(tmp_path / "models")).last_curation() == report
+
+
+def test_a_customers_correction_is_no_reply_to_learn_from_unless_the_operator_says_so() -> None:
+    """What goes into the model word for word comes from people with a key; the thumb counts anyway."""
+    rows = [parse_row(own_row(n, rater=rater, correction="Better.")) for n, rater in enumerate(("kim", "staff_key"))]
+    assert [example.correction for example in examples_of(rows)] == [None, "Better."]
+    settings = FeedbackConfig(learn_customer_corrections=True)
+    examples = make_examples(weigh(rows, [], settings), settings, seed=1)
+    assert [example.correction for example in examples] == ["Better.", "Better."]
+
+
+def test_what_people_did_becomes_weak_examples_for_training_alone(tmp_path: Path) -> None:
+    """A reply that was asked for again and the one that was kept; not where somebody gave a thumb."""
+    config = make_config()
+    workspace = make_workspace(tmp_path / "w", config)
+    rows = [own_row(number, rating="up" if number % 2 else "down") for number in range(80)]
+    turns = [
+        turn(n, conversation_id=f"visit-{n // 2}", created_at=f"2026-01-01T00:00:0{n % 2}Z") for n in range(200, 240)
+    ]
+    turns += [turn(0, created_at="2026-01-01T00:00:00Z"), turn(1, created_at="2026-01-01T00:01:00Z")]
+    workspace.write_text("snapshot.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    workspace.write_text("turns.jsonl", "".join(json.dumps(row) + "\n" for row in turns))
+    result = curate.run(config, workspace)
+    assert result["num_examples"] == 80 and result["implicit"] == {"regeneration": 40}
+    meant = [example for example in read_examples(workspace.path("examples.jsonl")) if example.source != "rating"]
+    assert {example.split for example in meant} == {"train"}
+    assert [(example.completion_id, example.is_up) for example in meant[:2]] == [
+        ("chatcmpl-200", False),
+        ("chatcmpl-201", True),
+    ]
+    assert {example.weight for example in meant} == {0.3}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS
 from model_store.errors import AliasNotFoundError
 from service.records.sql_store import SqlRecordStore
 from tests.bundles import make_bundle
@@ -56,6 +57,29 @@ def test_the_base_that_training_starts_from_is_the_stable_version(tmp_path: Path
     stored = local_store(shelf[0]).open("stable").path("model.safetensors").read_bytes()
     assert workspace.path("base/model.safetensors").read_bytes() == stored
     assert load_policy(workspace.path("base")).config.hidden_size == 64
+
+
+def test_what_was_said_without_a_thumb_is_frozen_too(tmp_path: Path, shelf: tuple[Path, str]) -> None:
+    """From the database or from a file, the newest so many; ratings from a file alone have none beside them."""
+    config = make_config(feedback={"max_turns": 2})
+    names = CONVERSATION_TURNS_COLUMNS
+    turns = [{n: raw_row(k, created_at=f"2026-01-0{k}T00:00:00Z")[n] for n in names} for k in (1, 2, 3)]
+    url = make_database(tmp_path / "records.db", [raw_row()], turns)
+    (tmp_path / "feedback.jsonl").write_text(json.dumps(raw_row()) + "\n")
+    (tmp_path / "turns.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in turns))
+    feedback_file, turns_file = str(tmp_path / "feedback.jsonl"), str(tmp_path / "turns.jsonl")
+    results = {}
+    for name, inputs in (
+        ("database", {"database_url": url}),
+        ("files", {"feedback_file": feedback_file, "turns_file": turns_file}),
+        ("file", {"feedback_file": feedback_file}),
+    ):
+        workspace = make_workspace(tmp_path / name, config, model_store=str(shelf[0]), **inputs)
+        result = snapshot.run(config, workspace)
+        results[name] = (result["num_turns"], result["data_snapshot"], workspace.path("turns.jsonl").read_text())
+    assert results["database"] == results["files"] and results["database"][0] == 2
+    assert '"chatcmpl-3"' in results["files"][2] and '"chatcmpl-1"' not in results["files"][2]
+    assert results["file"][0] == 0 and results["file"][1] == results["files"][1]
 
 
 def test_only_the_newest_ratings_are_kept_when_there_are_too_many() -> None:

@@ -58,7 +58,8 @@ class Groups:
 class DuplicateFinder:
     """Says of every text whether an earlier one is equal or nearly so, and joins the two rows."""
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: Groups, *, min_similarity: float = _MIN_SIMILARITY) -> None:
+        self._min_similarity = min_similarity
         generator = np.random.default_rng(0)
         odd = generator.integers(0, 1 << 63, size=(_NUM_BANDS * _BAND_SIZE, 1), dtype=np.uint64) * 2 + 1
         self._factors = odd.astype(np.uint64)
@@ -84,7 +85,7 @@ class DuplicateFinder:
         keys = [hash((band, part.tobytes())) for band, part in enumerate(np.split(signature, _NUM_BANDS))]
         candidates = {earlier for key in keys for earlier in self._buckets.get(key, ())}
         alike = [
-            earlier for earlier in candidates if np.mean(self._signatures[earlier] == signature) >= _MIN_SIMILARITY
+            earlier for earlier in candidates if np.mean(self._signatures[earlier] == signature) >= self._min_similarity
         ]
         for earlier in alike:
             self._groups.join(earlier, row)

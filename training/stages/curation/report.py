@@ -1,0 +1,91 @@
+"""The curation as people read it: what was set aside and why, and what each rater is worth."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from model_store.contract.curation import (
+    MAX_RATERS,
+    MAX_SET_ASIDE,
+    CurationReport,
+    RaterFigures,
+    Reason,
+    SetAside,
+)
+from training.data.feedback_rows import FeedbackRow
+from training.stages.curation.doubts import rater_of
+from training.stages.curation.rater_model import Rater
+from training.stages.curation.weighing import Weighed
+
+
+def curation_report(weighed: Weighed, made_at: datetime) -> CurationReport:
+    """Everything the service shows of a run's curation."""
+    by_reason: Counter[Reason] = Counter(reason for reasons in weighed.doubts.values() for reason in reasons)
+    newest = sorted(weighed.doubts, key=lambda number: (weighed.rows[number].rated_at, number), reverse=True)
+    return CurationReport(
+        made_at=made_at,
+        num_ratings=len(weighed.rows),
+        num_set_aside=len(weighed.doubts),
+        total_weight=round(sum(weighed.weights), 3),
+        by_reason=dict(by_reason.most_common()),
+        set_aside=tuple(_set_aside(weighed, number) for number in newest[:MAX_SET_ASIDE]),
+        raters=tuple(_raters(weighed)[:MAX_RATERS]),
+    )
+
+
+def _set_aside(weighed: Weighed, number: int) -> SetAside:
+    row = weighed.rows[number]
+    return SetAside(
+        tenant=row.tenant,
+        completion_id=row.completion_id,
+        rater=row.rater,
+        rating="up" if row.is_up else "down",
+        rated_at=row.rated_at,
+        reasons=weighed.doubts[number],
+    )
+
+
+def _raters(weighed: Weighed) -> list[RaterFigures]:
+    by_rater: dict[Rater, list[int]] = defaultdict(list)
+    for number, row in enumerate(weighed.rows):
+        by_rater[rater_of(row)].append(number)
+    opinions = Counter((item, row.is_up) for item, row in zip(weighed.items, weighed.rows, strict=True))
+    figures = [_figures(weighed, rater, numbers, opinions) for rater, numbers in by_rater.items()]
+    return sorted(figures, key=lambda figure: (-figure.num_ratings, figure.tenant, figure.rater))
+
+
+def _figures(
+    weighed: Weighed, rater: Rater, numbers: Sequence[int], opinions: Counter[tuple[int, bool]]
+) -> RaterFigures:
+    rows, items = weighed.rows, weighed.items
+    own = Counter((items[number], rows[number].is_up) for number in numbers)
+    agreed: list[bool] = []
+    for number in numbers:
+        item = items[number]
+        balance = sum((1 if is_up else -1) * (opinions[item, is_up] - own[item, is_up]) for is_up in (True, False))
+        if balance:
+            agreed.append((balance > 0) == rows[number].is_up)
+    known = [number for number in numbers if items[number] in weighed.gold]
+    evidence = weighed.evidence.get(rater)
+    return RaterFigures(
+        tenant=rater.tenant,
+        rater=rater.id,
+        num_ratings=len(numbers),
+        num_up=sum(rows[number].is_up for number in numbers),
+        num_set_aside=sum(number in weighed.doubts for number in numbers),
+        num_compared=len(agreed),
+        num_agreed=sum(agreed),
+        num_gold=len(known),
+        num_gold_right=sum(_is_right(weighed, rows[number], number) for number in known),
+        reliability=round(evidence.reliability, 4) if evidence else _expected(weighed),
+        weight=round(sum(weighed.weights[number] for number in numbers), 3),
+    )
+
+
+def _is_right(weighed: Weighed, row: FeedbackRow, number: int) -> bool:
+    return weighed.gold[weighed.items[number]] == row.is_up
+
+
+def _expected(weighed: Weighed) -> float:
+    """What is believed of somebody about whom nothing counts as evidence: what is believed of everybody."""
+    return next((known.prior.mean for known in weighed.evidence.values()), 0.8)
