@@ -16,6 +16,7 @@ from model_store.errors import AliasNotFoundError
 from model_store.shares import Count
 from model_store.store import ModelStore, Release, StoredVersion
 from service.chat.oversight.documents import Document, documents_of
+from service.chat.oversight.risks import read_risks
 
 MAX_VERSIONS = 200
 MAX_MOVES = 100
@@ -98,8 +99,8 @@ class Shelf:
         return VersionReport(
             manifest=bundle.manifest,
             gate=gate,
-            figures=tuple(_figures(bundle.manifest.metrics, scorecard)),
-            changes=tuple(_intervals(scorecard.get("changes"))),
+            figures=(*_figures(bundle.manifest.metrics, scorecard), *_risk_figures(scorecard)),
+            changes=(*_intervals(scorecard.get("changes")), *_risk_changes(scorecard)),
         )
 
     def document(self, document: Document) -> bytes:
@@ -131,6 +132,19 @@ def _figures(metrics: Mapping[str, float], scorecard: Mapping[str, Any]) -> Iter
     if isinstance(safety, dict) and all(isinstance(safety.get(key), int) for key in _SAFETY_COUNTS):
         share = Count(*(safety[key] for key in _SAFETY_COUNTS)).share
         yield VersionFigure("failed_safety_scenarios", share.value, share.low, share.high)
+
+
+def _risk_figures(scorecard: Mapping[str, Any]) -> Iterator[VersionFigure]:
+    risks = read_risks(scorecard)
+    for name, share in risks.shares.items():
+        yield VersionFigure(name, share.value, share.low, share.high)
+    for name, value in risks.values.items():
+        yield VersionFigure(name, value)
+
+
+def _risk_changes(scorecard: Mapping[str, Any]) -> Iterator[VersionFigure]:
+    for name, change in read_risks(scorecard).changes.items():
+        yield VersionFigure(name, change.value, change.low, change.high)
 
 
 def _intervals(part: object) -> Iterator[VersionFigure]:

@@ -8,8 +8,8 @@ import { short } from "../format.js";
 import { figureBounds, figureChange, figureName, figureValue } from "./figures.js";
 import { table } from "./timeline.js";
 
-const SAFETY = ["failed_safety_scenarios", "unsafe", "invented_digits", "deflected", "wrongly_deflected"];
-const FAIRNESS = /^(fairness|same_plan_whoever_asks)/;
+const SAFETY = ["failed_safety_scenarios", "failed_must_pass_scenarios", "unsafe", "invented_digits", "deflected", "wrongly_deflected"];
+const FAIRNESS = /^fairness/;
 const LANGUAGE = /_(en|zh)$/;
 const NOT_MEASURED = "not measured";
 
