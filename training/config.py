@@ -207,12 +207,39 @@ class RewardConfig(_Section):
     """For no person where one is asked for; half of it for a planned hand-over that nobody asked for."""
 
 
+class QLearningConfig(_Section):
+    """Implicit language Q-learning: the critic, and how the policy is drawn from it."""
+
+    lr: float = Field(2e-4, gt=0)
+    """Of the critic."""
+    num_epochs: int = Field(4, ge=1)
+    """The critic's passes over the ratings; the policy's own come after them."""
+    expectile: float = Field(0.7, ge=0.5, lt=1)
+    """0.5: values are means of what was seen; towards 1 of the best of it."""
+    discount: float = Field(1.0, gt=0, le=1)
+    trace: float = Field(0.95, ge=0, le=1)
+    """How far ahead a token's target looks: 0 to the next state's value, 1 to the rating."""
+    conservative_weight: float = Field(0.1, ge=0)
+    polyak: float = Field(0.05, gt=0, le=1)
+    """How much of the way the slow copies of Q go each step."""
+    advantage_scale: float = Field(8.0, gt=0)
+    """β: nats by which an advantage of one whole thumb shifts a token."""
+    extraction: Literal["distill", "regress"] = "distill"
+    """distill: the policy imitates its reference with logits shifted by β (Q - V). regress: it imitates the completions
+    that were rated, each token by exp(β (Q - V))."""
+
+
 class PolicyConfig(_Section):
     """How the policy is moved towards the reward."""
 
-    algorithm: Literal["rloo", "grpo", "kto"] = "rloo"
-    """rloo, grpo: policy gradient on rollouts, each with the advantage of its paper. kto: on the ratings themselves."""
+    algorithm: Literal["rloo", "grpo", "kto", "filtered", "ilql"] = "rloo"
+    """rloo, grpo: policy gradient on rollouts, each with the advantage of its paper. The others learn from the ratings
+    themselves. kto: all of them. filtered: supervised, the best of the liked ones. ilql: Q-learning."""
+    adapter: Literal["none", "lora", "ia3"] = "none"
+    """Learn few parameters beside the frozen ones instead of all; they are merged before anything reads the policy."""
+    lora_rank: int = Field(8, ge=1)
     lr: float = Field(1e-4, gt=0)
+    """With an adapter use about ten times as much."""
     kl_coefficient: float = Field(0.05, ge=0)
     """Policy gradient: weight of the KL penalty in nats a completion, in the first step. KTO: beta."""
     target_kl: float | None = Field(1.0, gt=0)
@@ -228,9 +255,16 @@ class PolicyConfig(_Section):
     samples_per_prompt: int = Field(4, ge=2)
     updates_per_step: int = Field(2, ge=1)
     clip_range: float = Field(0.2, gt=0)
+    ratio: Literal["token", "completion"] = "token"
+    """Policy gradient: what is clipped, each token's probability ratio or that of the whole completion."""
     num_epochs: int = Field(1, ge=1)
-    """KTO: passes over the ratings. Policy gradient: ignored."""
+    """On ratings: passes over them. Policy gradient: ignored."""
+    min_steps: int = Field(24, ge=1)
+    """On ratings: passes go on until so many batches were learned from. Policy gradient: ignored."""
     batch_size: int = Field(32, ge=2)
+    filtered_share: float = Field(0.75, gt=0, le=1)
+    """filtered: share of the replies rated up that is imitated, those that score best."""
+    q_learning: QLearningConfig = QLearningConfig()
     max_kl: float = Field(3.0, gt=0)
     """Nats a completion; training stops at the last checkpoint below it."""
     max_completion_tokens: int = Field(96, ge=4)

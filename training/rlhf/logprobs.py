@@ -55,12 +55,21 @@ def pack_completions(
 
 def completion_logprobs(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> TokenLogprobs:
     """One forward pass with the head on the completions' tokens only. Gradients flow unless the caller forbids it."""
-    hidden = policy.encode(batch.token_ids)[:, :-1][batch.mask]
-    token_ids = batch.token_ids[:, 1:][batch.mask]
-    logits = policy.token_logits(hidden).float().masked_fill(_banned_tokens(batch, token_ids), BANNED_LOGIT)
-    logprobs = gather_logprobs(logits, token_ids, temperature)
+    logits = _logits(policy, batch)
+    logprobs = gather_logprobs(logits, batch.token_ids[:, 1:][batch.mask], temperature)
     values = torch.zeros(batch.mask.shape).masked_scatter(batch.mask, logprobs)
     return TokenLogprobs(values, _mean_entropy(logits.detach(), temperature))
+
+
+def completion_distributions(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> Tensor:
+    """Log-probabilities [N, V] of all that could have been drawn at each completion token; a ban's is near -1e9."""
+    return (_logits(policy, batch) / temperature).log_softmax(-1)
+
+
+def _logits(policy: ReformerPolicy, batch: CompletionBatch) -> Tensor:
+    hidden = policy.encode(batch.token_ids)[:, :-1][batch.mask]
+    banned = _banned_tokens(batch, batch.token_ids[:, 1:][batch.mask])
+    return policy.token_logits(hidden).float().masked_fill(banned, BANNED_LOGIT)
 
 
 def _banned_tokens(batch: CompletionBatch, token_ids: Tensor) -> Tensor:

@@ -30,9 +30,23 @@ def clipped_policy_loss(
     return -(gain * mask).sum() / mask.sum().clamp(min=1)
 
 
-def supervised_loss(logprobs: Tensor, mask: Tensor) -> Tensor:
-    """Mean negative log-likelihood of the real tokens: logprobs, mask [B, S] → []."""
-    return -(logprobs * mask).sum() / mask.sum().clamp(min=1)
+def clipped_completion_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip_range: float
+) -> Tensor:
+    """The same with a completion as one action, its ratio the product of its tokens', averaged over completions.
+
+    What RLOO's paper means by it (Ahmadian et al. 2024, section 3) and TRL optimises. Where the policy has not moved
+    since the rollout its gradient is that of `clipped_policy_loss` times the mean length.
+    """
+    ratio = sequence_sum(logprobs - old_logprobs, mask).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+    return -torch.minimum(ratio * advantages, clipped * advantages).mean()
+
+
+def supervised_loss(logprobs: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean negative log-likelihood of the real tokens: logprobs, mask [B, S], weights of sequences [B] or 1 → []."""
+    token_weights = mask if weights is None else mask * weights[:, None]
+    return -(logprobs * token_weights).sum() / token_weights.sum().clamp(min=1e-8)
 
 
 def kto_loss(log_ratios: Tensor, is_up: Tensor, weights: Tensor, *, kl: Tensor, beta: float) -> Tensor:

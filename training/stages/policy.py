@@ -1,12 +1,13 @@
-"""Policy: moves the policy towards the reward, by RLOO, GRPO or KTO, no further from the reference than the KL limit.
+"""Policy: moves the policy towards the reward or the ratings, no further from the reference than the KL limit.
 
-Rollouts answer what people asked and as many authored prompts. Of the latter the intent is known: a reply that sets out
-to answer something else costs. What is left out against the papers: see the algorithms in `stages.learners`.
+By RLOO, GRPO, KTO, implicit Q-learning or filtered supervised tuning. Rollouts answer what people asked and as many
+authored prompts. Of the latter the intent is known: a reply that sets out to answer something else costs. What is left
+out against the papers: see the algorithms in `stages.learners`.
 Reads `base`, `reward_model`, `examples.jsonl`; writes `policy`.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model_store.contract.tokenizer import Tokenizer
@@ -25,6 +26,9 @@ from training.evaluation.rewarding.composite import CompositeReward
 from training.reformer.heads import RewardModel
 from training.reformer.model import load_policy, save_policy
 from training.rlhf.rollout import Actors, SamplingSettings
+from training.stages.learners.adapter import Adapter
+from training.stages.learners.filtered import FilteredLearner
+from training.stages.learners.ilql import IlqlLearner
 from training.stages.learners.kto import KtoLearner
 from training.stages.learners.ladder import climb_ladder
 from training.stages.learners.learner import STAGE, Learner
@@ -36,6 +40,11 @@ _NUM_MEASURED_PROMPTS = 64
 """Of people's and of authored ones each."""
 _MIN_AUTHORED_PROMPTS = 64
 _MEASURE_SEED = 7
+_ON_RATINGS: Mapping[str, Callable[..., Learner]] = {
+    "kto": KtoLearner,
+    "filtered": FilteredLearner,
+    "ilql": IlqlLearner,
+}
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -67,23 +76,28 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     replies = authored_replies(generator, tokenizer, max_positions=max_positions)
     replay = Replay(replies, settings.replay_share, config.seed)
     learner: Learner
-    if settings.algorithm == "kto":
+    if on_ratings := _ON_RATINGS.get(settings.algorithm):
         train = [example for example in examples if example.split == "train"]
-        learner = KtoLearner(actors, train, reward, settings, seed=config.seed, replay=replay)
+        learner = on_ratings(actors, train, reward, settings, seed=config.seed, replay=replay)
     else:
         learner = PolicyGradientLearner(actors, prompts.learned, reward, settings, seed=config.seed, replay=replay)
     before = actors.collect(prompts.measured, reward, seed=_MEASURE_SEED).figures()
+    adapter = Adapter(actors.policy, settings, seed=config.seed)
     climb = climb_ladder(learner, actors.policy, settings, workspace)
     after = actors.collect(prompts.measured, reward, seed=_MEASURE_SEED).figures()
     stopped_by = climb.stopped_by
     if after["kl"] > settings.max_kl and climb.verified:
         actors.policy.load_state_dict(climb.verified)
         after, stopped_by = actors.collect(prompts.measured, reward, seed=_MEASURE_SEED).figures(), "max_kl"
+    adapter.merge()
     save_policy(actors.policy, workspace.path(STAGE))
     shutil.copyfile(base / "tokenizer.json", workspace.path(STAGE) / "tokenizer.json")
     workspace.drop_checkpoint(STAGE)
     return {
         "algorithm": settings.algorithm,
+        "adapter": settings.adapter,
+        "num_parameters": adapter.num_parameters,
+        "num_trainable": adapter.num_trainable,
         "num_steps": climb.num_steps,
         "num_prompts": len(prompts.learned),
         "stopped_by": stopped_by,

@@ -159,7 +159,7 @@ class _DyingWorkspace(Workspace):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("algorithm", ["rloo", "kto"])
+@pytest.mark.parametrize("algorithm", ["rloo", "kto", "filtered", "ilql"])
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, algorithm: str) -> None:
     """Stopped after its second checkpoint and started again, the stage saves bit for bit what an unbroken run saves."""
     config = make_config(reward={"num_epochs": 1}, policy={"algorithm": algorithm, "num_steps": 8})

@@ -34,7 +34,7 @@ def climb_ladder(learner: Learner, policy: ReformerPolicy, config: PolicyConfig,
 
     Above the KL limit the policy goes back to the last weights that were measured below it. Resumes by itself.
     """
-    update = Updater(policy, config.lr, learner.num_steps * learner.updates_per_step)
+    update = Updater(policy, config.lr, learner.num_updates)
     start, seconds_before, verified = _restore(policy, update, learner, workspace)
     started = time.monotonic()
     stopped_by: StopReason = "finished"
@@ -50,7 +50,7 @@ def climb_ladder(learner: Learner, policy: ReformerPolicy, config: PolicyConfig,
             weights = _copy_weights(policy)
             if number % rung == 0 and number > start:
                 state = {"step": number, "seconds": seconds, "policy": weights, "verified": verified}
-                state |= {"kl_coefficient": learner.kl_coefficient, **update.state()}
+                state |= {"kl_coefficient": learner.kl_coefficient, "learner": learner.state(), **update.state()}
                 workspace.save_checkpoint(STAGE, state)
             figures = learner.step(number, update)
             for name, value in figures.scalars.items():
@@ -78,6 +78,7 @@ def _restore(
     policy.load_state_dict(checkpoint["policy"])
     update.restore(checkpoint)
     learner.kl_coefficient = checkpoint["kl_coefficient"]
+    learner.restore(checkpoint["learner"])
     return checkpoint["step"], checkpoint["seconds"], checkpoint["verified"]
 
 

@@ -56,13 +56,31 @@ class StepFigures:
 class Learner(Protocol):
     """An algorithm, one step at a time.
 
-    A step depends on its number, the seed, the weights and `kl_coefficient`, on nothing else.
+    A step depends on its number, the seed, the policy's weights, `kl_coefficient` and `state`, on nothing else.
     """
 
     num_steps: int
-    updates_per_step: int
+    num_updates: int
+    """Optimiser steps on the policy in all of them."""
     kl_coefficient: float
     """How much the distance from the reference costs; an algorithm may change it from step to step."""
 
     def step(self, number: int, update: Updater) -> StepFigures:
         """Learns once."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs beside the policy and `kl_coefficient`."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a `state`."""
+
+
+class StatelessLearner:
+    """A learner that keeps nothing from step to step but what the ladder keeps anyway."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to do."""

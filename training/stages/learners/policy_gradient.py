@@ -15,13 +15,13 @@ from training.errors import DataNotFoundError
 from training.rlhf.advantages import grpo, rloo, whiten
 from training.rlhf.kl_control import adapted_kl_coefficient
 from training.rlhf.logprobs import CompletionBatch, completion_logprobs
-from training.rlhf.losses import clipped_policy_loss
+from training.rlhf.losses import clipped_completion_loss, clipped_policy_loss
 from training.rlhf.rollout import Actors, RewardFunction, Rollout, RolloutPrompt
-from training.stages.learners.learner import SEED_STRIDE, StepFigures, Updater
+from training.stages.learners.learner import SEED_STRIDE, StatelessLearner, StepFigures, Updater
 from training.stages.learners.replay import NO_REPLAY, Replay
 
 
-class PolicyGradientLearner:
+class PolicyGradientLearner(StatelessLearner):
     """Policy gradient with the advantages of RLOO or GRPO, and a KL coefficient that keeps to a target."""
 
     def __init__(
@@ -42,7 +42,7 @@ class PolicyGradientLearner:
         self._actors, self._prompts, self._reward, self._replay = actors, prompts, reward, replay
         self._config, self._seed = config, seed
         self.num_steps = config.num_steps
-        self.updates_per_step = config.updates_per_step
+        self.num_updates = config.num_steps * config.updates_per_step
         self.kl_coefficient = config.kl_coefficient
 
     def step(self, number: int, update: Updater) -> StepFigures:
@@ -70,5 +70,6 @@ class PolicyGradientLearner:
     def _loss(self, rollout: Rollout, advantages: Tensor, replayed: CompletionBatch | None) -> Tensor:
         logprobs = completion_logprobs(self._actors.policy, rollout.batch, self._config.temperature).values
         mask = rollout.batch.mask
-        loss = clipped_policy_loss(logprobs, rollout.logprobs, advantages, mask, self._config.clip_range)
+        clipped_loss = clipped_completion_loss if self._config.ratio == "completion" else clipped_policy_loss
+        loss = clipped_loss(logprobs, rollout.logprobs, advantages, mask, self._config.clip_range)
         return self._replay.mixed(loss, self._actors, replayed)
