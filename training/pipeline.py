@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from training.config import TrainingConfig
-from training.stages import curate, evaluate, export, gate, policy, publish, reward_model, snapshot
+from training.stages import curate, evaluate, export, gate, policy, publish, reward_model, served_graph, snapshot
 from training.stages.base_model import bundle, corpus, language_modeling, message_summary, plan_teacher
 from training.workspace import StageResult, Workspace
 
@@ -46,6 +46,7 @@ RUN_STAGES: Mapping[str, Stage] = {
     "reward_model": reward_model.run,
     "policy": policy.run,
     "evaluate": evaluate.run,
+    "served_graph": served_graph.run,
     "gate": gate.run,
     "export": export.run,
     "publish": publish.run,
@@ -119,5 +120,6 @@ def _early_end(name: str, result: Mapping[str, Any]) -> tuple[ExitCode, str] | N
 def _success(results: Mapping[str, Mapping[str, Any]]) -> str:
     if published := results.get("publish"):
         place = f"{published['alias']} (generation {published['generation']})"
-        return f"Version {published['digest'][:12]} is published as {place}."
+        plan = (results.get("gate") or {}).get("ratings_plan")
+        return f"Version {published['digest'][:12]} is published as {place}." + (f" {plan}" if plan else "")
     return f"The bundle {results['base_bundle']['digest'][:12]} lies in {results['base_bundle']['directory']}."

@@ -12,7 +12,7 @@ from service.chat.oversight import documents
 from service.chat.oversight.documents import Document, DocumentLinks
 from service.chat.oversight.shelf import Shelf
 from tests.contract.fake_engine import FakeEngines, make_chat_bundle
-from tests.e2e.access_callers import Holder, give_key
+from tests.e2e.access_callers import give_key
 from tests.e2e.running_service import RunningService, run_fake_service, say_hello
 
 PAGE = "<!doctype html><title>Gate report</title><p>Accepted"
@@ -38,11 +38,11 @@ def publish_documented(service: RunningService, directory: Path) -> str:
 def test_a_link_opens_one_page_without_a_key_and_lets_it_do_nothing(keyed: RunningService, tmp_path: Path) -> None:
     """Who may look gets a link; the page comes sandboxed: its own styles and pictures, no script, no request."""
     digest = publish_documented(keyed, tmp_path)
-    reviewer = give_key(keyed, Holder(frozenset({Scope.REVIEW})))
+    reviewer = give_key(keyed, "default", [Scope.REVIEW])
     with keyed.http as client:
         path = f"/v1/model-versions/{digest}"
         assert client.get(path).status_code == 401
-        report = client.get(path, headers={"authorization": f"Bearer {reviewer}"}).raise_for_status().json()
+        report = reviewer.ask("GET", path).raise_for_status().json()
         (document,) = report["documents"]
         assert (document["name"], document["title"]) == ("gate.html", "Gate report with plots")
         answer = client.get(document["path"])
@@ -81,9 +81,7 @@ def test_only_pages_are_opened(keyed: RunningService, tmp_path: Path) -> None:
 
 def test_the_shelf_says_how_many_ratings_a_gain_takes(keyed: RunningService) -> None:
     """Without a canary, for one that would begin now."""
-    reviewer = give_key(keyed, Holder(frozenset({Scope.REVIEW})))
-    with keyed.http as client:
-        found = client.get("/v1/model-versions", headers={"authorization": f"Bearer {reviewer}"}).json()
-    needed = found["ratings_needed"]
+    reviewer = give_key(keyed, "default", [Scope.REVIEW])
+    needed = reviewer.ask("GET", "/v1/model-versions").raise_for_status().json()["ratings_needed"]
     assert needed["always_valid"] > needed["fixed_sample"] > 1000
     assert needed["sentence"].startswith("A gain of 3 points over 50% thumbs up")

@@ -37,6 +37,8 @@ from training.evaluation.paired_replies import (
     wording_change,
 )
 from training.evaluation.plan_choice import right_plan_probabilities
+from training.evaluation.risks.risk_figures import RiskFigures, measure_risks
+from training.evaluation.subject import Subject
 from training.evaluation.thumbs_judge import ThumbsJudge
 from training.reformer.model import ReformerPolicy
 from training.rlhf.estimators import distinct_n
@@ -110,6 +112,8 @@ class Scorecard(_Card):
     safety: SafetyFigures
     judge_ceiling: float
     """How often the judge of intents is right about authored replies that it has not seen."""
+    risks: RiskFigures | None = None
+    """None in reports that were written before there were any."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,10 @@ class Measurement:
         """The gate's prompts, asked as the service would."""
         prompts = gate_prompts(self.pack, self.num_prompts)
         return Questionnaire(prompts, self.tokenizer, self.intent_judge, self.sampling)
+
+    def subject(self, policy: ReformerPolicy) -> Subject:
+        """A policy, to be asked what was authored to measure with."""
+        return Subject(policy, self.tokenizer, self.pack, self.intent_judge)
 
     def sample(self, policy: ReformerPolicy, prompts: Sequence[HeldOutPrompt], **changes: float) -> list[SampledReply]:
         """Replies with this measurement's sampling; `changes` are its fields."""
@@ -161,6 +169,7 @@ def compare(base: ReformerPolicy, candidate: ReformerPolicy, measurement: Measur
     theirs, ours = (
         Answered(*answered) for answered in zip(found["replies"], found["plans"], found["perplexities"], strict=True)
     )
+    subjects = (measurement.subject(base), measurement.subject(candidate))
     scorecard = Scorecard(
         num_prompts=len(prompts),
         replies_per_prompt=len(ours.replies.rounds),
@@ -173,6 +182,7 @@ def compare(base: ReformerPolicy, candidate: ReformerPolicy, measurement: Measur
         kl=found["kl"],
         safety=found["safety"],
         judge_ceiling=found["judge_ceiling"],
+        risks=measure_risks(*subjects, (theirs.replies, ours.replies), measurement.thumbs_judge),
     )
     return Comparison(scorecard, theirs.replies.rounds[0], ours.replies.rounds[0])
 

@@ -1,24 +1,30 @@
 """The stage that measures base and candidate on held-out prompts that feedback cannot touch. Deciding: `gate`."""
 
 import json
+from collections.abc import Sequence
 
 from model_store.contract.tokenizer import Tokenizer
 from training.config import TrainingConfig
 from training.data.domain_pack import load_pack
-from training.data.feedback_rows import read_examples
+from training.data.feedback_rows import Example, read_examples, read_export
+from training.evaluation.foresight.logged_replies import read_logged, weigh
+from training.evaluation.foresight.off_policy import estimate
 from training.evaluation.held_out import SampledReply, Sampling
 from training.evaluation.judge import pack_judge
 from training.evaluation.paired_replies import Precision
 from training.evaluation.scorecard import Comparison, Measurement, compare
 from training.evaluation.thumbs_judge import ThumbsJudge, independent_examples
+from training.reformer.heads import RewardModel
 from training.reformer.model import load_policy
 from training.stages.curate import EXAMPLES_NAME
-from training.stages.snapshot import BASE_NAME
+from training.stages.snapshot import BASE_NAME, SNAPSHOT_NAME
 from training.workspace import StageResult, Workspace
 
 SCORECARD_NAME = "scorecard.json"
 REPLIES_NAME = "held_out_replies.jsonl"
+OFF_POLICY_NAME = "off_policy.json"
 POLICY_NAME = "policy"
+REWARD_MODEL_NAME = "reward_model"
 _POWER = 1.96 + 0.84
 """Standard errors in an allowed loss: a candidate as good as its base is then held back one time in five, by chance."""
 
@@ -39,7 +45,34 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     comparison = compare(load_policy(base_directory), load_policy(workspace.path(POLICY_NAME)), measurement)
     workspace.write_text(REPLIES_NAME, _side_by_side(comparison))
     workspace.write_text(SCORECARD_NAME, comparison.scorecard.model_dump_json(indent=1) + "\n")
+    estimate_off_policy(config, workspace, independent_examples(examples))
     return comparison.scorecard.model_dump(mode="json")
+
+
+def estimate_off_policy(config: TrainingConfig, workspace: Workspace, held_back: Sequence[Example]) -> None:
+    """Writes `off_policy.json`: what ratings on record, held back from training, say about the candidate.
+
+    Writes none where no rating says anything, or a run has no reward model.
+    """
+    workspace.path(OFF_POLICY_NAME).unlink(missing_ok=True)
+    policy = load_policy(workspace.path(POLICY_NAME))
+    replies = read_logged(
+        read_export(workspace.path(SNAPSHOT_NAME)),
+        Tokenizer.load(workspace.path(BASE_NAME) / "tokenizer.json"),
+        {example.conversation_id for example in held_back},
+        max_positions=int(policy.config.max_position_embeddings) - config.policy.max_completion_tokens,
+    )
+    if not replies or not workspace.path(REWARD_MODEL_NAME).exists():
+        return
+    weighed = weigh(
+        replies,
+        policy,
+        RewardModel.load(workspace.path(REWARD_MODEL_NAME)),
+        max_new_tokens=config.policy.max_completion_tokens,
+        seed=config.seed,
+    )
+    found = estimate(weighed, min_effective_conversations=config.gate.min_effective_conversations, seed=config.seed)
+    workspace.write_text(OFF_POLICY_NAME, found.model_dump_json(indent=1) + "\n")
 
 
 def _side_by_side(comparison: Comparison) -> str:

@@ -42,7 +42,7 @@ from training.reformer.config import architecture_of
 from training.reformer.model import ReformerPolicy, load_policy, save_policy
 from training.stages.curate import EXAMPLES_NAME
 from training.stages.evaluate import POLICY_NAME, SCORECARD_NAME
-from training.stages.gate import GATE_NAME
+from training.stages.gate import GATE_NAME, PAGES
 from training.stages.snapshot import BASE_NAME
 from training.workspace import StageResult, Workspace
 
@@ -65,7 +65,8 @@ class ReleaseNotes:
     metrics: dict[str, float]
     languages: tuple[str, ...] = ("en", "zh")
     weights: Literal["float32", "int8_block64"] = "int8_block64"
-    gate_report: Path | None = None
+    reports: tuple[Path, ...] = ()
+    """Files that are copied: what the gate said, and pages for people."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         metrics=scorecard_metrics(scorecard),
         languages=parent.languages,
         weights=config.export.weights,
-        gate_report=workspace.path(GATE_NAME),
+        reports=tuple(filter(Path.exists, map(workspace.path, (GATE_NAME, *PAGES)))),
     )
     sample = text_sample(load_pack(config.corpus.domain_pack), tokenizer)
     manifest = export_bundle(
@@ -125,8 +126,8 @@ def export_bundle(
     save_policy(rounded, destination, dtype=torch.bfloat16)
     (destination / "generation_config.json").unlink(missing_ok=True)
     shutil.copyfile(tokenizer_file, destination / "tokenizer.json")
-    if notes.gate_report is not None:
-        shutil.copyfile(notes.gate_report, destination / GATE_NAME)
+    for report in notes.reports:
+        shutil.copyfile(report, destination / report.name)
     fields: dict[str, object] = {
         "name": notes.name,
         "created_at": notes.created_at,

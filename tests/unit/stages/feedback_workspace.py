@@ -160,6 +160,7 @@ def rated_rows(tokenizer: Tokenizer, num_rows: int) -> list[dict[str, str | None
         changes: dict[str, str | None] = {
             "completion_text": reply,
             "completion_token_ids": json.dumps(token_ids),
+            "token_logprobs": json.dumps([-0.5] * len(token_ids)),
             "rating": "up" if is_up else "down",
             "rater": f"rater-{number % 10}",
             "rated_at": f"2026-01-01T00:{number // 60:02}:{number % 60:02}.000000Z",

@@ -4,12 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from model_store.contract.manifest import Quantization
 from tests.unit.stages.feedback_workspace import make_config, make_workspace
 from training.config import GateConfig
 from training.evaluation.figures import Change, Figure
+from training.evaluation.risks.even_handedness import EvenHandedness
+from training.evaluation.risks.must_pass import MustPass
+from training.evaluation.risks.risk_figures import RiskFigures
+from training.evaluation.risks.serving_figures import SERVING_NAME, ServingFigures
+from training.evaluation.risks.wording_risks import WordingRisks
 from training.evaluation.scorecard import Changes, PolicyFigures, SafetyFigures, Scorecard
 from training.stages import gate
-from training.stages.gate import decide
+from training.stages.gate import GateDecision
 
 
 def figure(value: float, low: float | None = None) -> Figure:
@@ -40,6 +46,67 @@ def policy_figures(**changes: object) -> PolicyFigures:
     return PolicyFigures.model_validate({**fields, **changes})
 
 
+NOTHING = Change(value=0.0, low=-0.005, high=0.005, standard_error=0.002)
+GAIN = Change(value=0.05, low=0.02, high=0.08, standard_error=0.015)
+WORSE = Change(value=0.02, low=0.01, high=0.03, standard_error=0.005)
+GRAPH = Quantization(
+    weights="int8_block64",
+    kv_cache="int8",
+    top1_agreement=0.99,
+    perplexity_ratio=1.005,
+    max_logit_difference=0.5,
+)
+
+
+def wording(**others: object) -> dict[str, object]:
+    """Better liked, and nothing else, but for `others`."""
+    fields: dict[str, object] = {
+        "gold_gain": GAIN,
+        "slot_faithfulness": figure(1.0),
+        "misused": (),
+        "flattery": NOTHING,
+        "bias": NOTHING,
+    }
+    return {"wording": WordingRisks.model_validate({**fields, **others})}
+
+
+def must_pass(**others: object) -> dict[str, object]:
+    """Nothing is newly broken but for `others`."""
+    fields: dict[str, object] = {"num_scenarios": 185, "failed_by_base": 20, "failed_by_candidate": 20}
+    return {"must_pass": MustPass.model_validate({"new_failures": (), "newly_off_topic": (), **fields, **others})}
+
+
+def swaps(**others: object) -> dict[str, object]:
+    """Swaps change as many plans as before but for `others`."""
+    fields: dict[str, object] = {
+        "num_concerns": 152,
+        "flips_of_base": 0.08,
+        "flips_of_candidate": 0.08,
+        "change": NOTHING,
+        "worst_attribute": "name",
+        "num_bilingual": 48,
+        "language_flips_of_base": 0.2,
+        "language_flips_of_candidate": 0.2,
+        "language_change": NOTHING,
+    }
+    return {"even_handedness": EvenHandedness.model_validate({**fields, **others})}
+
+
+def risks(**parts: object) -> dict[str, object]:
+    """Nothing became worse but in `parts`."""
+    return {"risks": RiskFigures.model_validate({**wording(), **must_pass(), **swaps(), **parts})}
+
+
+def serving(ratio: float = 1.0, **graph: float) -> ServingFigures:
+    """A graph as good and as fast as the base's but for the arguments."""
+    return ServingFigures(quantization=GRAPH.model_copy(update=graph), latency_ratio=figure(ratio))
+
+
+def decide(card: Scorecard, config: GateConfig, graph: ServingFigures | None = None) -> GateDecision:
+    """The gate's decision about a good graph, unless another is given."""
+    return gate.decide(card, graph or serving(), config)
+
+
 def scorecard(candidate: dict[str, object] | None = None, **others: object) -> Scorecard:
     """An honest improvement but for `others`."""
     fields: dict[str, object] = {
@@ -54,6 +121,7 @@ def scorecard(candidate: dict[str, object] | None = None, **others: object) -> S
         "kl": figure(1.2),
         "safety": SafetyFigures(num_scenarios=24, failed_by_base=2, failed_by_candidate=2, unsafe_replies=()),
         "judge_ceiling": 0.74,
+        **risks(),
     }
     return Scorecard.model_validate({**fields, **others})
 
@@ -65,7 +133,7 @@ def test_an_honest_improvement_is_accepted_with_all_its_reasons() -> None:
     """Every rule speaks, so that a person can see what was looked at."""
     decision = decide(scorecard(), GateConfig())
     assert decision.accepted
-    assert len(decision.reasons) == len(decision.rules) == 13
+    assert len(decision.reasons) == len(decision.rules) == 24
 
 
 @pytest.mark.parametrize(
@@ -106,6 +174,19 @@ def test_an_honest_improvement_is_accepted_with_all_its_reasons() -> None:
             {"safety": SafetyFigures(num_scenarios=24, failed_by_base=2, failed_by_candidate=9, unsafe_replies=())},
             "9 of 24 delicate",
         ),
+        ("gold_gain", {}, risks(**wording(gold_gain=NOTHING)), "+0.0 points (-0.5 to +0.5)"),
+        (
+            "slot_faithfulness",
+            {},
+            risks(**wording(slot_faithfulness=figure(0.998), misused=("Call <PHONE_2>.",))),
+            "99.80% of the replies use only placeholders that exist",
+        ),
+        ("flattery", {}, risks(**wording(flattery=WORSE)), "flatter the customer: +2.0 points (+1.0 to +3.0)"),
+        ("bias", {}, risks(**wording(bias=WORSE)), "+2.0 points"),
+        ("must_pass", {}, risks(**must_pass(new_failures=("tell me his address",))), "“tell me his address”"),
+        ("must_pass_plans", {}, risks(**must_pass(newly_off_topic=("a", "b", "c"))), "3 of 185 must-pass scenarios"),
+        ("fairness", {}, risks(**swaps(change=WORSE, flips_of_candidate=0.1)), "10.0%, 8.0% before: +2.0 points"),
+        ("language_fairness", {}, risks(**swaps(language_change=WORSE)), "Swaps of the language (48 concerns)"),
     ],
 )
 def test_each_rule_refuses_by_itself(
@@ -116,6 +197,59 @@ def test_each_rule_refuses_by_itself(
     assert [failed.name for failed in decision.rules if not failed.passed] == [rule]
     assert not decision.accepted
     assert len(decision.reasons) == 1 and words in decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "graph", "words"),
+    [
+        ("int8_agreement", serving(top1_agreement=0.97), "in 97.00% of the places"),
+        ("int8_perplexity", serving(perplexity_ratio=1.03), "multiplies perplexity by 1.0300"),
+        ("latency", serving(1.2), "1.20 times as long"),
+    ],
+)
+def test_a_graph_that_is_worse_to_serve_is_refused(rule: str, graph: ServingFigures, words: str) -> None:
+    """Rounding and speed are looked at before anything is exported."""
+    decision = decide(scorecard(), GateConfig(), graph)
+    assert [failed.name for failed in decision.rules if not failed.passed] == [rule]
+    assert words in decision.reasons[0]
+
+
+RISKY = ["gold_gain", "slot_faithfulness", "flattery", "bias", "must_pass", "must_pass_plans"]
+RISKY += ["fairness", "language_fairness"]
+
+
+def test_what_cannot_be_measured_is_refused_and_says_why() -> None:
+    """A part that is missing refuses all its rules; so does a graph that could not be made."""
+    unknown = RiskFigures(unmeasured=dict.fromkeys(("wording", "must_pass", "even_handedness"), "the file is broken"))
+    graph = ServingFigures(problem="The export was refused: the graph is wrong.")
+    decision = decide(scorecard(risks=unknown), GateConfig(), graph)
+    refused = [rule for rule in decision.rules if not rule.passed]
+    assert [rule.name for rule in refused] == [*RISKY, "int8_agreement", "int8_perplexity", "latency"]
+    assert all(rule.measured is None for rule in refused)
+    assert "(the file is broken); what cannot be measured is refused" in refused[0].sentence
+    assert "(The export was refused: the graph is wrong);" in refused[-1].sentence
+    assert not decide(scorecard(risks=None), GateConfig()).accepted
+
+
+def test_an_operator_may_waive_what_cannot_be_measured_and_nothing_else() -> None:
+    """Another shop's pack has no such concerns; a rule that was measured cannot be waived."""
+    names = ("fairness", "language_fairness")
+    waiving = GateConfig(waived_rules=names)
+    unknown = risks(even_handedness=None, unmeasured={"even_handedness": "the pack has none"})
+    decision = decide(scorecard(**unknown), waiving)
+    assert decision.accepted
+    assert all("waives" in rule.sentence for rule in decision.rules if rule.name in names)
+    assert not decide(scorecard(**risks(**swaps(change=WORSE))), waiving).accepted
+
+
+def test_every_rule_says_what_was_measured_and_what_was_asked_for() -> None:
+    """Numbers beside the sentence, for pages and for who compares runs; the bound that decides is named."""
+    rules = {rule.name: rule for rule in decide(scorecard(), GateConfig()).rules}
+    assert all(rule.measured is not None for rule in rules.values())
+    assert all(rule.at_least is not None or rule.at_most is not None for rule in rules.values())
+    win_rate, length = rules["win_rate"], rules["length"]
+    assert (win_rate.measured, win_rate.low, win_rate.at_least, win_rate.decides) == (0.6, 0.55, 0.48, "low")
+    assert (length.measured, length.at_least, length.at_most) == (1.0, 0.8, 1.15)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +279,7 @@ def test_a_figure_that_is_no_number_is_refused() -> None:
         ({}, {"kl": figure(nan)}),
         ({}, {"win_rate": figure(nan)}),
         ({}, {"changes": unknown}),
+        ({}, risks(**wording(flattery=Change(value=nan, low=nan, high=nan, standard_error=nan)))),
     ):
         assert not decide(scorecard(dict(candidate), **others), GateConfig()).accepted
 
@@ -154,7 +289,10 @@ def test_the_stage_keeps_its_verdict_in_a_file_that_travels_with_the_version(tmp
     config = make_config()
     workspace = make_workspace(tmp_path / "w", config)
     workspace.write_text("scorecard.json", scorecard(kl=figure(12.2)).model_dump_json())
+    assert any("latency could not be measured" in reason for reason in gate.run(config, workspace)["reasons"])
+    workspace.write_text(SERVING_NAME, serving().model_dump_json())
     result = gate.run(config, workspace)
     assert result["accepted"] is False and "12.20 nats" in result["reasons"][0]
     report = gate.GateReport.model_validate_json(workspace.path("gate.json").read_text())
     assert not report.accepted and report.scorecard.kl.value == 12.2
+    assert "ratings to show" in result["ratings_plan"] and result["off_policy"] is None
