@@ -37,6 +37,7 @@ from service.chat.comparison.version_lender import NUM_SLOTS as NUM_LENT_SLOTS
 from service.chat.conversations.archive import Archive
 from service.chat.conversations.reception import Reception
 from service.chat.conversations.retention import keep_purging
+from service.chat.handovers.courier import make_courier
 from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import ConversationMasker, load_entity_patterns
 from service.chat.model_router import EngineOpener, ModelRouter
@@ -185,7 +186,8 @@ def _lifespan(
         store = await asyncio.to_thread(_open_store, settings)
         secret = load_feedback_secret(settings)
         records = await asyncio.to_thread(SqlRecordStore.open, settings.records_url)
-        recorder = Recorder(records, _token_signer(settings, secret), masker, telemetry)
+        courier = make_courier(settings, records.handovers, telemetry)
+        recorder = Recorder(records, _token_signer(settings, secret), masker, telemetry, courier)
         model_router = ModelRouter(store, open_engine, settings.num_slots, settings.canary_share, telemetry)
         limits = _chat_limits(settings, secret)
         chatbot = Chatbot(model_router, masker, guidance, recorder, limits)
@@ -195,7 +197,7 @@ def _lifespan(
         follow, purge = model_router.follow(settings.poll_seconds), keep_purging(records, settings.retention_days)
         try:
             async with (
-                _in_background(follow, purge),
+                _in_background(follow, purge, *([courier.run()] if courier else [])),
                 open_access(settings, secret) as access,
                 open_oversight(settings, store, records, masker) as oversight,
                 open_review(settings, records, recorder) as review_desk,

@@ -3,13 +3,17 @@
 Every variable starts with `SERVICE_`; `HOST`, `PORT` and `DATA_DIR` also work without it. Units are in the names.
 """
 
+import base64
+import binascii
 import ipaddress
 import os
 import re
 import secrets
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -17,6 +21,8 @@ from service.errors import UnsafeBindError
 
 _DAY_SECONDS = 86_400
 _SECRET_BYTES = 32
+_SIGNING_KEY_PREFIX = "whsec_"
+_SIGNING_KEY_BYTES = range(24, 65)  # Standard Webhooks 1.0.0
 
 
 class Settings(BaseSettings):
@@ -136,6 +142,23 @@ class Settings(BaseSettings):
         default=30 * _DAY_SECONDS, ge=1, le=3650 * _DAY_SECONDS, description="How long a completion can be rated."
     )
 
+    handover_webhook_url: SecretStr | None = Field(
+        default=None, description="Address of the desk that is told of every hand-over to a person; default: nobody is."
+    )
+    handover_webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Keys that sign what the desk is told (whsec_…), with blanks between; each signs every message.",
+    )
+    handover_webhook_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=60, description="Time in which the desk must have answered."
+    )
+    handover_max_attempts: int = Field(
+        default=10, ge=1, le=50, description="How often the desk is told before a hand-over is given up as dead."
+    )
+    handover_retry_seconds: float = Field(
+        default=5.0, gt=0, le=3600, description="Pause after the first failed attempt; it triples, up to an hour."
+    )
+
     retention_days: int = Field(
         default=90, ge=0, le=36_500, description="Days after which what was said and rated is deleted; 0: never."
     )
@@ -155,6 +178,38 @@ class Settings(BaseSettings):
         if url is not None and not re.match(r"(redis|valkey)s?://.", url.get_secret_value()):
             raise PydanticCustomError("invalid_url", "It must begin with redis://, rediss://, valkey:// or valkeys://.")
         return url
+
+    @field_validator("handover_webhook_url")
+    @classmethod
+    def _check_handover_webhook_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None or not url.get_secret_value():
+            return None
+        if not _is_webhook_address(url.get_secret_value()):
+            problem = "It must be http(s)://host[:port]/path without user, password or fragment, and not link-local."
+            raise PydanticCustomError("invalid_url", problem)
+        return url
+
+    @field_validator("handover_webhook_secret")
+    @classmethod
+    def _check_handover_webhook_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is None or not secret.get_secret_value():
+            return None
+        if not _signing_keys(secret.get_secret_value()):
+            problem = "It must be whsec_ and 24 to 64 random bytes in base64, or several of these with blanks between."
+            raise PydanticCustomError("invalid_secret", problem)
+        return secret
+
+    @model_validator(mode="after")
+    def _check_handover_webhook(self) -> "Settings":
+        if self.handover_webhook_url is not None and self.handover_webhook_secret is None:
+            problem = "handover_webhook_url needs handover_webhook_secret: unsigned, anybody could send such messages."
+            raise PydanticCustomError("missing_secret", problem)
+        return self
+
+    @property
+    def handover_signing_keys(self) -> tuple[bytes, ...]:
+        """What messages to the desk are signed with."""
+        return _signing_keys(self.handover_webhook_secret.get_secret_value()) if self.handover_webhook_secret else ()
 
     @property
     def is_keyless(self) -> bool:
@@ -216,3 +271,43 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _signing_keys(text: str) -> tuple[bytes, ...]:
+    """The keys that this text holds; none where any is not as it should be."""
+    keys = []
+    for part in text.replace(",", " ").split():
+        try:
+            key = base64.b64decode(part.removeprefix(_SIGNING_KEY_PREFIX), validate=True)
+        except binascii.Error:
+            return ()
+        if not part.startswith(_SIGNING_KEY_PREFIX) or len(key) not in _SIGNING_KEY_BYTES:
+            return ()
+        keys.append(key)
+    return tuple(keys)
+
+
+def _is_webhook_address(url: str) -> bool:
+    """Whether this is a plain web address, and none of those at which clouds tell machines their secrets."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    is_plain = not (parts.username or parts.password or parts.fragment) and url.isascii() and url.isprintable()
+    host = parts.hostname or ""
+    return parts.scheme in ("http", "https") and has_port and is_plain and " " not in url and _may_be_told(host)
+
+
+def _may_be_told(host: str) -> bool:
+    if not host:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))  # 2852039166 and 0xa9fea9fe are addresses, too
+        except OSError:
+            return True
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return not (plain.is_link_local or plain.is_multicast or plain.is_unspecified)

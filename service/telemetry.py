@@ -6,7 +6,9 @@ loaded versions only.
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -41,6 +43,8 @@ def configure_logging(level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
+    for name in ("httpx", "httpcore"):  # they would log addresses and headers, which may hold secrets
+        logging.getLogger(name).setLevel(logging.WARNING)
     root.setLevel(level.upper())
 
 
@@ -74,6 +78,9 @@ class Telemetry:
         for record in ("completion", "feedback"):
             self.record_failures.labels(record)
         self.model_load_failures = self._counter("model_load_failures", "Model versions refused.", "code")
+        self.handover_deliveries = self._counter("handover_deliveries", "Times that the desk was told.", "outcome")
+        for outcome in ("delivered", "failed", "dead"):
+            self.handover_deliveries.labels(outcome)
         self._add_gauges()
         self._aliases: Mapping[str, str] = {}
         self._last_report: RunReport | None = None
@@ -96,6 +103,11 @@ class Telemetry:
             "training_same_outcome_runs", "Learning runs in a row that ended as the last one did.", "outcome"
         )
         self._canary_share = self._gauge("canary_share", "Share of conversations that a candidate answers now.")
+        self._handovers_pending = self._gauge("handovers_pending", "Hand-overs that the desk is still to be told of.")
+        self._handovers_dead = self._gauge("handovers_dead", "Hand-overs that the desk was not told of: given up.")
+        self._oldest_handover = self._gauge(
+            "handover_oldest_pending_seconds", "Age of the oldest hand-over that the desk is still to be told of."
+        )
 
     def watch_load(
         self,
@@ -137,6 +149,13 @@ class Telemetry:
         ):
             gauge.clear()
             gauge.labels(report.outcome.value).set(value)
+
+    def handovers_counted(self, num_pending: int, oldest_created_at: datetime | None, num_dead: int) -> None:
+        """Shows what the desk has not been told, by all replicas together; the oldest ages by itself."""
+        self._handovers_pending.set(num_pending)
+        self._handovers_dead.set(num_dead)
+        since = oldest_created_at.timestamp() if oldest_created_at else None
+        self._oldest_handover.set_function(lambda: max(0.0, time.time() - since) if since else 0.0)
 
     def alias_of(self, digest: str) -> str:
         """The alias that a version answers for now; `other` for one that has gone."""

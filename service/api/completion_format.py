@@ -1,8 +1,8 @@
 """Replies in OpenAI's words: the whole completion object, and the pieces of a stream.
 
 Beyond OpenAI's fields: every choice carries its `completion_id` and `feedback_token`, its `plan` with the bot's
-`plan_confidence`, the `rule` that spoke instead of the model (`hand_over`: a person should take over), and where that
-asks back the `quick_replies` that would answer. At top level
+`plan_confidence`, the `rule` that spoke instead of the model, and where that asks back the `quick_replies` that would
+answer. A `finish_reason` beyond OpenAI's is `handover`: a person takes over; their clients pass it on. At top level
 stand the `conversation_id` and choice 0's `feedback_token`, this in a stream in the piece that ends the last choice and
 in the one with the usage.
 """
@@ -96,8 +96,7 @@ def _piece(index: int, delta: Json, logprobs: Json | None = None) -> Json:
 
 def _ending(finish: ReplyFinish) -> Json:
     return {
-        # OpenAI's clients know no hand-over; `rule` says it.
-        "finish_reason": "stop" if finish.finish_reason == "handover" else finish.finish_reason,
+        "finish_reason": finish.finish_reason,
         "completion_id": finish.completion_id,
         "feedback_token": finish.feedback_token,
         "plan": finish.plan,

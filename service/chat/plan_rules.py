@@ -57,6 +57,7 @@ class _PlanRulesFile(_Section):
     forbid: tuple[str, ...] = ()
     pin: tuple[_Pin, ...] = ()
     wordings: dict[str, _Wording] = {}
+    hand_over: tuple[str, ...] = ()
     unsure: _Unsure
     article: ArticleRule
     topics: dict[str, _Wording] = {}
@@ -70,11 +71,13 @@ class FixedReply:
     rule: Literal["wording", "unsure", "hand_over", "article"]
     quick_replies: tuple[str, ...] = ()
     """What the person may want to say next: the topics that are asked about."""
+    hands_over: bool = False
+    """Whether a person takes over from here."""
 
     @property
     def finish_reason(self) -> Literal["stop", "handover"]:
         """How the completion ends."""
-        return "handover" if self.rule == "hand_over" else "stop"
+        return "handover" if self.hands_over else "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +93,15 @@ class PlanChoice:
         """Probability of the chosen plan's topic: answering it and asking for a detail of it count together."""
         return min(1.0, sum(probability for plan, probability in self.rivals if topic_of(plan) == topic_of(self.plan)))
 
-
-class PlanRules:
-    """One shop's rules. Immutable and safe to share between threads."""
     @property
     def recorded(self) -> dict[str, object]:
         """What a completion's record tells of it; where a rule settled the plan, its log-probability is no model's."""
         pinned = {"is_plan_pinned": True} if self.is_pinned else {}
         return {"plan": self.plan, "plan_confidence": round(self.confidence, 4), **pinned}
 
+
+class PlanRules:
+    """One shop's rules. Immutable and safe to share between threads."""
 
     def __init__(self, file: _PlanRulesFile, min_confidence: float) -> None:
         self._file = file
@@ -146,6 +149,16 @@ class PlanRules:
         """Whether the model may choose this plan."""
         return plan not in self._file.forbid
 
+    def hands_over(self, plan: str) -> bool:
+        """Whether a reply with this plan leaves the customer to a person."""
+        return plan in self._file.hand_over
+
+    def finish_reason(self, choice: PlanChoice | None, *, is_cut: bool) -> Literal["stop", "length", "handover"]:
+        """How a completion in the model's words ends. One that hands over does so even where its text was cut."""
+        if choice is not None and self.hands_over(choice.plan):
+            return "handover"
+        return "length" if is_cut else "stop"
+
     def opening_ids(self, plans: Mapping[str, int], pinned: str | None) -> frozenset[int]:
         """Tokens that a reply may open with: the pinned plan, or all that are not forbidden."""
         if pinned is not None:
@@ -168,12 +181,14 @@ class PlanRules:
             if choice.confidence < self._min_confidence:
                 return self._ask_back(choice, earlier, language)
         wording = self._file.wordings.get(choice.plan)
-        return FixedReply(wording.in_language(language), "wording") if wording else None
+        if wording is None:
+            return None
+        return FixedReply(wording.in_language(language), "wording", hands_over=self.hands_over(choice.plan))
 
     def _ask_back(self, choice: PlanChoice, earlier: Sequence[Message], language: str) -> FixedReply:
         unsure = self._file.unsure
         if any(message.role is Role.ASSISTANT and self._has_asked.fullmatch(message.content) for message in earlier):
-            return FixedReply(unsure.again.in_language(language), "hand_over")
+            return FixedReply(unsure.again.in_language(language), "hand_over", hands_over=True)
         topics = dict.fromkeys(topic_of(plan) for plan, _ in choice.rivals if plan not in self._file.forbid)
         names = [self._file.topics[topic].in_language(language) for topic in topics if topic in self._file.topics]
         wording = (unsure.no_topic, unsure.one_topic, unsure.two_topics)[min(_NUM_TOPICS, len(names))]

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.feedback import Rating
+from service.chat.handovers.courier import Courier
 from service.chat.masking import ConversationMasker
 from service.records.errors import FeedbackTokenError, RecordStoreUnavailableError
 from service.records.feedback_tokens import FeedbackTokenSigner
@@ -69,8 +71,15 @@ class Recorder:
     """Writes completions and feedback. Safe to share; holds nothing of any request but while it is written."""
 
     def __init__(
-        self, records: RecordStore, signer: FeedbackTokenSigner, masker: ConversationMasker, telemetry: Telemetry
+        self,
+        records: RecordStore,
+        signer: FeedbackTokenSigner,
+        masker: ConversationMasker,
+        telemetry: Telemetry,
+        courier: Courier | None = None,
     ) -> None:
+        """Without a courier nobody is told of hand-overs."""
+        self._courier = courier
         self._records = records
         self._signer = signer
         self._masker = masker
@@ -84,7 +93,10 @@ class Recorder:
         IdempotencyKeyInUseError: then there is no completion that could be rated.
         """
         with self._failures_counted("completion"):
-            await self._in_thread(self._records.record_completion, completion, claim)
+            record = partial(self._records.record_completion, tells_handover=self._courier is not None)
+            await self._in_thread(record, completion, claim)
+        if self._courier is not None and completion.finish_reason == "handover":
+            self._courier.wake()
         self._telemetry.completions.labels(completion.finish_reason).inc()
         self._telemetry.tokens.labels("prompt").inc(completion.num_prompt_tokens)
         self._telemetry.tokens.labels("completion").inc(completion.num_completion_tokens)

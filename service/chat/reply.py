@@ -379,7 +379,7 @@ class ModelReply(NewReply):
             token_ids=tuple(decoder.token_ids),
             logprobs=tuple(decoder.sampling_logprobs),
             num_tokens=len(decoder.token_ids),
-            finish_reason="length" if is_cut else "stop",
+            finish_reason=self._plan_rules.finish_reason(choice, is_cut=is_cut),
             sampling={
                 **(choice.recorded if choice else {"plan": None, "plan_confidence": None}),
                 "temperature": params.temperature,

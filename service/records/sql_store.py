@@ -12,6 +12,7 @@ from sqlalchemy import Engine, false, func, select, update
 from service.records.database import DEFAULT_TIMEOUT_SECONDS, open_engine, scrub, transaction
 from service.records.errors import CompletionNotFoundError, ConversationNotFoundError
 from service.records.group_commit import GroupCommit, Result, Work
+from service.records.handovers.outbox import SqlHandoverOutbox
 from service.records.migrations import upgrade
 from service.records.pairs.pair_store import SqlPairStore
 from service.records.statements import audit, completions, conversations, erasure, idempotency, retention, rulings, tags
@@ -48,6 +49,8 @@ class SqlRecordStore:
         self._writer = GroupCommit(engine) if engine.dialect.name == "sqlite" else None
         self.pairs = SqlPairStore(self._write)
         """Replies that the staff chooses between."""
+        self.handovers = SqlHandoverOutbox(engine, self._write)
+        """What is to be told to the desk; closed with this store."""
 
     @classmethod
     def open(cls, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> "SqlRecordStore":
@@ -67,10 +70,12 @@ class SqlRecordStore:
             raise
         return cls(engine)
 
-    def record_completion(self, completion: CompletionRecord, claim: Claim | None = None) -> None:
+    def record_completion(
+        self, completion: CompletionRecord, claim: Claim | None = None, *, tells_handover: bool = False
+    ) -> None:
         """See `RecordStore.record_completion`."""
         check_storable(completion)
-        self._write(lambda connection: completions.record(connection, completion, claim))
+        self._write(lambda connection: completions.record(connection, completion, claim, tells_handover=tells_handover))
 
     def get_completion(self, completion_id: str, *, tenant: str = DEFAULT_TENANT) -> CompletionRecord:
         """See `RecordStore.get_completion`."""

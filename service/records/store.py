@@ -220,8 +220,12 @@ class RecordStore(Protocol):
     Each raises RecordStoreUnavailableError when the database cannot do it, and then nothing has been acknowledged.
     """
 
-    def record_completion(self, completion: CompletionRecord, claim: Claim | None = None) -> None:
+    def record_completion(
+        self, completion: CompletionRecord, claim: Claim | None = None, *, tells_handover: bool = False
+    ) -> None:
         """Keeps a completion, and its conversation when it is new; with it, the answer to `claim`.
+
+        With `tells_handover`, one that hands over is put into the outbox in the same transaction.
 
         Raises CompletionExistsError when the id is taken, ConversationErasedError, UnstorableRecordError for text no
         database should hold, and IdempotencyKeyInUseError when the claim was taken over.

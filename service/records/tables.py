@@ -197,6 +197,28 @@ conversation_tags = Table(
     Index("ix_conversation_tags_tag", "tenant", "tag"),
 )
 
+handovers = Table(
+    "handovers",
+    metadata,
+    Column(
+        "completion_id",
+        Text,
+        # What is deleted is not told to anybody any more.
+        ForeignKey("completions.id", name="fk_handovers_completion", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("created_at", UtcTimestamp, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("num_attempts", Integer, nullable=False),
+    Column("next_attempt_at", UtcTimestamp),  # while it is claimed: when the claim ends
+    Column("claim_id", Text),
+    Column("last_problem", Text),  # a status or the kind of an error, never what was answered
+    Column("settled_at", UtcTimestamp),
+    CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="ck_handovers_state"),
+    CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="ck_handovers_next_attempt"),
+    Index("ix_handovers_state", "state", "next_attempt_at"),
+)
+
 gold_ratings = Table(
     "gold_ratings",
     metadata,

@@ -41,9 +41,14 @@ def _pod_templates(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _service_env(manifests: list[dict[str, Any]]) -> dict[str, str]:
-    """The container's variables; values from secrets read as a text that is long enough."""
+    """The container's variables; values from secrets read as a text of their kind that is long enough."""
     (container,) = _one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
-    return {entry["name"]: entry.get("value", "redis://from-a-secret-0123456789") for entry in container["env"]}
+    secrets = {
+        "SERVICE_HANDOVER_WEBHOOK_URL": "https://desk.example/hook",
+        "SERVICE_HANDOVER_WEBHOOK_SECRET": "whsec_a2tra2tra2tra2tra2tra2tra2tra2tr",
+    }
+    other = "redis://from-a-secret-0123456789"
+    return {entry["name"]: entry.get("value", secrets.get(entry["name"], other)) for entry in container["env"]}
 
 
 @pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
@@ -197,6 +202,7 @@ def test_the_service_reads_the_facts_patterns_and_plan_rules_of_the_config_map(r
     assert pattern.regex == compile_operator_pattern("ORDER_ID", r"LL-\d{6}").regex
     rules = PlanRules.load(tmp_path / "plan_rules.yaml")
     assert rules.opening_ids({"gift_card": 128, "thanks": 129}, None) == {129}
+    assert rules.hands_over("legal_threat")
     articles = HelpArticles.load(tmp_path, facts)
     passage = articles.find("can you mend a zip", "en")
     assert articles.num_passages == 2 and passage is not None

@@ -7,6 +7,7 @@ HIGHLY_AVAILABLE: dict[str, Any] = {
     "replicaCount": 3,
     "database": {"existingSecret": "postgres"},
     "rateLimits": {"existingSecret": "valkey"},
+    "handovers": {"existingSecret": "desk"},
     "persistence": {"accessMode": "ReadWriteMany", "storageClass": "nfs", "size": "20Gi"},
     "training": {"suspend": False, "timeZone": "Europe/Berlin", "schedule": "0 2 * * 1-5"},
 }
@@ -47,6 +48,7 @@ SHOP: dict[str, Any] = {
     "entityPatterns": [{"type": "ORDER_ID", "regex": "LL-\\d{6}"}],
     "planRules": {
         "forbid": ["gift_card"],
+        "hand_over": ["human_agent", "legal_threat"],
         "pin": [{"pattern": "双十一", "plan": "voucher_problem"}],
         "article": {"min_fit": 0.4, "wording": {"en": "We say: <ARTICLE>", "zh": "说明：<ARTICLE>"}},
     },
@@ -113,10 +115,13 @@ WITH_ALL_JOBS_SHARED: dict[str, Any] = {**WITH_ALL_JOBS, **SHARED}
 SHUT_OFF: dict[str, Any] = {
     **SHARED,
     "rateLimits": {"existingSecret": "valkey"},
+    "handovers": {"existingSecret": "desk"},
     "networkPolicy": {
         "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}],
         "databasePort": 6432,
         "backendsAt": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+        "handoversPort": 8443,
+        "handoversAt": [{"ipBlock": {"cidr": "10.2.0.0/16"}}],
     },
 }
 OPEN: dict[str, Any] = {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}}

@@ -1,12 +1,13 @@
 """The whole service on a real port in this process: everything is real but, where a test says so, the engine."""
 
 import logging
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,14 +141,16 @@ class ServiceProcess:
 
 
 @contextmanager
-def run_process(directory: Path, pace: str) -> Iterator[ServiceProcess]:
-    """Runs `serve_fake` until the block ends."""
+def run_process(
+    directory: Path, pace: str, *, plans: Sequence[str] = (), variables: Mapping[str, str] | None = None
+) -> Iterator[ServiceProcess]:
+    """Runs `serve_fake` until the block ends; `variables` are added to its environment."""
     port = _free_port()
-    command = [sys.executable, "-m", "tests.e2e.serve_fake", str(directory), str(port), pace]
-    with subprocess.Popen(command, cwd=_ROOT) as process:
+    command = [sys.executable, "-m", "tests.e2e.serve_fake", str(directory), str(port), pace, *plans]
+    with subprocess.Popen(command, cwd=_ROOT, env={**os.environ, **(variables or {})}) as process:
         running = ServiceProcess(f"http://127.0.0.1:{port}", process)
         try:
-            wait_until(lambda: _answers(running.url))
+            wait_until(lambda: _answers(running.url), seconds=3 * DEADLINE_SECONDS)
             yield running
         finally:
             process.kill()

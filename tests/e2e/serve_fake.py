@@ -1,9 +1,11 @@
-"""A service process with a fake engine: `python -m tests.e2e.serve_fake DIRECTORY PORT PACE`.
+"""A service process with a fake engine: `python -m tests.e2e.serve_fake DIRECTORY PORT PACE [PLAN…]`.
 
+Started again, it goes on with what lies in the directory.
 Paces: `fast`; `slow`, twenty milliseconds a token; `stuck`, no token ever.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from model_store.bundle import Bundle
@@ -15,10 +17,11 @@ from tests.contract.fake_engine import FakeEngine, FakeEngines, make_chat_bundle
 from tests.e2e.running_service import say_hello
 
 
-def main(directory: Path, port: int, pace: str) -> None:
+def main(directory: Path, port: int, pace: str, plans: Sequence[str] = ()) -> None:
     """Serves until SIGTERM."""
     configure_logging("info")
-    make_chat_bundle(directory / "bundle")
+    if not (directory / "bundle").exists():
+        make_chat_bundle(directory / "bundle", plans=plans)
     engines = FakeEngines(say_hello)
     engines.step_seconds = 0.02 if pace == "slow" else 0.0
 
@@ -35,4 +38,4 @@ def main(directory: Path, port: int, pace: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -58,15 +58,17 @@ def test_an_unsure_bot_asks_back_and_then_hands_over(tmp_path: Path, is_stream: 
 
 
 def say(service: RunningService, messages: list[Any], *, is_stream: bool) -> tuple[str, str]:
-    """The text of a reply and the rule that spoke; OpenAI's clients see an ordinary end."""
+    """The text of a reply and the rule that spoke; OpenAI's clients pass on that a person takes over."""
     create = service.openai.chat.completions.create
     if not is_stream:
         choice = create(model="rejoinder", messages=messages).choices[0]
-        assert choice.finish_reason == "stop"
-        return choice.message.content or "", (choice.model_extra or {})["rule"]
+        rule = (choice.model_extra or {})["rule"]
+        assert str(choice.finish_reason) == ("handover" if rule == "hand_over" else "stop")
+        return choice.message.content or "", rule
     pieces = [piece.choices[0] for piece in create(model="rejoinder", messages=messages, stream=True)]
-    assert pieces[-1].finish_reason == "stop"
-    return "".join(piece.delta.content or "" for piece in pieces), (pieces[-1].model_extra or {})["rule"]
+    rule = (pieces[-1].model_extra or {})["rule"]
+    assert str(pieces[-1].finish_reason) == ("handover" if rule == "hand_over" else "stop")
+    return "".join(piece.delta.content or "" for piece in pieces), rule
 
 
 def test_an_unsure_bot_suggests_what_to_say(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ from sqlalchemy import Connection, Row, select
 from model_store.contract.conversation import Message
 from service.records.database import insert_into
 from service.records.errors import CompletionExistsError, CompletionNotFoundError
+from service.records.handovers import statements as handovers
 from service.records.statements import conversations, idempotency
 from service.records.store import Claim, CompletionRecord
 from service.records.tables import completions
 
 
-def record(connection: Connection, completion: CompletionRecord, claim: Claim | None) -> None:
+def record(
+    connection: Connection, completion: CompletionRecord, claim: Claim | None, *, tells_handover: bool = False
+) -> None:
     """See `RecordStore.record_completion`."""
     conversations.begin(connection, completion.tenant, completion.conversation_id, completion.created_at)
     new = insert_into(connection, completions).values(_values(completion)).on_conflict_do_nothing()
@@ -20,6 +23,8 @@ def record(connection: Connection, completion: CompletionRecord, claim: Claim | 
         raise CompletionExistsError(completion_id=completion.id)
     if claim is not None:
         idempotency.keep_answer(connection, claim, completion.id, None)
+    if tells_handover and completion.finish_reason == "handover":
+        handovers.add(connection, completion)
 
 
 def read(connection: Connection, tenant: str, completion_id: str) -> CompletionRecord:

@@ -166,3 +166,22 @@ def test_what_a_file_does_not_say_is_as_shipped(tmp_path: Path) -> None:
     path.write_text("[gift_card]", encoding="utf-8")
     with pytest.raises(InvalidDataFileError, match="mapping"):
         PlanRules.load(path)
+
+
+def test_a_plan_can_leave_the_customer_to_a_person() -> None:
+    """In the model's words, cut or not, and in the shop's; asking for a person does so as shipped."""
+    rules = PlanRules.load()
+    person, refund = (PlanChoice(plan, ((plan, 0.9),)) for plan in ("human_agent", "refund_status"))
+    assert rules.finish_reason(person, is_cut=False) == rules.finish_reason(person, is_cut=True) == "handover"
+    assert rules.finish_reason(refund, is_cut=False) == "stop" and rules.finish_reason(None, is_cut=True) == "length"
+
+
+def test_a_shop_says_itself_what_hands_over(tmp_path: Path) -> None:
+    """Its list replaces the shipped one, and holds for its own wordings."""
+    path = tmp_path / "rules.yaml"
+    wording = {"en": "A colleague will write.", "zh": "同事会联系您。"}
+    path.write_text(yaml.safe_dump({"hand_over": ["gift_card"], "wordings": {"gift_card": wording}}))
+    rules = PlanRules.load(path)
+    told = rules.fixed_reply(PlanChoice("gift_card", (("gift_card", 0.9),)), (), "en")
+    assert told is not None and (told.rule, told.finish_reason) == ("wording", "handover")
+    assert not rules.hands_over("human_agent")

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from service.errors import UnsafeBindError
 from service.settings import Settings, check_bind, load_feedback_secret
 
+SIGNING_KEY = "whsec_a2tra2tra2tra2tra2tra2tra2tra2tr"
+
 
 def test_plain_host_port_and_data_dir_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """HOST, PORT and DATA_DIR work without the prefix; with it they win."""
@@ -71,3 +73,46 @@ def test_the_feedback_secret_is_made_once_and_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
     chosen = Settings(data_dir=tmp_path / "none", feedback_secret="one of my own here")  # type: ignore[arg-type]
     assert load_feedback_secret(chosen) == "one of my own here"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://desk.example/hook",
+        "https://",
+        "desk.example/hook",
+        "https://user:password@desk.example/",
+        "https://desk.example/#part",
+        "https://desk.example:0/",
+        "https://desk.example:99999/",
+        "https://desk.example/a b",
+        "https://desk.example/\r\nx: y",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://2852039166/",
+        "http://0xa9fea9fe/",
+        "http://[fe80::1]/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://0.0.0.0/",
+        "http://224.0.0.1/",
+    ],
+)
+def test_the_desks_address_is_a_plain_one(url: str) -> None:
+    """No other scheme, no credentials, nothing link-local in any spelling; and the address is not repeated."""
+    with pytest.raises(ValidationError) as refused:
+        Settings(handover_webhook_url=url, handover_webhook_secret=SIGNING_KEY)  # type: ignore[arg-type]
+    assert url not in "".join(problem["msg"] for problem in refused.value.errors())
+
+
+@pytest.mark.parametrize(
+    "url", ["https://desk.example/hook?key=1", "http://desk.bots.svc:8080/", "http://127.0.0.1:9/"]
+)
+def test_a_desk_needs_a_key_to_be_told(url: str) -> None:
+    """An address alone is refused; several keys are all used; a key that is none is refused."""
+    with pytest.raises(ValidationError, match="handover_webhook_secret"):
+        Settings(handover_webhook_url=url)  # type: ignore[arg-type]
+    assert Settings(handover_webhook_url="", handover_webhook_secret="").handover_webhook_url is None  # type: ignore[arg-type]
+    settings = Settings(handover_webhook_url=url, handover_webhook_secret=f"{SIGNING_KEY} {SIGNING_KEY}")  # type: ignore[arg-type]
+    assert settings.handover_signing_keys == (b"k" * 24, b"k" * 24)
+    for secret in ("k" * 32, "whsec_c2hvcnQ=", "whsec_!", SIGNING_KEY + " x"):
+        with pytest.raises(ValidationError, match="whsec_"):
+            Settings(handover_webhook_url=url, handover_webhook_secret=secret)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Hand-overs to a person, waiting to be told to the shop's desk."""
