@@ -64,6 +64,7 @@ _PAGES = {
     "/review/pairs": "staff/pairs.html",
     "/models": "staff/models.html",
     "/insights": "staff/insights.html",
+    "/review/ratings": "staff/ratings.html",
 }
 _PAGE_HEADERS = {
     "content-security-policy": (

@@ -34,6 +34,8 @@ class Caller:
     scopes: frozenset[Scope]
     token_id: str | None = None
     user: str | None = None
+    origin: str | None = None
+    """The web page's, for a browser."""
 
     @property
     def is_browser(self) -> bool:
@@ -102,6 +104,7 @@ class AccessControl:
             scopes=key.scopes & BROWSER_SCOPES,
             token_id=claim.token_id,
             user=claim.user,
+            origin=claim.origin,
         )
 
     def _quotas(self, caller: Caller) -> list[Quota]:

@@ -19,6 +19,7 @@ router = APIRouter(dependencies=[requires(Scope.FEEDBACK, is_for_browsers=True)]
 async def record_feedback(body: FeedbackRequest, request: Request, response: Response) -> dict[str, Any]:
     """Records, replaces or (rating null) withdraws a thumb; answers what is stored now, masked as it is stored."""
     recorder: Recorder = request.state.recorder
+    caller = caller_of(request)
     feedback = Feedback(
         completion_id=body.completion_id,
         feedback_token=body.feedback_token,
@@ -26,7 +27,8 @@ async def record_feedback(body: FeedbackRequest, request: Request, response: Res
         reasons=tuple(body.reasons),
         comment=body.comment,
         correction=body.correction,
-        tenant=caller_of(request).tenant,
+        tenant=caller.tenant,
+        origin=caller.origin or caller.key_id,
         key=await idempotency_key_of(request),
     )
     stored = await recorder.record_feedback(feedback)

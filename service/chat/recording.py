@@ -52,6 +52,8 @@ class Feedback:
     key: IdempotencyKey | None = None
     kept_placeholders: frozenset[str] = frozenset()
     """What may stand in the correction of somebody who has read the masked text."""
+    origin: str = ""
+    """The web page or the API key that it came through."""
 
 
 class CompletionSink(Protocol):
@@ -162,6 +164,7 @@ class Recorder:
                 comment=comment,
                 correction=correction,
                 tenant=feedback.tenant,
+                origin=feedback.origin,
             ),
             feedback.key,
         )

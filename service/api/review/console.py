@@ -19,6 +19,7 @@ from model_store.contract.feedback import (
 from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
 from service.api.errors import translate
+from service.api.review import ratings
 from service.api.review.formats import choices_json, feedback_json, found_json, page_json, reading_json
 from service.api.review.queries import (
     TAG_PATTERN,
@@ -39,6 +40,7 @@ Tag = Annotated[str, Path(pattern=TAG_PATTERN)]
 _Correction = Annotated[SafeText, StringConstraints(pattern=r"\S", max_length=MAX_CORRECTION_CHARS)]
 
 router = APIRouter(dependencies=[requires(Scope.REVIEW)])
+router.include_router(ratings.router)
 _log = structlog.get_logger(__name__)
 
 

@@ -99,7 +99,10 @@ def _reply_json(reply: RecordedReply, key_id: str) -> Json:
         "article": reply.sampling.get("article"),
         "finish_reason": reply.finish_reason,
         "latency_ms": round(reply.latency_ms),
-        "feedback": [feedback_json(stored, key_id) for stored in reply.feedback],
+        "gold": reply.gold,
+        "feedback": [
+            {**feedback_json(stored, key_id), "ruling": reply.rulings.get(stored.rater)} for stored in reply.feedback
+        ],
     }
 
 

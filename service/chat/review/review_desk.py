@@ -11,13 +11,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from model_store.backends.local import LocalBackend
 from model_store.contract.feedback import STAFF_RATER_PREFIX, Rating
 from model_store.contract.placeholders import FACT_PLACEHOLDERS, split_masked
+from model_store.store import ModelStore
 from service.chat.model_router import ModelRouter
 from service.chat.recording import Feedback, Recorder
 from service.chat.review.explanation import ReplyExplainer, ReplyExplanation
+from service.chat.review.rating_book import RatingBook
 from service.chat.review.reading import Reading, read
 from service.records.errors import ConversationNotFoundError
 from service.records.review.dossier import Choices
@@ -59,7 +63,9 @@ class Judgement:
 class ReviewDesk:
     """Reads and rates on behalf of people. Lives on the event loop."""
 
-    def __init__(self, reader: ReviewReader, records: RecordStore, recorder: Recorder) -> None:
+    def __init__(self, reader: ReviewReader, records: RecordStore, recorder: Recorder, ratings: RatingBook) -> None:
+        self.ratings = ratings
+        """Which of them count."""
         self._reader = reader
         self._records = records
         self._recorder = recorder
@@ -108,6 +114,7 @@ class ReviewDesk:
                 correction=judgement.correction,
                 tenant=judgement.tenant,
                 kept_placeholders=_read_in(completion),
+                origin=judgement.actor,
             )
         )
 
@@ -171,8 +178,9 @@ def staff_rater(key_id: str) -> str:
 async def open_review(settings: Settings, records: RecordStore, recorder: Recorder) -> AsyncIterator[ReviewDesk]:
     """Until the block ends; the records' tables must be there."""
     reader = await asyncio.to_thread(ReviewReader.open, settings.records_url)
+    shelf = ModelStore(LocalBackend(Path(settings.model_store_location)))
     try:
-        yield ReviewDesk(reader, records, recorder)
+        yield ReviewDesk(reader, records, recorder, RatingBook(reader, records, shelf))
     finally:
         await asyncio.to_thread(reader.close)
 

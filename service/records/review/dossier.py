@@ -5,15 +5,17 @@ And what there is to choose from in a filter: the versions, plans and reasons of
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from model_store.contract.conversation import Message
+from model_store.contract.feedback import Rating, Ruling
 from service.records.errors import ConversationNotFoundError
 from service.records.oversight.usage import json_field
+from service.records.review.ratings import RatingKey, gold_about, rulings_about
 from service.records.statements.tags import by_conversation
 from service.records.store import RecordedTurn, StoredFeedback
 from service.records.tables import completions, conversation_tags, conversations, feedback
@@ -34,6 +36,10 @@ class RecordedReply:
     finish_reason: str
     latency_ms: float
     feedback: tuple[StoredFeedback, ...]
+    gold: Rating | None = None
+    """What the staff calls the truth about it."""
+    rulings: Mapping[str, Ruling] = field(default_factory=dict)
+    """By rater: what was decided about this rating, or about all of the rater's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +82,12 @@ def read_dossier(
     is_cut = len(rows) == max_replies and (connection.scalar(select(func.count()).where(*said)) or 0) > max_replies
     if is_cut and up_to is not None and up_to not in (row.id for row in rows):
         rows = connection.execute(newest_first.where(_is_up_to(up_to))).all() or rows
-    given = _feedback(connection, [row.id for row in rows])
+    ids = [row.id for row in rows]
+    said_of = _SaidOf(_feedback(connection, ids), gold_about(connection, ids), rulings_about(connection, tenant, ids))
     return Dossier(
         conversation_id=conversation_id,
         created_at=created_at,
-        replies=tuple(_reply(row, given.get(row.id, ())) for row in reversed(rows)),
+        replies=tuple(_reply(row, said_of) for row in reversed(rows)),
         is_cut=is_cut,
         tags=by_conversation(connection, tenant, [conversation_id]).get(conversation_id, ()),
     )
@@ -138,7 +145,15 @@ def _tags(connection: Connection, tenant: str) -> tuple[tuple[str, int], ...]:
     return _pairs(connection, query.order_by(number.desc(), tag).limit(MAX_TAGS_OFFERED))
 
 
-def _reply(row: Any, given: Sequence[StoredFeedback]) -> RecordedReply:
+class _SaidOf(NamedTuple):
+    """What was said about replies, by their ids."""
+
+    feedback: Mapping[str, Sequence[StoredFeedback]]
+    gold: Mapping[str, Rating]
+    rulings: Mapping[RatingKey, Ruling]
+
+
+def _reply(row: Any, said_of: _SaidOf) -> RecordedReply:
     turn = RecordedTurn(
         completion_id=row.id,
         created_at=row.created_at,
@@ -152,7 +167,9 @@ def _reply(row: Any, given: Sequence[StoredFeedback]) -> RecordedReply:
         sampling=row.sampling,
         finish_reason=row.finish_reason,
         latency_ms=row.latency_ms,
-        feedback=tuple(given),
+        feedback=tuple(said_of.feedback.get(row.id, ())),
+        gold=said_of.gold.get(row.id),
+        rulings={key.rater: ruling for key, ruling in said_of.rulings.items() if key.completion_id == row.id},
     )
 
 

@@ -1,6 +1,6 @@
 """The connection by which the staff reads: it cannot write, and it takes no turn of the service's own connection."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
@@ -9,11 +9,14 @@ from sqlalchemy.exc import DBAPIError
 from model_store.knowledge.rated_replies import RatedReply
 from service.records.database import open_reader, transaction
 from service.records.errors import ConversationNotFoundError, RecordStoreUnavailableError, SearchTooBroadError
-from service.records.review import dossier, rated, replies
+from service.records.review import dossier, rated, ratings, replies
 from service.records.review.dossier import Choices, Dossier
+from service.records.review.ratings import RaterCount, RatingKey, StandingRating
 from service.records.review.replies import FoundReply, QueuePlace, ReplyPlace
 from service.records.review.reply_filter import ReplyFilter
+from service.records.statements.rulings import is_rated
 from service.records.storable import is_storable_text
+from service.records.store import GoldRating, RatingRuling
 
 _MAX_STATEMENT_SECONDS = 10.0
 
@@ -63,6 +66,31 @@ class ReviewReader:
         """See `rated.read_rated`."""
         with self._reading() as connection:
             return rated.read_rated(connection, tenant, language)
+
+    def standing_ratings(self, tenant: str, keys: Collection[RatingKey]) -> dict[RatingKey, StandingRating]:
+        """See `ratings.standing`."""
+        with self._reading() as connection:
+            return ratings.standing(connection, tenant, keys)
+
+    def rulings(self, tenant: str) -> tuple[RatingRuling, ...]:
+        """See `ratings.rulings`."""
+        with self._reading() as connection:
+            return ratings.rulings(connection, tenant)
+
+    def is_rated(self, ruling: RatingRuling) -> bool:
+        """Whether a rating stands that the ruling is about."""
+        with self._reading() as connection:
+            return is_rated(connection, ruling)
+
+    def rater_counts(self, tenant: str, *, limit: int) -> tuple[RaterCount, ...]:
+        """See `ratings.rater_counts`."""
+        with self._reading() as connection:
+            return ratings.rater_counts(connection, tenant, limit=limit)
+
+    def gold(self, tenant: str) -> list[GoldRating]:
+        """A tenant's gold list, the oldest first."""
+        with self._reading() as connection:
+            return list(ratings.gold(connection, tenant))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

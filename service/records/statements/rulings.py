@@ -33,22 +33,15 @@ def record_gold(connection: Connection, gold: GoldRating) -> None:
 def record_ruling(connection: Connection, ruling: RatingRuling) -> None:
     """See `RecordStore.record_ruling`. What was decided can be taken back even where the ratings have gone."""
     about = ruling.completion_id or ALL_OF_RATER
-    if ruling.verdict is not None and not _is_rated(connection, ruling):
+    if ruling.verdict is not None and not is_rated(connection, ruling):
         raise RatingNotFoundError(rater=ruling.rater)
     key = {"tenant": ruling.tenant, "rater": ruling.rater, "completion_id": about}
     values = {"verdict": ruling.verdict, "actor": ruling.actor, "decided_at": ruling.decided_at}
     _put(connection, rating_rulings, key, values if ruling.verdict else None)
 
 
-def all_gold(connection: Connection, tenant: str) -> Iterator[GoldRating]:
-    """A tenant's gold ratings, the oldest first, read while they are asked for."""
-    columns = gold_ratings.c
-    query = select(gold_ratings).where(columns.tenant == tenant).order_by(columns.decided_at, columns.completion_id)
-    for row in connection.execution_options(yield_per=_ROWS_PER_FETCH).execute(query).mappings():
-        yield GoldRating(**row)
-
-
-def _is_rated(connection: Connection, ruling: RatingRuling) -> bool:
+def is_rated(connection: Connection, ruling: RatingRuling) -> bool:
+    """Whether a rating stands that the ruling is about."""
     stands: list[ColumnElement[bool]] = [
         completions.c.tenant == ruling.tenant,
         feedback.c.rater == ruling.rater,
@@ -58,6 +51,14 @@ def _is_rated(connection: Connection, ruling: RatingRuling) -> bool:
         stands.append(completions.c.id == ruling.completion_id)
     query = select(feedback.c.rater).join(completions, completions.c.id == feedback.c.completion_id).where(*stands)
     return connection.execute(query.limit(1)).first() is not None
+
+
+def all_gold(connection: Connection, tenant: str) -> Iterator[GoldRating]:
+    """A tenant's gold ratings, the oldest first, read while they are asked for."""
+    columns = gold_ratings.c
+    query = select(gold_ratings).where(columns.tenant == tenant).order_by(columns.decided_at, columns.completion_id)
+    for row in connection.execution_options(yield_per=_ROWS_PER_FETCH).execute(query).mappings():
+        yield GoldRating(**row)
 
 
 def _put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any] | None) -> None:

@@ -44,7 +44,8 @@ for (const [name, [, words]] of Object.entries(VIEWS)) {
   tab.dataset.view = name;
   tabs.append(tab);
 }
-tabs.append(element("a", { href: "/review/pairs" }, "Blind pairs"), button("plain", showHelp, "Keyboard"));
+tabs.append(element("a", { href: "/review/pairs" }, "Blind pairs"), element("a", { href: "/review/ratings" }, "Ratings"),
+  button("plain", showHelp, "Keyboard"));
 document.querySelector("#content").replaceChildren(page);
 conversation.clear();
 show(view);

@@ -7,7 +7,9 @@
 import { button, element, icon } from "../../view/dom.js";
 import { REASONS } from "../../strings.js";
 import { failureNote } from "../frame.js";
+import { Ruling } from "../ratings/ruling.js";
 import { explanationOf } from "./explanation.js";
+import { GoldMark } from "./gold-mark.js";
 import { aboutReply, chip, maskedText, reasonWords, thumb } from "./words.js";
 
 const MAX_CORRECTION_CHARS = 4000;
@@ -112,7 +114,19 @@ export class ReplyCard {
       actions.append(this.#thumbs[rating]);
     }
     actions.append(button("", () => this.edit(), icon("compose"), "Correct"));
-    return actions;
+    const gold = new GoldMark(this.#reply, { api: this.#api, say: this.#say });
+    return element("div", { class: "judging" }, actions, gold.node);
+  }
+
+  /** What somebody else says, and, of a customer, whether it counts. */
+  #other(given) {
+    const node = describe(given);
+    if (given.is_staff) return node;
+    const about = { rater: given.rater, completionId: this.completionId };
+    const ruling = new Ruling({ api: this.#api, say: this.#say, about, ruling: given.ruling, words: "this rating",
+      onRuled: (decided) => (given.ruling = decided) });
+    node.append(ruling.node);
+    return node;
   }
 
   #show() {
@@ -124,7 +138,7 @@ export class ReplyCard {
     this.#reasons.hidden = mine.rating !== "down";
     this.#reasons.replaceChildren(...this.#reasonButtons(mine));
     const others = this.#reply.feedback.filter(({ is_mine: isMine }) => !isMine);
-    this.#others.replaceChildren(...others.map(describe));
+    this.#others.replaceChildren(...others.map((given) => this.#other(given)));
     this.#others.hidden = others.length === 0;
     if (this.#form) return;
     const note = mine.comment ? [maskedText(mine.comment, "words comment")] : [];
