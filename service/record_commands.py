@@ -1,4 +1,4 @@
-"""`python -m service export · export-feedback · purge · backup`: records taken out, deleted when old, kept twice."""
+"""`python -m service export · export-feedback · purge · backup · migrate`: what is done to the records as a whole."""
 
 import argparse
 import sys
@@ -10,8 +10,9 @@ from sqlalchemy import make_url
 
 from service.errors import MissingOptionError
 from service.records.backup import BackupSources, make_backup
-from service.records.database import open_reader
+from service.records.database import open_engine, open_reader
 from service.records.export import TABLES, export_jsonl, export_parquet
+from service.records.migrations import upgrade
 from service.records.sql_store import SqlRecordStore
 from service.records.tables import training_examples
 from service.settings import Settings
@@ -40,6 +41,8 @@ def add_to(commands: Any) -> None:
     backup.add_argument("--keep", type=_at_least_one, default=7, help="backups that are kept; default: 7")
     backup.add_argument("--database-dump", type=Path, help="file of pg_dump to move into the backup")
     backup.set_defaults(run=_backup)
+    migrate = commands.add_parser("migrate", help="bring the tables to this version, as `serve` does at its start")
+    migrate.set_defaults(run=_migrate)
 
 
 def _export(settings: Settings, options: argparse.Namespace) -> int:
@@ -86,6 +89,16 @@ def _backup(settings: Settings, options: argparse.Namespace) -> int:
         settings.records_url, settings.data_dir, Path(settings.model_store_location), options.database_dump
     )
     print(make_backup(sources, options.directory, keep=options.keep))
+    return 0
+
+
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
+    engine = open_engine(settings.records_url)
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()
+    print("the tables are those of this version")
     return 0
 
 

@@ -36,8 +36,9 @@ def _one(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 def _pod_templates(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     templates = [_one(manifests, "Deployment")["spec"]["template"]]
     jobs = [manifest for manifest in manifests if manifest["kind"] == "CronJob"]
+    hooks = [manifest["spec"]["template"] for manifest in manifests if manifest["kind"] == "Job"]
     tests = [manifest for manifest in manifests if manifest["kind"] == "Pod"]
-    return templates + [job["spec"]["jobTemplate"]["spec"]["template"] for job in jobs] + tests
+    return templates + [job["spec"]["jobTemplate"]["spec"]["template"] for job in jobs] + hooks + tests
 
 
 def _service_env(manifests: list[dict[str, Any]]) -> dict[str, str]:

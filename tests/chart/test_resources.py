@@ -17,6 +17,7 @@ from tests.chart.value_sets import (
     BEHIND_AN_INGRESS,
     HIGHLY_AVAILABLE,
     KEDA,
+    SHARED,
     SHUT_OFF,
     WITH_ALL_JOBS,
     WITH_ALL_JOBS_SHARED,
@@ -117,6 +118,7 @@ def test_every_pod_is_shut_off_and_has_just_the_doors_it_needs(render: Render) -
     policies = [m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"]
     pods = {"service": _named(manifests, "Deployment")["spec"]["template"], **_job_pods(manifests)}
     pods["test"] = _named(manifests, "Pod", "shop-rejoinder-test")
+    pods["migrate"] = _named(manifests, "Job", "shop-rejoinder-migrate")["spec"]["template"]
     doors = {}
     for component, pod in pods.items():
         labels = pod["metadata"]["labels"]
@@ -128,7 +130,7 @@ def test_every_pod_is_shut_off_and_has_just_the_doors_it_needs(render: Render) -
     assert doors == {
         "service": (["http"], [53, 53, 6432, 6379, 8443]),
         "test": ([], [53, 53, "http"]),
-        **dict.fromkeys(("training", "judge-canary", "purge", "backup"), job),
+        **dict.fromkeys(("training", "judge-canary", "purge", "backup", "migrate"), job),
     }
     caller = _named(manifests, "NetworkPolicy")["spec"]["ingress"][0]["from"]
     assert _matches(caller[1]["podSelector"], pods["test"]["metadata"]["labels"])
@@ -163,6 +165,20 @@ def test_the_programs_know_the_commands_of_the_jobs(render: Render, values: Mani
             is_dumped = values is WITH_ALL_JOBS_SHARED
             assert (options["keep"], options["database_dump"] is not None) == (30, is_dumped)
             assert ("initContainers" in pod["spec"]) == is_dumped
+
+
+def test_postgresql_is_migrated_before_any_pod_changes(render: Render) -> None:
+    """A hook that needs nothing which the release itself makes: no account, no claim, no secret of its own."""
+    (job,) = (m for m in render(WITH_ALL_JOBS_SHARED) if m["kind"] == "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["serviceAccountName"] == "default" and pod["volumes"] == [{"name": "tmp", "emptyDir": {}}]
+    service_cli._parser().parse_args(container["args"])
+    (address,) = container["env"]
+    assert (address["name"], address["valueFrom"]["secretKeyRef"]["name"]) == ("SERVICE_DATABASE_URL", "postgres")
+    for values in (WITH_ALL_JOBS, {**SHARED, "migration": {"enabled": False}}):
+        assert "Job" not in {m["kind"] for m in render(values)}
 
 
 def test_pg_dump_gets_a_url_that_it_knows(render: Render, tmp_path: Path) -> None:

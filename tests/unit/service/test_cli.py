@@ -116,6 +116,21 @@ def test_a_service_deletes_what_is_too_old_by_itself(tmp_path: Path) -> None:
                     wait_until(lambda: sum(records.count_feedback()) == 0)
 
 
+def test_tables_are_migrated_by_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the chart's hook runs: on nothing, and once more on what is there; a newer program's tables are refused."""
+    monkeypatch.setenv("SERVICE_DATABASE_URL", f"sqlite:///{tmp_path / 'records.db'}")
+    for _ in range(2):
+        assert main(["migrate"]) == 0
+    with sqlite3.connect(tmp_path / "records.db") as connection:
+        assert connection.execute("SELECT count(*) FROM completions").fetchone() == (0,)
+        connection.execute("UPDATE alembic_version SET version_num = 'v9999'")
+    capsys.readouterr()
+    assert main(["migrate"]) == 1
+    assert "v9999" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
