@@ -1,7 +1,7 @@
 """Writes what is made from the chart: `python -m tests.chart.make_files`.
 
-`deploy/compose/prometheus/rules.yaml` are the chart's alerts, the table in `helm/rejoinder/README.md` its values. Tests
-hold both equal to what this makes.
+`deploy/compose/prometheus/rules.yaml` are the chart's alerts, the table in `helm/rejoinder/README.md` its values,
+`golden/` what it renders. Tests hold all equal to what this makes.
 """
 
 import re
@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 from tests.chart.fetch_tools import find_helm
+from tests.chart.golden import GOLDEN, golden_text
+from tests.chart.value_sets import VALUE_SETS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "rejoinder"
@@ -80,10 +82,13 @@ def _as_code(value: Any) -> str:
 
 
 def main() -> int:
-    """Writes both files and gives the exit code."""
+    """Writes all files and gives the exit code."""
     COMPOSE_RULES.write_text(compose_rules(), encoding="utf-8")
     README.write_text(readme_with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
-    print(COMPOSE_RULES, README, sep="\n")
+    GOLDEN.mkdir(exist_ok=True)
+    for name in VALUE_SETS:
+        (GOLDEN / f"{name}.yaml").write_text(golden_text(name), encoding="utf-8")
+    print(COMPOSE_RULES, README, GOLDEN, sep="\n")
     return 0
 
 
