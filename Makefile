@@ -13,7 +13,7 @@ make_venv = $(PYTHON) -m venv $(1)
 install = $(1)/bin/python -m pip install -q
 endif
 
-.PHONY: help run test check bench sweep demo eval train-base learn chart clean
+.PHONY: help run test check bench sweep demo eval train-base learn chart bench-pages lighthouse screenshots clean
 
 help: ## the words and what they do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -69,6 +69,16 @@ learn: .venv-dev/.installed ## one learning run on the thumbs in data/
 
 chart: .venv-dev/.installed ## lint and render the Helm chart
 	$(DEV) -m pytest tests/chart
+
+bench-pages: .venv-dev/.installed ## how soon first words are on the screen, and how smoothly a long history scrolls, by Chromium's trace
+	$(DEV) -m tests.benchmarks.bench_pages
+
+lighthouse: .venv-dev/.installed ## Lighthouse on every page (accessibility, best practice); needs npm, which fetches it into .tools
+	npm install --no-audit --no-fund --prefix .tools/lighthouse lighthouse@12.8
+	$(DEV) -m pytest tests/browser/test_lighthouse.py
+
+screenshots: .venv-dev/.installed ## the pages' pictures in docs/screenshots, of a real service with sample data (NAMES="chat models-1280")
+	$(DEV) -m tests.screenshots $(NAMES)
 
 clean: ## remove environments and caches, keep data/
 	rm -rf .venv .venv-dev .pytest_cache .mypy_cache .ruff_cache .hypothesis
