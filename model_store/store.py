@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from model_store.backends.protocol import Alias, AliasMove, RunOutcome, RunReport, StoreBackend
 from model_store.bundle import DEFAULT_MAX_BYTES, Bundle, check_contents, inspect_bundle, open_bundle
-from model_store.contract.curation import CurationReport
 from model_store.contract.manifest import Manifest
+from model_store.curation import CurationReport
 from model_store.errors import (
     AliasConflictError,
     AliasNotFoundError,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from model_store.backends.local import LocalBackend
-from model_store.contract.curation import REASON_WORDS
 from model_store.contract.feedback import Rating
+from model_store.curation import REASON_WORDS
 from model_store.store import ModelStore
 from service.api.review.ratings import gold_line
 from service.chat.review.rating_book import DoubtedRating, RatingBook

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from model_store.backends.protocol import Alias, AliasMove, RunReport
 from model_store.bundle import bundle_size, copy_bundle, open_bundle
-from model_store.contract.curation import CurationReport
 from model_store.contract.manifest import Manifest
+from model_store.curation import CurationReport
 from model_store.digest import is_digest
 from model_store.durable import append_line, discard, exclusive_lock, make_directory, replace_file, sync_directory
 from model_store.errors import (

@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model_store.contract.curation import CurationReport
 from model_store.contract.manifest import Manifest, Sha256
+from model_store.curation import CurationReport
 
 
 class Alias(StrEnum):

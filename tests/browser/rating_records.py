@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from model_store.contract.curation import CurationReport, RaterFigures, Reason, SetAside
+from model_store.curation import CurationReport, RaterFigures, Reason, SetAside
 from tests.browser.review_records import keep, rate
 from tests.browser.scripted_replies import XSS_CORPUS
 from tests.e2e.running_service import RunningService

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, select
 
-from model_store.contract.curation import CurationReport, RaterFigures, SetAside
 from model_store.contract.feedback import STAFF_RATER_PREFIX
+from model_store.curation import CurationReport, RaterFigures, SetAside
 from service.access.api_keys import Scope
 from service.cli import main
 from service.records.store import AuditEvent

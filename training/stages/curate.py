@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from model_store.backends.local import LocalBackend
-from model_store.contract.curation import CurationReport
+from model_store.curation import CurationReport
 from model_store.errors import StoreError
 from model_store.store import ModelStore
 from training.config import FeedbackConfig, TrainingConfig

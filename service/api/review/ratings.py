@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from model_store.contract.curation import REASON_WORDS, CurationReport, Reason
 from model_store.contract.feedback import Rating, Ruling
+from model_store.curation import REASON_WORDS, CurationReport, Reason
 from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
 from service.chat.review.rating_book import DoubtedRating, RaterView, RatingBook

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from model_store.contract.curation import CurationReport, RaterFigures, Reason
 from model_store.contract.feedback import STAFF_RATER_PREFIX, Rating, Ruling
+from model_store.curation import CurationReport, RaterFigures, Reason
 from model_store.store import ModelStore
 from service.records.errors import CompletionNotFoundError, RatingNotFoundError
 from service.records.review.ratings import RaterCount, RatingKey, StandingRating

@@ -1,6 +1,6 @@
 """Ratings one by one, for who decides whether they count: what they are about, what was decided, and who gave how many.
 
-What a learning run thinks of them is no record: it comes from the shelf (`model_store.contract.curation`).
+What a learning run thinks of them is no record: it comes from the shelf (`model_store.curation`).
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from model_store.backends.local import LocalBackend
-from model_store.contract.curation import CurationReport
 from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS
+from model_store.curation import CurationReport
 from model_store.store import ModelStore
 from tests.unit.stages.feedback_workspace import CREATED_AT, make_config, make_workspace, raw_row
 from training.config import FeedbackConfig

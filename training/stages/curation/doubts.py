@@ -1,6 +1,6 @@
 """Why a rating is set aside: rules that look at who gave how many, how fast, with which words, against which truth.
 
-Each gives a reason that people can read (`model_store.contract.curation`) and lift. Anonymous ratings come from many
+Each gives a reason that people can read (`model_store.curation`) and lift. Anonymous ratings come from many
 people, so nothing is held against them together; the staff is trusted, and heard against the gold list alone.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from model_store.contract.curation import Reason
+from model_store.curation import Reason
 from training.data.feedback_rows import FeedbackRow
 from training.stages.curation.likeness import plain
 from training.stages.curation.rater_model import Evidence, Rater

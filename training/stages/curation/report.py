@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from model_store.contract.curation import (
+from model_store.curation import (
     MAX_RATERS,
     MAX_SET_ASIDE,
     CurationReport,

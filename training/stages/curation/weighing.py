@@ -6,7 +6,7 @@ A person's ruling is above every rule: what counts counts, what is set aside is 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from model_store.contract.curation import Reason
+from model_store.curation import Reason
 from training.config import FeedbackConfig
 from training.data.feedback_rows import ANONYMOUS_RATER, FeedbackRow, Source
 from training.stages.curation.caps import Cap, Grouping, capped
