@@ -17,7 +17,7 @@ from tests.e2e.running_service import RunningService, run_fake_service
 
 MIN_SCORE = 0.95
 CATEGORIES = ("accessibility", "best-practices")
-PAGES = ("/", "/web/shop.html", "/review", "/review/pairs", "/models", "/insights")
+PAGES = ("/", "/web/shop.html", "/review", "/review/pairs", "/review/ratings", "/models", "/insights")
 _FETCHED = Path(__file__).resolve().parents[2] / ".tools/lighthouse/node_modules/.bin/lighthouse"
 _CHROME_FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
 _TIMEOUT_SECONDS = 600
