@@ -13,7 +13,7 @@ make_venv = $(PYTHON) -m venv $(1)
 install = $(1)/bin/python -m pip install -q
 endif
 
-.PHONY: help run test check bench sweep demo eval train-base learn chart bench-pages lighthouse screenshots clean
+.PHONY: help run test check bench sweep demo eval train-base learn chart bench-pages lighthouse screenshots image lock scale clean
 
 help: ## the words and what they do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -79,6 +79,19 @@ lighthouse: .venv-dev/.installed ## Lighthouse on every page (accessibility, bes
 
 screenshots: .venv-dev/.installed ## the pages' pictures in docs/screenshots, of a real service with sample data (NAMES="chat models-1280")
 	$(DEV) -m tests.screenshots $(NAMES)
+
+.venv-dev/.image: .venv-dev/.installed
+	$(call install,.venv-dev) -e '.[image]'
+	@touch $@
+
+image: .venv-dev/.image ## both images with their inventories into dist/images; asks the service's a question (OPTIONS="--base NAME@sha256:… --targets service")
+	$(DEV) -m deploy.images.build_images $(OPTIONS)
+
+lock: .venv-dev/.image ## what the images install, with hashes, into deploy/images
+	$(DEV) -m deploy.images.lock
+
+scale: .venv-dev/.installed ## pods, waiting and cost by load, simulated from what `make bench` measured, into runs/scale (OPTIONS="--turns 5 --core-hour 0.03")
+	$(DEV) -m tests.benchmarks.scale $(OPTIONS)
 
 clean: ## remove environments and caches, keep data/
 	rm -rf .venv .venv-dev .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,17 @@
+#!/bin/bash
+# Installs a lock file into /opt/venv: `install.sh NAME.lock [pip's options]`. Every file must have a hash that the lock
+# names. What NAME.unneeded lists goes again, and pip with it, for a running image installs nothing. Byte code is bound to
+# no time, so that the same inputs give the same layer, and nothing is compiled at a start.
+set -euo pipefail
+lock=$1
+shift
+python=/opt/venv/bin/python
+"$python" -m pip install --no-cache-dir --no-compile --disable-pip-version-check --require-hashes --only-binary :all: "$@" --requirement "$lock"
+"$python" -m pip uninstall --yes --quiet pip setuptools
+cd "$("$python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")"
+unneeded=$OLDPWD/${lock%.lock}.unneeded
+if [ -e "$unneeded" ]; then
+  # The globs shall expand, here.
+  grep -v '^#' "$unneeded" | while read -r glob; do rm -rf -- $glob; done
+fi
+"$python" -m compileall -q --invalidation-mode unchecked-hash .
