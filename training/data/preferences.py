@@ -5,7 +5,7 @@ service is not imported, for the view's columns are the contract.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,18 +51,18 @@ def read_preference_view(url: str) -> list[RawRow]:
     return read_rows(url, PREFERENCE_EXAMPLES_VIEW, PREFERENCE_EXAMPLES_COLUMNS)
 
 
-def snapshot_preferences(inputs: Mapping[str, str], *, max_rows: int) -> str:
-    """What a run that reads a database freezes of its preferences: the newest rows as text.
+def read_preference_rows(inputs: Mapping[str, str]) -> list[RawRow]:
+    """The preferences of a run that reads a database.
 
-    "" for a run that reads an export of ratings, and for a database from before there were preferences: who could read
-    the ratings in it could read them too.
+    None for a run that reads an export of ratings, and for a database from before there were preferences: who could
+    read the ratings in it could read them too.
     """
     if inputs.get("feedback_file"):
-        return ""
+        return []
     try:
-        return preferences_text(read_preference_view(inputs["database_url"]), max_rows=max_rows)
+        return read_preference_view(inputs["database_url"])
     except DataNotFoundError:
-        return ""
+        return []
 
 
 def preferences_text(rows: Iterable[RawRow], *, max_rows: int) -> str:
@@ -101,16 +101,22 @@ def parse_preference(raw: Mapping[str, Any]) -> PreferencePair:
     )
 
 
-def contrasts_of(pairs: Iterable[PreferencePair], tokenizer: Tokenizer, *, max_positions: int) -> list[ContrastTokens]:
+def contrasts_of(
+    pairs: Iterable[PreferencePair],
+    tokenizer: Tokenizer,
+    *,
+    max_positions: int,
+    but_not: Collection[tuple[Message, ...]] = (),
+) -> list[ContrastTokens]:
     """Pairs as the reward model compares authored replies: prompt and reply, once preferred and once not.
 
     Replies that a rule gave are no model's doing, and what is longer than `max_positions` does not fit: both are left
-    out. So are replies of a version that counted its tokens otherwise.
+    out. So are replies of a version that counted its tokens otherwise, and prompts in `but_not`, which are held back.
     """
     contrasts = []
     for pair in pairs:
         both = (pair.chosen.token_ids, pair.rejected.token_ids)
-        if not all(both) or max(map(max, both)) >= tokenizer.vocab_size:
+        if pair.messages in but_not or not all(both) or max(map(max, both)) >= tokenizer.vocab_size:
             continue
         prompt = list(render(pair.messages, tokenizer, for_completion=True).token_ids)
         good, bad = ([*prompt, *token_ids] for token_ids in both)

@@ -18,6 +18,7 @@ from model_store.contract.manifest import MANIFEST_NAME
 from model_store.store import ModelStore
 from training.config import TrainingConfig
 from training.data.feedback_rows import RawRow, read_export, read_turns, read_view
+from training.data.preferences import PREFERENCES_NAME, preferences_text, read_preference_rows
 from training.errors import DataNotFoundError
 from training.workspace import StageResult, Workspace
 
@@ -31,8 +32,8 @@ CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """Copies ratings, what was said beside them, and the base version into the workspace.
 
-    Result: `num_rows`; `data_snapshot`, sha256 of the rated ones; `num_turns`, rated or not; `parent`, digest of the
-    version behind `stable`; `generation`, that of the alias the gate will move (0: never set). Raises
+    Result: `num_rows`; `num_preferences`; `data_snapshot`, sha256 of both; `num_turns`, rated or not; `parent`, digest
+    of the version behind `stable`; `generation`, that of the alias the gate will move (0: never set). Raises
     DataNotFoundError, InvalidFeedbackDataError and what `ModelStore.open` raises.
     """
     inputs = workspace.result("inputs") or {}
@@ -41,6 +42,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     workspace.write_text(SNAPSHOT_NAME, text)
     turns = turns_text(_read_turns(inputs, config.feedback.max_turns), max_turns=config.feedback.max_turns)
     workspace.write_text(TURNS_NAME, turns)
+    preferences = preferences_text(read_preference_rows(inputs), max_rows=config.feedback.max_ratings)
+    workspace.write_text(PREFERENCES_NAME, preferences)
     store = ModelStore(LocalBackend(Path(inputs["model_store"])))
     moves = store.history(config.gate.alias)
     bundle = store.open(Alias.STABLE)
@@ -48,7 +51,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     return {
         "num_rows": text.count("\n"),
         "num_turns": turns.count("\n"),
-        "data_snapshot": hashlib.sha256(text.encode()).hexdigest(),
+        "num_preferences": preferences.count("\n"),
+        "data_snapshot": hashlib.sha256((text + preferences).encode()).hexdigest(),
         "parent": bundle.digest,
         "parent_name": bundle.manifest.name,
         "generation": moves[-1].generation if moves else 0,

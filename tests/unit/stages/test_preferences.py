@@ -15,8 +15,8 @@ from training.data.preferences import (
     contrasts_of,
     parse_preference,
     preferences_text,
+    read_preference_rows,
     read_preferences,
-    snapshot_preferences,
 )
 from training.errors import InvalidFeedbackDataError
 
@@ -59,10 +59,10 @@ def test_a_snapshot_holds_the_newest_choices_in_one_order(tmp_path: Path) -> Non
 
 def test_a_run_without_preferences_freezes_none(tmp_path: Path) -> None:
     """It reads an export, or a database that an older service has made."""
-    assert snapshot_preferences({"feedback_file": "ratings.jsonl"}, max_rows=9) == ""
+    assert read_preference_rows({"feedback_file": "ratings.jsonl"}) == []
     database = tmp_path / "old.db"
     database.touch()
-    assert snapshot_preferences({"database_url": f"sqlite:///{database}"}, max_rows=9) == ""
+    assert read_preference_rows({"database_url": f"sqlite:///{database}"}) == []
 
 
 @pytest.mark.parametrize("broken", [{"chosen_text": None}, {"prompt_messages": "no"}, {"rejected_token_ids": '["x"]'}])
@@ -83,3 +83,4 @@ def test_pairs_become_contrasts_of_what_two_models_said(tmp_path: Path) -> None:
     assert (contrast.good, contrast.bad) == ([*prompt, 300, 301, 2], [*prompt, 300, 302, 2])
     assert contrast.reason == STAFF_PREFERENCE
     assert contrasts_of([good], tokenizer, max_positions=len(prompt) + 2) == []
+    assert contrasts_of([good], tokenizer, max_positions=99, but_not={MESSAGES}) == []
