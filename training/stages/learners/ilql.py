@@ -3,7 +3,7 @@
 A reply's thumb is the reward of its last token; V and two Q say what each earlier token had to do with it. The paper
 decodes with log π + β (Q - V) from three networks; we serve one graph, so the shifted distribution is distilled into
 the policy, on the states that were rated. `extraction: regress` imitates the seen tokens by exp(β (Q - V)) instead; it
-hears of no token but those, which is why it is not the default (measured: `EXPERIMENTS.md`).
+hears of no token but those, so distilling is the default (`make bench-learning` measures both; see `EXPERIMENTS.md`).
 Against the paper: λ-returns in place of one step, since a few dozen updates carry a thumb no further than a few tokens
 back; the conservative term weighs tokens by the reference. Left out: the paper's supervised loss on all data.
 """
