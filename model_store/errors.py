@@ -5,7 +5,8 @@ CodedError
     ├── ContractError
     │   ├── InvalidConversationError
     │   ├── InvalidTokenizerError
-    │   └── InvalidFactsError
+    │   ├── InvalidFactsError
+    │   └── InvalidErasuresError
     ├── BundleError
     │   ├── BundleIncompleteError
     │   ├── BundleTooLargeError
@@ -71,6 +72,16 @@ class InvalidFactsError(ContractError):
 
     code = "invalid_facts"
     template = "The facts file {path} cannot be used: {problem}. See service/facts.yaml for an example."
+
+
+class InvalidErasuresError(ContractError):
+    """The list of erased conversations cannot be read or written, so nobody knows what must not come back."""
+
+    code = "invalid_erasures"
+    template = (
+        "The list of erased conversations {path} cannot be used: {problem}. Mend it, or put back the copy that lies "
+        "beside the backups."
+    )
 
 
 class BundleError(StoreError):

@@ -49,6 +49,7 @@ from service.chat.safety import SafetyRules
 from service.engine.engine import Engine, golden_run
 from service.engine.errors import EngineError, ModelUnusableError
 from service.engine.types import EngineOptions
+from service.records.copies.tombstones import ErasureLog, open_records
 from service.records.feedback_tokens import FeedbackTokenSigner
 from service.records.sql_store import SqlRecordStore
 from service.settings import Settings, load_feedback_secret
@@ -186,14 +187,14 @@ def _lifespan(
         masker, guidance = load_masker(settings, facts), load_guidance(settings, facts)
         store = await asyncio.to_thread(_open_store, settings)
         secret = load_feedback_secret(settings)
-        records = await asyncio.to_thread(SqlRecordStore.open, settings.records_url)
+        records = await asyncio.to_thread(open_records, settings.records_url, settings.data_dir, settings.erasures_path)
         courier = make_courier(settings, records.handovers, telemetry)
         recorder = Recorder(records, _token_signer(settings, secret), masker, telemetry, courier)
         model_router = ModelRouter(store, open_engine, settings.num_slots, settings.canary_share, telemetry)
         limits = _chat_limits(settings, secret)
         chatbot = Chatbot(model_router, masker, guidance, recorder, limits)
         made = {"settings": settings, "telemetry": telemetry, "recorder": recorder, "chatbot": chatbot}
-        archive = Archive(records, lambda: store.versions(verify_contents=False))
+        archive = Archive(records, ErasureLog(settings.erasures_path), lambda: store.versions(verify_contents=False))
         await model_router.poll()
         follow, purge = model_router.follow(settings.poll_seconds), keep_purging(records, settings.retention_days)
         try:

@@ -1,4 +1,4 @@
-"""`python -m service serve · keys · ratings · gold · handovers · export · purge · backup · check-facts`.
+"""`python -m service serve · keys · ratings · gold · handovers · export · erase · purge · backup · check-facts`.
 
 Results go to stdout, logs to stderr. The one place where settings are read from the environment. Exit codes: 0 done,
 1 an error that is named.
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from model_store.contract.facts import FactSheet
 from model_store.errors import StoreError
-from service import handover_commands, key_commands, record_commands, review_commands
+from service import erasure_commands, handover_commands, key_commands, record_commands, review_commands
 from service.access.key_store import has_live_key
 from service.app import DEFAULT_FACTS_FILE, create_app
 from service.errors import ServiceError
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     key_commands.add_to(commands)
     review_commands.add_to(commands)
     handover_commands.add_to(commands)
+    erasure_commands.add_to(commands)
     check = commands.add_parser("check-facts", help="check a facts file and name the facts it lacks")
     check.add_argument("path", type=Path, nargs="?", help="default: the file that the service would use")
     check.set_defaults(run=_check_facts)

@@ -1,6 +1,8 @@
 """`python -m service export · export-feedback · purge · backup · migrate`: what is done to the records as a whole."""
 
 import argparse
+import platform
+import secrets
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,12 +12,15 @@ from sqlalchemy import make_url
 
 from service.errors import MissingOptionError
 from service.records.backup import BackupSources, make_backup
+from service.records.copies.export_register import ExportRegister, RegisteredExport
 from service.records.database import open_engine, open_reader
 from service.records.export import TABLES, export_jsonl, export_parquet
 from service.records.migrations import upgrade
 from service.records.sql_store import SqlRecordStore
 from service.records.tables import training_examples
 from service.settings import Settings
+
+_ID_BYTES = 8
 
 
 def add_to(commands: Any) -> None:
@@ -26,9 +31,11 @@ def add_to(commands: Any) -> None:
     )
     export.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", help="default: jsonl")
     export.add_argument("--output", type=Path, help="file to write; default, for JSON lines: stdout")
+    _add_unregistered(export)
     export.set_defaults(run=_export)
     feedback = commands.add_parser("export-feedback", help="`export` of rated completions as JSON lines")
     feedback.add_argument("--output", type=Path, help="file to write; default: stdout")
+    _add_unregistered(feedback)
     feedback.set_defaults(run=_export, table=training_examples.name, format="jsonl")
     purge = commands.add_parser(
         "purge", help="delete records that are older than they may be, beside a service or alone"
@@ -45,11 +52,18 @@ def add_to(commands: Any) -> None:
     migrate.set_defaults(run=_migrate)
 
 
+def _add_unregistered(parser: argparse.ArgumentParser) -> None:
+    told = "leave the database as it is: no later erasure will name this export or reach it"
+    parser.add_argument("--unregistered", action="store_true", help=told)
+
+
 def _export(settings: Settings, options: argparse.Namespace) -> int:
     table = TABLES[options.table]
+    if options.format == "parquet" and options.output is None:
+        raise MissingOptionError(option="--output", reason="Parquet is written to a file")
+    if not options.unregistered:
+        _register(settings, options)
     if options.format == "parquet":
-        if options.output is None:
-            raise MissingOptionError(option="--output", reason="Parquet is written to a file")
         num_rows = export_parquet(settings.records_url, table, options.output)
     elif options.output is None:
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
@@ -60,6 +74,25 @@ def _export(settings: Settings, options: argparse.Namespace) -> int:
     what = "rated completions" if table is training_examples else table.name
     print(f"{num_rows} {what}", file=sys.stderr)
     return 0
+
+
+def _register(settings: Settings, options: argparse.Namespace) -> None:
+    """Before the export is made: one that was broken off is named rather than forgotten."""
+    open_reader(settings.records_url).dispose()  # raises where there is no database, which the next line would make
+    register = ExportRegister.open(settings.records_url)
+    try:
+        register.add(
+            RegisteredExport(
+                id=f"export_{secrets.token_hex(_ID_BYTES)}",
+                made_at=datetime.now(UTC),
+                table_name=options.table,
+                format=options.format,
+                path=options.output.absolute() if options.output else None,
+                host=platform.node(),
+            )
+        )
+    finally:
+        register.close()
 
 
 def _purge(settings: Settings, options: argparse.Namespace) -> int:
@@ -86,7 +119,11 @@ def _backup(settings: Settings, options: argparse.Namespace) -> int:
     if not is_sqlite and options.database_dump is None:
         raise MissingOptionError(option="--database-dump", reason="PostgreSQL is dumped by its own pg_dump")
     sources = BackupSources(
-        settings.records_url, settings.data_dir, Path(settings.model_store_location), options.database_dump
+        records_url=settings.records_url,
+        data_directory=settings.data_dir,
+        model_store=Path(settings.model_store_location),
+        erasures=settings.erasures_path,
+        database_dump=options.database_dump,
     )
     print(make_backup(sources, options.directory, keep=options.keep))
     return 0

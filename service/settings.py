@@ -17,6 +17,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator, model_vali
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model_store.erasures import ERASURES_NAME
 from service.errors import UnsafeBindError
 
 _DAY_SECONDS = 86_400
@@ -162,6 +163,10 @@ class Settings(BaseSettings):
     retention_days: int = Field(
         default=90, ge=0, le=36_500, description="Days after which what was said and rated is deleted; 0: never."
     )
+    erasures_file: Path | None = Field(
+        default=None,
+        description="List of what was erased, best on another disk; default: `erasures.jsonl` in the data directory.",
+    )
     heartbeat_seconds: float = Field(
         default=15.0, gt=0, le=300, description="Pause after which a quiet stream sends a comment."
     )
@@ -222,6 +227,11 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir.absolute() / 'rejoinder.db'}"
+
+    @property
+    def erasures_path(self) -> Path:
+        """The list of erasures with its default filled in."""
+        return self.erasures_file or self.data_dir / ERASURES_NAME
 
     @property
     def model_store_location(self) -> str:

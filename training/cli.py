@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from model_store.backends.local import LocalBackend
 from model_store.backends.protocol import RunOutcome
 from model_store.bundle import open_bundle
+from model_store.erasures import ERASURES_NAME, read_erasures
 from model_store.errors import AliasConflictError, StoreError
 from model_store.store import DEFAULT_BUNDLE, ModelStore
 from training.canary.evidence import gather, read_rated, read_served
@@ -34,6 +36,7 @@ from training.errors import TrainingError
 from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE
 from training.evaluation.report import evaluate_bundle
 from training.evaluation.reporting.files import evaluation_json, evaluation_text, write_evaluation
+from training.forgetting import forget
 from training.pack_lint.lint import lint, size_table
 from training.pipeline import BASE_STAGES, RUN_STAGES, ExitCode, Outcome, run_pipeline
 from training.workspace import Workspace
@@ -68,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--turns-file", type=Path, help="beside a feedback file: `python -m service export --table conversation_turns`"
     )
+    _add_erasures(run, data_dir)
     run.set_defaults(run=_run_learning)
     judging = commands.add_parser("judge-canary", help="promote the candidate, wait, or roll it back, by its thumbs")
     judging.add_argument("--config", type=Path, default=_DEFAULT_CONFIG, help="its section `canary` holds the rules")
@@ -83,12 +87,26 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--plan-rules", type=Path, default=SERVICE_RULES_FILE, help="the service's plan rules")
     evaluation.add_argument("--output", type=Path, help="folder for the report as text and JSON, and pages to read")
     evaluation.set_defaults(run=_evaluate)
+    _add_forgetting(commands, data_dir)
     check = commands.add_parser("check-domain", help="print a domain pack's sizes and what it should mend")
     check.add_argument("pack", nargs="?", default="shop", help="a folder under training/data/domain, or its path")
     check.add_argument("--strict", action="store_true", help="exit with 1 when anything should be mended")
     check.set_defaults(run=_check_domain)
     _add_data_commands(commands)
     return parser
+
+
+def _add_forgetting(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", data_dir: Path) -> None:
+    forgetting = commands.add_parser("forget", help="take erased conversations out of what runs have kept")
+    forgetting.add_argument("--runs", type=Path, help="folder of workspaces; default: where runs keep theirs")
+    forgetting.add_argument("--json", action="store_true", help="print one JSON object a run")
+    _add_erasures(forgetting, data_dir)
+    forgetting.set_defaults(run=_forget)
+
+
+def _add_erasures(parser: argparse.ArgumentParser, data_dir: Path) -> None:
+    path = os.environ.get("SERVICE_ERASURES_FILE") or data_dir / ERASURES_NAME
+    parser.add_argument("--erasures", type=Path, default=Path(path), help="the service's list of what was erased")
 
 
 def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -140,7 +158,8 @@ def _run_learning(options: argparse.Namespace) -> int:
         if options.feedback_file
         else {"database_url": options.database_url}
     )
-    workspace.save_result("inputs", {**inputs, **source, "model_store": str(options.model_store)})
+    places = {"model_store": str(options.model_store), "erasures": str(options.erasures)}
+    workspace.save_result("inputs", {**inputs, **source, **places})
     outcome = None
     try:
         outcome = run_pipeline(RUN_STAGES, config, workspace)
@@ -189,18 +208,31 @@ def _judge_canary(options: argparse.Namespace) -> int:
     return 0
 
 
+def _runs_folder() -> Path:
+    data_dir = os.environ.get("DATA_DIR")
+    return Path(data_dir) / "runs" if data_dir else Path("runs")
+
+
 def _open_workspace(options: argparse.Namespace, config: TrainingConfig, kind: str) -> Workspace:
     """The named workspace, or a new one under `runs/`; remembers when its run began."""
     torch.set_num_threads(config.num_threads)
     now = datetime.now(UTC)
-    data_dir = os.environ.get("DATA_DIR")
-    runs = Path(data_dir) / "runs" if data_dir else Path("runs")
-    root = options.workspace or runs / f"{kind}-{now:%Y%m%d-%H%M%S}"
+    root = options.workspace or _runs_folder() / f"{kind}-{now:%Y%m%d-%H%M%S}"
     workspace = Workspace(root)
     if workspace.result("inputs") is None:
         workspace.save_result("inputs", {"created_at": now.isoformat(timespec="seconds")})
     logging.getLogger("training").info("workspace %s", root)
     return workspace
+
+
+def _forget(options: argparse.Namespace) -> int:
+    for run in forget(options.runs or _runs_folder(), read_erasures(options.erasures)):
+        if options.json:
+            print(json.dumps(asdict(run)))
+            continue
+        learned = f"version {run.version} learned from them" if run.version else "no version came of it"
+        print(f"{run.workspace}: {run.num_rows} rows taken out; {learned}.")
+    return 0
 
 
 def _report(outcome: Outcome, workspace: Workspace, *, as_json: bool) -> int:

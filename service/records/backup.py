@@ -3,6 +3,7 @@
 A PostgreSQL database is its own server's to dump; the dump is then taken in. Restoring: docs/operating.md.
 """
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from model_store.durable import discard, sync_directory
+from model_store.erasures import ERASURES_NAME, add_erasures, read_erasures
+from service.records.copies.tombstones import BACKUP_MARK
 from service.records.errors import RecordStoreUnavailableError
 
 _BACKUP_NAME = re.compile(r"\d{8}T\d{6}Z")
@@ -24,13 +27,15 @@ _PASSING = shutil.ignore_patterns("incoming", "*.lock", ".*")
 """Of the model store: what is being published, and locks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSources:
     """What there is to back up; a PostgreSQL database only by `database_dump`, a file that `pg_dump` wrote."""
 
     records_url: str
     data_directory: Path
     model_store: Path
+    erasures: Path
+    """The list of what was erased."""
     database_dump: Path | None = None
 
 
@@ -46,6 +51,8 @@ def make_backup(sources: BackupSources, directory: Path, *, keep: int) -> Path:
         _sweep(directory)
         draft.mkdir(mode=0o700)  # it holds what people said, and the secret
         _fill(draft, sources)
+        # Beside the backups, not in them: of each, what was erased later has to be known when it is restored.
+        add_erasures(directory / ERASURES_NAME, read_erasures(sources.erasures))
         os.rename(draft, backup)
         sync_directory(directory)
     except (OSError, shutil.Error, sqlite3.Error) as error:
@@ -61,6 +68,7 @@ def _fill(draft: Path, sources: BackupSources) -> None:
         shutil.copyfile(sources.database_dump, draft / "database.dump")
     elif url.get_backend_name() == "sqlite":
         _copy_sqlite(Path(str(url.database)), draft / "rejoinder.db")
+    (draft / BACKUP_MARK).write_text(json.dumps({"made_at": datetime.now(UTC).isoformat()}), encoding="utf-8")
     with suppress(FileNotFoundError):  # there is none where the operator sets SERVICE_FEEDBACK_SECRET
         shutil.copy2(sources.data_directory / "secret.key", draft / "secret.key")
     # The aliases first: versions never change, so whatever they name is among those that are copied after them.

@@ -5,6 +5,8 @@ RecordsError
 ├── RecordStoreUnavailableError
 ├── RecordSchemaError
 ├── MissingPackageError
+├── RestoreIncompleteError
+├── ExportUnreadableError
 ├── CompletionNotFoundError
 ├── CompletionExistsError
 ├── ConversationNotFoundError
@@ -62,6 +64,23 @@ class MissingPackageError(RecordsError):
 
     code = "missing_package"
     template = "{what} needs {package}. Install it: python -m pip install 'rejoinder[{extra}]'."
+
+
+class RestoreIncompleteError(RecordsError):
+    """A backup was restored without the list of what was erased after it was made."""
+
+    code = "restore_incomplete"
+    template = (
+        "These records come from a backup, and {path} is missing: what was erased since would be back. Copy the file "
+        "of that name from beside the backups; if it is lost, make an empty one, and erase again by hand."
+    )
+
+
+class ExportUnreadableError(RecordsError):
+    """A file is not, or no longer, what an export writes; it was left as it is."""
+
+    code = "export_unreadable"
+    template = "The export {path} cannot be cleaned: {problem}. It was left as it is; delete it, or export again."
 
 
 class CompletionNotFoundError(RecordsError):

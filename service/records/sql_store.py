@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, false, func, select, update
 
+from model_store.erasures import ErasedConversation
+from service.records.copies.export_register import ExportRegister
 from service.records.database import DEFAULT_TIMEOUT_SECONDS, open_engine, scrub, transaction
 from service.records.errors import CompletionNotFoundError, ConversationNotFoundError
 from service.records.group_commit import GroupCommit, Result, Work
@@ -51,6 +53,8 @@ class SqlRecordStore:
         """Replies that the staff chooses between."""
         self.handovers = SqlHandoverOutbox(engine, self._write)
         """What is to be told to the desk; closed with this store."""
+        self.exports = ExportRegister(engine, self._write)
+        """Which exports were made; closed with this store."""
 
     @classmethod
     def open(cls, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> "SqlRecordStore":
@@ -168,6 +172,17 @@ class SqlRecordStore:
         erased = self._write(lambda connection: erasure.erase(connection, tenant, conversation_id))
         scrub(self._engine)
         return erased
+
+    def erased(self) -> tuple[ErasedConversation, ...]:
+        """All tombstones."""
+        with transaction(self._engine) as connection:
+            return erasure.erased(connection)
+
+    def bury(self, known: Collection[ErasedConversation]) -> int:
+        """Takes over tombstones from outside and erases what they are about; gives how many conversations went."""
+        num_erased = self._write(lambda connection: erasure.bury(connection, known))
+        scrub(self._engine)
+        return num_erased
 
     def purge(self, before: datetime) -> PurgeCounts:
         """See `RecordStore.purge`."""

@@ -277,6 +277,18 @@ preference_pairs = Table(
     Index("ix_preference_pairs_completion", "completion_id"),
 )
 
+exports = Table(
+    "exports",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("made_at", UtcTimestamp, nullable=False),
+    Column("table_name", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("path", Text),  # none: it went to stdout
+    Column("host", Text, nullable=False),
+    Index("ix_exports_made_at", "made_at"),
+)
+
 training_examples = Table(
     TRAINING_EXAMPLES_VIEW,
     MetaData(),  # apart from the tables: it is a view, which nothing may try to create as a table

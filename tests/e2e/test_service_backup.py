@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,7 @@ def test_a_service_starts_on_a_backup_with_all_that_was_acknowledged(tmp_path: P
         digest = service.store.resolve("stable").digest
     backup = Path(done.stdout.strip())
     assert not list((tmp_path / "backups").glob("*.draft"))
-    restored = tmp_path / "restored"
-    shutil.copytree(backup, restored)
+    restored = restore(backup, tmp_path / "restored")
     with run_service(restored, engines, tmp_path / "nowhere") as service:
         assert service.store.resolve("stable").digest == digest
         with service.records() as records:
@@ -53,6 +53,35 @@ def test_a_service_starts_on_a_backup_with_all_that_was_acknowledged(tmp_path: P
         about = {"completion_id": reply["id"], "feedback_token": reply["feedback_token"], "rating": "up"}
         with service.http as client:
             assert client.post("/v1/feedback", json=about).status_code == 200
+
+
+def restore(backup: Path, data_dir: Path) -> Path:
+    """As docs/operating.md has it: the backup, and the list that lies beside the backups."""
+    shutil.copytree(backup, data_dir)
+    shutil.copy(backup.parent / "erasures.jsonl", data_dir)
+    return data_dir
+
+
+def test_what_was_erased_after_a_backup_does_not_come_back_with_it(tmp_path: Path) -> None:
+    """It is erased again before anybody is served, to the last byte; what nobody erased is there."""
+    engines = FakeEngines(say_hello)
+    with run_fake_service(tmp_path, engines) as service, service.http as client:
+        kept = ask(service)
+        body = {**BODY, "messages": [{"role": "user", "content": "a canary sings"}]}
+        erased = client.post("/v1/chat/completions", json=body).json()
+        first = back_up(service.settings.data_dir, tmp_path / "backups")
+        answer = client.delete(f"/v1/conversations/{erased['conversation_id']}").json()
+        assert answer["deleted"] and answer["exports"] == []
+        time.sleep(1.1)  # backups are named by the second
+        assert back_up(service.settings.data_dir, tmp_path / "backups").returncode == 0
+    backup = Path(first.stdout.strip())
+    assert b"a canary sings" in (backup / "rejoinder.db").read_bytes()
+    restored = restore(backup, tmp_path / "restored")
+    with run_service(restored, engines, tmp_path / "nowhere") as service, service.http as client:
+        assert client.get(f"/v1/conversations/{erased['conversation_id']}").status_code == 404
+        assert client.get(f"/v1/conversations/{kept['conversation_id']}").status_code == 200
+        files = [path for path in restored.iterdir() if path.name.startswith("rejoinder.db")]
+        assert files and not any(b"a canary sings" in path.read_bytes() for path in files)
 
 
 def test_only_the_newest_backups_are_kept_and_nothing_else_is_touched(tmp_path: Path) -> None:
@@ -66,7 +95,8 @@ def test_only_the_newest_backups_are_kept_and_nothing_else_is_touched(tmp_path: 
     assert done.returncode == 0, done.stderr
     made = Path(done.stdout.strip()).name
     assert re.fullmatch(r"\d{8}T\d{6}Z", made)
-    assert {path.name for path in backups.iterdir()} == {"20250102T000000Z", made, "mine"}
+    lists = {"erasures.jsonl", "erasures.jsonl.lock"}
+    assert {path.name for path in backups.iterdir()} == {"20250102T000000Z", made, "mine", *lists}
 
 
 def test_a_backup_without_a_database_fails_by_name_and_leaves_nothing(tmp_path: Path) -> None:
@@ -89,7 +119,7 @@ def test_a_dump_of_postgresql_is_moved_into_the_backup(tmp_path: Path) -> None:
     done = back_up(tmp_path / "data", tmp_path / "backups", "--database-dump", str(dump), SERVICE_DATABASE_URL=url)
     assert done.returncode == 0, done.stderr
     backup = Path(done.stdout.strip())
-    assert {path.name: path.read_bytes() for path in backup.iterdir()} == {
+    assert {path.name: path.read_bytes() for path in backup.iterdir() if path.name != "backup.json"} == {
         "database.dump": b"PGDMP",
         "secret.key": FEEDBACK_SECRET.encode(),
     }

@@ -15,6 +15,7 @@ from model_store.backends.protocol import Alias
 from model_store.bundle import Bundle
 from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS, TRAINING_EXAMPLES_COLUMNS
 from model_store.contract.manifest import MANIFEST_NAME
+from model_store.erasures import ErasureList, read_erasures
 from model_store.store import ModelStore
 from training.config import TrainingConfig
 from training.data.feedback_rows import RawRow, read_export, read_turns, read_view
@@ -37,12 +38,16 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     DataNotFoundError, InvalidFeedbackDataError and what `ModelStore.open` raises.
     """
     inputs = workspace.result("inputs") or {}
-    rows = _read_rows(inputs)
+    erased = read_erasures(Path(inputs["erasures"])) if "erasures" in inputs else ErasureList(())
+    rows = _without(erased, _read_rows(inputs))
     text = snapshot_text(rows, max_rows=config.feedback.max_ratings)
     workspace.write_text(SNAPSHOT_NAME, text)
-    turns = turns_text(_read_turns(inputs, config.feedback.max_turns), max_turns=config.feedback.max_turns)
+    turns = turns_text(
+        _without(erased, _read_turns(inputs, config.feedback.max_turns)), max_turns=config.feedback.max_turns
+    )
     workspace.write_text(TURNS_NAME, turns)
-    preferences = preferences_text(read_preference_rows(inputs), max_rows=config.feedback.max_ratings)
+    preferred = _without(erased, read_preference_rows(inputs))
+    preferences = preferences_text(preferred, max_rows=config.feedback.max_ratings)
     workspace.write_text(PREFERENCES_NAME, preferences)
     store = ModelStore(LocalBackend(Path(inputs["model_store"])))
     moves = store.history(config.gate.alias)
@@ -93,6 +98,11 @@ def _canonical(rows: list[RawRow], columns: Sequence[str], order: Sequence[str],
     canonical.sort(key=lambda row: [str(row[name]) for name in order])
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")) for row in canonical]
     return "".join(line + "\n" for line in lines[max(0, len(lines) - max_rows) :])
+
+
+def _without(erased: ErasureList, rows: list[RawRow]) -> list[RawRow]:
+    """An export, or a database that was restored, may still hold what was erased since."""
+    return [row for row in rows if not erased.covers(row)]
 
 
 def _read_rows(inputs: dict[str, str]) -> list[RawRow]:

@@ -15,7 +15,9 @@ from service.api.schemas import CONVERSATION_ID_PATTERN
 from service.chat.conversations.archive import Archive, ConversationView, ErasureReport
 from service.chat.conversations.transcript import TranscriptMessage
 from service.errors import InvalidValueError, UnsupportedParameterError
+from service.records.copies.export_register import RegisteredExport
 from service.records.store import ConversationSummary
+from service.records.tables import format_timestamp
 
 MAX_PAGE = 100
 _DEFAULT_PAGE = 20
@@ -107,11 +109,17 @@ def _erasure_json(report: ErasureReport) -> dict[str, Any]:
         "num_feedback": erasure.num_feedback,
         "model_versions": None if versions is None else [_version_json(manifest) for manifest in versions],
         "model_versions_basis": report.basis,
+        "exports": [_export_json(export) for export in report.exports],
     }
 
 
 def _version_json(manifest: Manifest) -> dict[str, str]:
     return {"digest": manifest.digest, "name": manifest.name, "created_at": manifest.created_at}
+
+
+def _export_json(export: RegisteredExport) -> dict[str, str]:
+    """Where it lies is for the operator to know."""
+    return {"id": export.id, "table": export.table_name, "made_at": format_timestamp(export.made_at)}
 
 
 def _write_cursor(summary: ConversationSummary) -> str:

@@ -19,8 +19,11 @@ from model_store.errors import StoreError
 from model_store.store import StoredVersion
 from service.chat.conversations.transcript import TranscriptMessage, transcribe
 from service.chat.reply import ChatRequest
+from service.records.copies.export_register import RegisteredExport
+from service.records.copies.tombstones import ErasureLog
 from service.records.errors import ConversationNotFoundError
-from service.records.store import ConversationSummary, Erasure, RecordStore
+from service.records.sql_store import SqlRecordStore
+from service.records.store import ConversationSummary, Erasure
 
 MAX_TURNS = 500
 """Turns of a conversation that are shown; the oldest are left out."""
@@ -29,7 +32,7 @@ _MAX_CONTINUED_TURNS = 50
 _ID_BYTES = 16
 _MADE_HERE = re.compile(r"conv_[0-9a-f]{32}")
 
-_NEVER_RATED = "No completion of this conversation was ever rated, and training reads rated completions only."
+_NEVER_RATED = "No completion of this conversation was ever rated, and training learns from rated completions only."
 _RATED = (
     "These are all versions in the model store that were trained on feedback and made after this conversation was "
     "first rated, and those that were trained from them. Versions do not say which ratings they saw, so one that is "
@@ -53,19 +56,23 @@ class ConversationView:
 class ErasureReport:
     """What was erased, the manifests of versions that may have learned from it (None: unknown), and what that rests on.
 
-    The manifest's digest names the version.
+    The manifest's digest names the version. `exports` were made before the erasure and may hold the conversation.
     """
 
     erasure: Erasure
     versions: tuple[Manifest, ...] | None
     basis: str
+    exports: tuple[RegisteredExport, ...] = ()
 
 
 class Archive:
     """Conversations of all tenants; holds nothing itself. Lives on the event loop."""
 
-    def __init__(self, records: RecordStore, list_versions: Callable[[], Sequence[StoredVersion]]) -> None:
+    def __init__(
+        self, records: SqlRecordStore, erasure_log: ErasureLog, list_versions: Callable[[], Sequence[StoredVersion]]
+    ) -> None:
         self._records = records
+        self._erasure_log = erasure_log
         self._list_versions = list_versions
 
     async def begin(self, tenant: str) -> ConversationSummary:
@@ -113,17 +120,18 @@ class Archive:
 
     async def erase(self, tenant: str, conversation_id: str) -> ErasureReport:
         """Erases a conversation. Raises ConversationNotFoundError."""
-        erasure = await asyncio.to_thread(self._records.erase_conversation, conversation_id, tenant=tenant)
+        erasure = await asyncio.to_thread(self._erasure_log.erase, self._records, conversation_id, tenant=tenant)
+        exports = await asyncio.to_thread(self._records.exports.list, until=erasure.erased_at)
         _log.info("conversation_erased", num_completions=erasure.num_completions, num_feedback=erasure.num_feedback)
         if erasure.first_rated_at is None:
-            return ErasureReport(erasure, (), _NEVER_RATED)
+            return ErasureReport(erasure, (), _NEVER_RATED, exports)
         try:
             versions = await asyncio.to_thread(self._list_versions)
         except StoreError as error:
             _log.warning("model_store_unavailable", problem=str(error))
-            return ErasureReport(erasure, None, _UNREADABLE)
+            return ErasureReport(erasure, None, _UNREADABLE, exports)
         manifests = [version.manifest for version in versions if version.manifest is not None]
-        return ErasureReport(erasure, learned_since(manifests, erasure.first_rated_at), _RATED)
+        return ErasureReport(erasure, learned_since(manifests, erasure.first_rated_at), _RATED, exports)
 
 
 def learned_since(manifests: Sequence[Manifest], moment: datetime) -> tuple[Manifest, ...]:

@@ -4,15 +4,24 @@ The tombstone holds numbers and times, and the conversation's id as a digest, fo
 here; that no byte of them stays in the file is `database.scrub`'s business.
 """
 
-import hashlib
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Row, Select, delete, func, select
 
+from model_store.erasures import ErasedConversation, conversation_digest
 from service.records.database import insert_into
 from service.records.errors import ConversationNotFoundError
 from service.records.store import Erasure
-from service.records.tables import completions, conversations, erasures, feedback, idempotency_keys, rating_rulings
+from service.records.tables import (
+    completions,
+    conversations,
+    erasures,
+    feedback,
+    format_timestamp,
+    idempotency_keys,
+    rating_rulings,
+)
 
 
 def erase(connection: Connection, tenant: str, conversation_id: str) -> Erasure:
@@ -61,15 +70,50 @@ def delete_completions(connection: Connection, ids: Select[tuple[str]]) -> int:
 def find_erasure(connection: Connection, tenant: str, conversation_id: str) -> Erasure | None:
     """The latest erasure under this id, if there was one."""
     columns = erasures.c
-    query = select(erasures).where(columns.tenant == tenant, columns.conversation_digest == _digest(conversation_id))
+    digest = conversation_digest(conversation_id)
+    query = select(erasures).where(columns.tenant == tenant, columns.conversation_digest == digest)
     row = connection.execute(query).first()
     return None if row is None else _erasure(conversation_id, row)
+
+
+def erased(connection: Connection) -> tuple[ErasedConversation, ...]:
+    """All tombstones, as the list outside of the database has them."""
+    query = select(erasures.c.tenant, erasures.c.conversation_digest, erasures.c.erased_at)
+    return tuple(
+        ErasedConversation(row.tenant, row.conversation_digest, format_timestamp(row.erased_at))
+        for row in connection.execute(query)
+    )
+
+
+def bury(connection: Connection, known: Collection[ErasedConversation]) -> int:
+    """Takes over tombstones of which this database knows nothing, for it is older; gives how many conversations went.
+
+    What was begun after the erasure stays: a derived id may begin anew.
+    """
+    erased_at = {(one.tenant, one.conversation_digest): datetime.fromisoformat(one.erased_at) for one in known}
+    for (tenant, digest), since in erased_at.items():
+        values = {"erased_at": since, "first_rated_at": None, "num_completions": 0, "num_feedback": 0}
+        new = insert_into(connection, erasures).values(tenant=tenant, conversation_digest=digest, **values)
+        is_older = erasures.c.erased_at < new.excluded.erased_at
+        update = {"erased_at": new.excluded.erased_at}
+        connection.execute(
+            new.on_conflict_do_update(index_elements=["tenant", "conversation_digest"], set_=update, where=is_older)
+        )
+    there = connection.execute(select(conversations.c.tenant, conversations.c.id, conversations.c.created_at))
+    found = [
+        (tenant, name)
+        for tenant, name, created_at in there
+        if (moment := erased_at.get((tenant, conversation_digest(name)))) is not None and created_at <= moment
+    ]
+    for tenant, name in found:
+        erase(connection, tenant, name)
+    return len(found)
 
 
 def _bury(connection: Connection, tenant: str, erasure: Erasure) -> None:
     values = {
         "tenant": tenant,
-        "conversation_digest": _digest(erasure.conversation_id),
+        "conversation_digest": conversation_digest(erasure.conversation_id),
         "erased_at": erasure.erased_at,
         "first_rated_at": erasure.first_rated_at,
         "num_completions": erasure.num_completions,
@@ -89,7 +133,3 @@ def _erasure(conversation_id: str, row: Row[tuple[object, ...]]) -> Erasure:
         num_completions=row.num_completions,
         num_feedback=row.num_feedback,
     )
-
-
-def _digest(conversation_id: str) -> str:
-    return hashlib.sha256(conversation_id.encode()).hexdigest()

@@ -161,3 +161,34 @@ def test_a_purge_without_any_age_is_refused(
     monkeypatch.setenv("SERVICE_RETENTION_DAYS", "0")
     assert main(["purge"]) == 1
     assert "--older-than-days" in capsys.readouterr().err
+
+
+def test_an_erasure_reaches_exports_and_names_those_that_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside a running service: the conversation goes from the records and from the files; stdout cannot be reached."""
+    with run_fake_service(tmp_path, FakeEngines(say_hello)) as service:
+        bodies = [{"model": "rejoinder", "messages": [{"role": "user", "content": text}]} for text in ("one", "two")]
+        one, two = (service.http.post("/v1/chat/completions", json=body).json() for body in bodies)
+        monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+        output, moved, hidden = tmp_path / "all.jsonl", tmp_path / "moved.jsonl", tmp_path / "hidden.jsonl"
+        export = ["export", "--table", "completions", "--output"]
+        assert main([*export, str(output)]) == main([*export, str(moved)]) == 0
+        assert main([*export, str(hidden), "--unregistered"]) == main(["export-feedback"]) == 0
+        moved.rename(tmp_path / "away.jsonl")
+        capsys.readouterr()
+        assert main(["erase", one["conversation_id"], "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert service.http.get(f"/v1/conversations/{one['conversation_id']}").status_code == 404
+        again = service.http.delete(f"/v1/conversations/{one['conversation_id']}").json()
+    assert report["conversations"][0]["num_completions"] == 1 and report["conversations"][0]["model_versions"] == []
+    found = {export["path"]: (export["state"], export.get("num_rows")) for export in report["exports"]}
+    assert found == {str(output): ("cleaned", 1), str(moved): ("unreachable", None), None: ("unreachable", None)}
+    assert [row["id"] for row in map(json.loads, output.read_text().splitlines())] == [two["id"]]
+    assert one["id"] in hidden.read_text()
+    assert [export["table"] for export in again["exports"]] == ["completions", "completions", "training_examples"]
+    assert main(["erase", "--export", "completions", str(hidden)]) == 0
+    assert one["id"] not in hidden.read_text() and two["id"] in hidden.read_text()
+    hidden.write_text("no export")
+    assert main(["erase", "--export", "completions", str(hidden)]) == 1
+    assert "left as it is" in capsys.readouterr().out
