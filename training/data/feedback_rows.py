@@ -7,6 +7,7 @@ columns are the contract.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -192,7 +193,7 @@ def parse_row(raw: Mapping[str, str | None]) -> FeedbackRow:
             rater=text["rater"],
             is_up=text["rating"] == "up",
             correction=raw.get("correction") or None,
-            rated_at=text["rated_at"],
+            rated_at=_check_time(text["rated_at"]),
             comment=raw.get("comment") or None,
             tenant=raw.get("tenant") or DEFAULT_TENANT,
             origin=raw.get("origin") or "",
@@ -212,7 +213,7 @@ def parse_turn(raw: Mapping[str, str | None]) -> Turn:
             completion_id=text["completion_id"],
             tenant=text["tenant"],
             conversation_id=text["conversation_id"],
-            created_at=text["created_at"],
+            created_at=_check_time(text["created_at"]),
             language=text["language"],
             messages=_parse_messages(text["prompt_messages"]),
             completion_text=text["completion_text"],
@@ -246,6 +247,13 @@ def _parse_messages(text: str) -> tuple[Message, ...]:
 
 def _parse_token_ids(text: str) -> tuple[int, ...]:
     return tuple(int(token_id) for token_id in json.loads(text))
+
+
+def _check_time(text: str) -> str:
+    """The same text. Raises ValueError for what is no moment: times of which one has no zone cannot be compared."""
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return text
 
 
 def _parse_ruling(text: str | None) -> Ruling | None:

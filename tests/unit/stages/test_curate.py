@@ -168,7 +168,17 @@ def test_what_people_did_becomes_weak_examples_for_training_alone(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "changes", [{"rating": "sideways"}, {"completion_token_ids": '["a"]'}, {"prompt_messages": "[{}]"}, {"rater": None}]
+    "changes",
+    [
+        {"rating": "sideways"},
+        {"completion_token_ids": '["a"]'},
+        {"prompt_messages": "[{}]"},
+        {"rater": None},
+        {"rated_at": "yesterday"},
+        {"rated_at": "2026-01-01T00:00:00"},
+        {"gold": "sideways"},
+        {"ruling": "perhaps"},
+    ],
 )
 def test_a_row_that_cannot_be_read_is_named(changes: dict[str, str | None]) -> None:
     """By its completion."""

@@ -76,12 +76,14 @@ def _too_many(rows: Sequence[FeedbackRow], reason: Reason, span: timedelta, most
             continue
         numbers.sort(key=lambda number: rows[number].rated_at)
         times = [datetime.fromisoformat(rows[number].rated_at) for number in numbers]
-        first = 0
+        first = num_told = 0
         for last, time in enumerate(times):
             while time - times[first] >= span:
                 first += 1
             if last - first + 1 > most:
-                yield from ((number, reason) for number in numbers[first : last + 1])
+                # Each is told of once: spans overlap, and a flood of thousands would be told of thousands of times.
+                yield from ((number, reason) for number in numbers[max(first, num_told) : last + 1])
+                num_told = last + 1
 
 
 def _poisoned(rows: Sequence[FeedbackRow], phrases: Sequence[str]) -> Found:

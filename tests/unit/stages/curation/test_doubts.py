@@ -1,10 +1,12 @@
 """Why ratings are set aside: each rule catches what it is for and leaves alone what only looks like it."""
 
 import json
+from datetime import timedelta
 
 from tests.unit.stages.feedback_workspace import raw_row
 from training.config import FeedbackConfig
 from training.data.feedback_rows import FeedbackRow, parse_row
+from training.stages.curation.doubts import _too_many
 from training.stages.curation.weighing import Weighed, weigh
 
 SAME = {"completion_text": "Please look at <ORDERS_PAGE>."}
@@ -37,6 +39,13 @@ def test_a_flood_is_set_aside_whole_and_a_diligent_customer_is_not() -> None:
     weighed = curated(*flood, *spread, *staff, *nameless)
     assert weighed.doubts == {n: ("flood",) for n in range(61)}
     assert weighed.weights[:61] == [0.0] * 61 and min(weighed.weights[61:]) > 0
+
+
+def test_a_great_flood_costs_no_more_than_a_small_one() -> None:
+    """Four thousand ratings in a row are told of once each, not once for every span that they lie in."""
+    rows = [rating(n, "loud", minute=n / 10) for n in range(4000)]
+    told = [number for number, _ in _too_many(rows, "flood", timedelta(hours=24), 60)]
+    assert sorted(told) == list(range(4000))
 
 
 def test_a_burst_is_faster_than_anybody_reads() -> None:
