@@ -18,6 +18,8 @@ _STYLE = (
     "figcaption{color:#555}.holds{color:#0b6b3a;font-weight:600}.broken{color:#a30000;font-weight:600}"
     ".wide{overflow-x:auto}"
 )
+_LONGEST_NUMBER = 32
+"""Characters; a cell that begins like a number and is longer is a sentence."""
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -71,5 +73,6 @@ def _head_cell(text: str) -> str:
 def _cell(text: str) -> str:
     if text in ("holds", "broken"):
         return f'<td class="{text}">{text}</td>'
-    is_number = text[:1].isdigit() or (text[:1] in "+-−" and text[1:2].isdigit())
+    begins_so = text[:1].isdigit() or (text[:1] in ("+", "-", "−") and text[1:2].isdigit())
+    is_number = begins_so and len(text) <= _LONGEST_NUMBER
     return f'<td class="number">{escape(text)}</td>' if is_number else f"<td>{escape(text)}</td>"

@@ -15,7 +15,8 @@ from training.evaluation.figures import Figure
 from training.evaluation.reporting.gate_report import Rule
 
 _BLUE, _GREEN, _RED, _GREY = "#0072b2", "#009e73", "#a30000", "#999999"
-_ROW_INCHES = 0.34
+_ROW_INCHES = 0.42
+_MAX_TICKS = 4
 _MARGIN = 0.15
 _SETTINGS = {"svg.hashsalt": "rejoinder", "svg.fonttype": "path", "font.size": 9}
 
@@ -46,6 +47,7 @@ def _draw_rule(axes: Axes, rule: Rule) -> None:
         axes.plot([rule.low, rule.high], [0, 0], color=colour, linewidth=2)
     axes.plot([rule.measured or 0.0], [0], marker="o" if rule.passed else "X", color=colour, markersize=6)
     axes.set(xlim=(left, right), ylim=(-1, 1), yticks=[])
+    axes.locator_params(axis="x", nbins=_MAX_TICKS)
     axes.tick_params(axis="x", labelsize=6, length=2, pad=1)
     axes.spines[["top", "left", "right"]].set_visible(False)
     axes.set_ylabel(rule.name.replace("_", " "), rotation=0, ha="right", va="center")

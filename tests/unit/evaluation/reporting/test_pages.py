@@ -88,6 +88,13 @@ def test_markup_in_what_people_wrote_stays_text() -> None:
     assert "&lt;b&gt;" in table("<b>", ("<b>",), [("<b>", "<b>")])
 
 
+def test_a_number_stands_to_the_right_and_a_sentence_that_begins_with_one_does_not() -> None:
+    """Numbers are not wrapped; a sentence must be."""
+    sentence = "80.0% of the replies say what they set out to say."
+    text = table("x", ("a", "b"), [("x", "0.800 [0.750, 0.850]"), ("y", sentence), ("z", "-0.03"), ("n", "")])
+    assert text.count('class="number"') == 2 and f"<td>{sentence}</td>" in text
+
+
 def test_the_same_run_gives_the_same_bytes() -> None:
     """Bundles are named by their digest: no time, no duration, no random id in a plot."""
     assert training_page(story()) == training_page(story())
