@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from importlib import import_module
@@ -31,6 +31,7 @@ from tests.benchmarks.over_http.conversations import (
 from tests.benchmarks.over_http.llama_asker import LlamaAsker
 from tests.benchmarks.over_http.replay import replay
 from tests.benchmarks.over_http.servers import Server, running_llama, running_service
+from tests.benchmarks.over_http.sse_client import Heard
 
 SERVICE, LLAMA_SERVER = "this service", "llama_cpp.server Q8_0"
 MEASURED_SLOTS = 64
@@ -66,6 +67,8 @@ class HttpRow(BaseModel):
     second_turn_first_token_ms: float = 0.0
     gap_ms_p50: float = 0.0
     gap_ms_p99: float = 0.0
+    reply_tokens: tuple[int, ...] = ()
+    """Lengths of whole replies at the percentiles 2.5, 7.5, … 97.5: `make scale` draws from them."""
     num_requests: int = 0
     num_failed: int = 0
     num_slots: int = 0
@@ -165,6 +168,16 @@ def summary(server: str, streams: int, rounds: Sequence[Round]) -> HttpRow:
         second_turn_first_token_ms=second,
         gap_ms_p50=percentile(gaps, 0.5),
         gap_ms_p99=percentile(gaps, 0.99),
+        reply_tokens=_spread([heard.num_tokens for turn in _turns(rounds) for heard in turn if heard.is_whole]),
         num_requests=sum(played.num_requests for played in rounds),
         num_failed=sum(played.num_failed for played in rounds),
     )
+
+
+def _turns(rounds: Sequence[Round]) -> Iterator[tuple[Heard, ...]]:
+    return (turns for played in rounds for turns in played.conversations)
+
+
+def _spread(lengths: Sequence[int]) -> tuple[int, ...]:
+    """Twenty of the lengths, evenly apart; none of none."""
+    return tuple(round(percentile(lengths, (2 * step + 1) / 40)) for step in range(20)) if lengths else ()

@@ -1,0 +1,1 @@
+"""`make scale`: how many pods a load takes, by simulating the engine's steps. Start reading at `pod`."""

@@ -1,0 +1,178 @@
+"""How near the simulation comes to the real service: `python -m tests.benchmarks.scale.against_service`.
+
+Measures the service as `make bench` does, one stream and many, calibrates the simulation by that, then lets people come
+at random to the real service and to the simulated pod, and compares. Measuring and comparing follow each other within a
+minute, so a busy machine slows both; what else runs beside must be as much during both, or the comparison says so by
+being wrong. Two turns a conversation, short pauses. Writes `against_service.json`.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import simpy
+
+from model_store.durable import replace_file
+from tests.benchmarks.engines.shapes import customers_asks
+from tests.benchmarks.over_http.conversations import (
+    NUM_TURNS,
+    Round,
+    ServiceAsker,
+    draw_conversations,
+    hold,
+    percentile,
+)
+from tests.benchmarks.over_http.http_rounds import SERVICE, summary
+from tests.benchmarks.over_http.servers import Server, running_service
+from tests.benchmarks.over_http.sse_client import Heard, ask
+from tests.benchmarks.scale.people import Crowd, Habits, tokens_per_second
+from tests.benchmarks.scale.pod import Pod
+from tests.benchmarks.scale.service_times import MeasuredRow, ServiceTimes, calibrate
+
+_THINK_SECONDS = 1.0
+_AIM = 0.2
+"""Farthest that a predicted figure may be off, as a share of the measured one."""
+
+Figures = dict[str, float]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures, simulates and prints both; gives the exit code: 0 also where they differ."""
+    options = _parser().parse_args(arguments)
+    habits = Habits(turns=NUM_TURNS, think_seconds=_THINK_SECONDS)
+    with tempfile.TemporaryDirectory() as folder, running_service(Path(folder), options.slots) as server:
+        asyncio.run(_hold(server, 1, 2, seed=0))  # the first of everything is slow
+        rows = [_closed_loop(server, streams, options) for streams in (1, options.slots)]
+        times = calibrate(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores", rows, tokens_per_second)
+        full = rows[-1].tokens_per_second / times.mean_reply_tokens / NUM_TURNS
+        rate = options.load * full
+        heard, measured_seconds = asyncio.run(_come(server, habits, rate, options.seconds))
+        bytes_a_reply = _database_bytes(Path(folder) / "data") / max(1, len(heard))
+    measured = _figures([_as_numbers(one) for one in heard], measured_seconds)
+    predicted = _predict(times, habits, rate, options)
+    errors = {name: predicted[name] / value - 1 for name, value in measured.items() if value}
+    report = {
+        "times": times.model_dump(),
+        "conversations_per_second": rate,
+        "load": options.load,
+        "seconds": measured_seconds,
+        "replies": len(heard),
+        "failed": sum(not one.is_whole for one in heard),
+        "measured": measured,
+        "predicted": predicted,
+        "errors": errors,
+        "database_bytes_a_reply": bytes_a_reply,
+    }
+    print("\n".join(_lines(report, measured, predicted, errors)))
+    options.output.mkdir(parents=True, exist_ok=True)
+    replace_file(options.output / "against_service.json", (json.dumps(report, indent=1) + "\n").encode())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scale.against_service", description=__doc__)
+    parser.add_argument("--load", type=float, default=0.5, help="share of what the service can do; default: 0.5")
+    parser.add_argument("--seconds", type=float, default=60.0, help="in which conversations begin; default: 60")
+    parser.add_argument(
+        "--conversations", type=int, default=48, help="for calibrating, a number of streams; default: 48"
+    )
+    parser.add_argument("--slots", type=int, default=16, help="default: 16, the chart's")
+    parser.add_argument("--output", type=Path, default=Path("runs/scale"), help="default: runs/scale")
+    return parser
+
+
+async def _hold(server: Server, num_streams: int, num_conversations: int, seed: int) -> Round:
+    conversations = draw_conversations(customers_asks(), num_conversations, seed)
+    return await hold(server.port, ServiceAsker(), conversations, num_streams)
+
+
+def _closed_loop(server: Server, num_streams: int, options: argparse.Namespace) -> MeasuredRow:
+    rounds = [asyncio.run(_hold(server, num_streams, options.conversations, seed=seed)) for seed in (1, 2)]
+    row = summary(SERVICE, num_streams, rounds).model_dump() | {"num_slots": options.slots}
+    return MeasuredRow.model_validate(row)
+
+
+async def _come(server: Server, habits: Habits, rate: float, seconds: float) -> tuple[list[Heard], float]:
+    """People who come at random, whether or not others have been answered."""
+    number = max(1, round(rate * seconds))
+    conversations = draw_conversations(customers_asks(), number, seed=3)
+    dice = random.Random(4)
+    heard: list[Heard] = []
+
+    async def converse(after: float, index: int) -> None:
+        await asyncio.sleep(after)
+        turns: list[Heard] = []
+        for turn in range(habits.turns):
+            turns.append(await ask(server.port, ServiceAsker.path, ServiceAsker().body(conversations[index], turns)))
+            heard.append(turns[-1])
+            if not turns[-1].is_whole:
+                return
+            if turn + 1 < habits.turns:
+                await asyncio.sleep(dice.expovariate(1 / habits.think_seconds))
+
+    begins, now = [], 0.0
+    for _ in range(number):
+        begins.append(now)
+        now += dice.expovariate(rate)
+    started = time.perf_counter()
+    await asyncio.gather(*(converse(after, index) for index, after in enumerate(begins)))
+    return heard, time.perf_counter() - started
+
+
+Numbers = tuple[float | None, float, int]
+"""Seconds to the first token (None: refused), to the last, and tokens."""
+
+
+def _as_numbers(heard: Heard) -> Numbers:
+    is_whole = heard.is_whole and bool(heard.arrivals)
+    return (heard.arrivals[0], heard.arrivals[-1], heard.num_tokens) if is_whole else (None, 0.0, 0)
+
+
+def _predict(times: ServiceTimes, habits: Habits, rate: float, options: argparse.Namespace) -> Figures:
+    """The same people in the simulation, ten times as long, since chance costs nothing there."""
+    environment = simpy.Environment()
+    pod = Pod(environment, times, options.slots)
+    crowd = Crowd(environment, times, lambda: pod)
+    seconds = 10 * options.seconds
+    environment.process(crowd.arrive(habits, lambda _: rate, seconds))
+    environment.run(seconds)
+    return _figures([(one.first_token_seconds, one.seconds, one.num_tokens) for one in crowd.heard], seconds)
+
+
+def _figures(heard: Sequence[Numbers], seconds: float) -> Figures:
+    firsts = [first for first, _, _ in heard if first is not None]
+    wholes = [whole for first, whole, _ in heard if first is not None]
+    return {
+        "tokens_per_second": sum(tokens for _, _, tokens in heard) / seconds,
+        "first_token_ms_p50": 1000 * percentile(firsts, 0.5),
+        "first_token_ms_p99": 1000 * percentile(firsts, 0.99),
+        "reply_ms_p50": 1000 * percentile(wholes, 0.5),
+        "reply_ms_p99": 1000 * percentile(wholes, 0.99),
+        "refused": sum(first is None for first, _, _ in heard) / max(1, len(heard)),
+    }
+
+
+def _database_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.db*"))
+
+
+def _lines(report: dict[str, object], measured: Figures, predicted: Figures, errors: Figures) -> list[str]:
+    head = f"{report['replies']} replies at {report['load']:.0%} of what the service can do, {report['failed']} failed"
+    rows = [
+        f"| {name} | {value:.1f} | {predicted[name]:.1f} | {errors.get(name, 0.0):+.0%} |"
+        + ("" if abs(errors.get(name, 0.0)) <= _AIM else f" farther off than {_AIM:.0%}")
+        for name, value in measured.items()
+    ]
+    return [head, "", "| one pod | measured | predicted | |", "|---|--:|--:|--:|", *rows]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

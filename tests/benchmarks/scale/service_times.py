@@ -1,0 +1,104 @@
+"""How long the engine takes for what, out of the file that `make bench` writes.
+
+A step decodes one token of each of n replies in `step_base + n x step_row` seconds, and reads at most one prompt, which
+takes as many seconds more as the turn's first token took when nobody else was there. The three numbers that no row
+says by itself (the two of the step, and the length of a reply where the file does not know it) are chosen so that the
+simulation repeats the measured tokens a second in one stream and in many.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+SAMPLE = Path(__file__).with_name("bench_sample.json")
+"""Measured figures of one machine, which the file names: what is used where `make bench` has not run here."""
+_SERVICE = "this service"
+"""Its rows' name: `over_http.http_rounds.SERVICE`, which would bring every engine with it."""
+_BISECTIONS = 14
+_CALIBRATION_CONVERSATIONS = 160
+
+
+class MeasuredRow(BaseModel):
+    """What is used of `over_http.http_rounds.HttpRow`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    streams: int
+    num_slots: int
+    tokens_per_second: float
+    first_token_ms: float
+    second_turn_first_token_ms: float
+    gap_ms_p50: float
+    reply_tokens: tuple[int, ...] = ()
+
+
+class ServiceTimes(BaseModel):
+    """What a simulated pod is made of. Seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    machine: str
+    step_base: float
+    step_row: float
+    read: tuple[float, ...]
+    """Until the first token, by turn; later turns take as long as the last one."""
+    reply_tokens: tuple[int, ...]
+    """Lengths of replies, each as likely as another."""
+
+    @property
+    def mean_reply_tokens(self) -> float:
+        """Tokens of a reply."""
+        return sum(self.reply_tokens) / len(self.reply_tokens)
+
+    def read_seconds(self, turn: int) -> float:
+        """For the prompt of a turn."""
+        return self.read[min(turn, len(self.read) - 1)]
+
+
+ClosedLoop = Callable[[ServiceTimes, int, int], float]
+"""Tokens a second of so many streams that hold so many conversations, one after the other, without thinking."""
+
+
+def load_rows(path: Path) -> tuple[str, list[MeasuredRow]]:
+    """The machine and the service's own rows. Raises ValueError when it was not measured with one stream and many."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    rows = [MeasuredRow.model_validate(row) for row in report["http"] if row["server"] == _SERVICE]
+    rows.sort(key=lambda row: row.streams)
+    if len(rows) < 2 or rows[0].streams != 1:
+        raise ValueError(f"{path} lacks the service with 1 stream and with more: make bench OPTIONS='--parts http'")
+    return str(report["machine"]), rows
+
+
+def calibrate(machine: str, rows: Sequence[MeasuredRow], closed_loop: ClosedLoop) -> ServiceTimes:
+    """The numbers with which the simulation repeats the row of one stream and that of the most that slots hold."""
+    one = rows[0]
+    many = max((row for row in rows if row.streams <= row.num_slots), key=lambda row: row.streams)
+    read = (one.first_token_ms / 1000, one.second_turn_first_token_ms / 1000)
+    lengths = one.reply_tokens or (_reply_tokens(one),)
+    alone = _step_alone(one, read, sum(lengths) / len(lengths))
+
+    def times(row_seconds: float) -> ServiceTimes:
+        base = max(0.0, alone - row_seconds)
+        return ServiceTimes(machine=machine, step_base=base, step_row=row_seconds, read=read, reply_tokens=lengths)
+
+    low, high = 0.0, 2 * alone
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        is_too_fast = closed_loop(times(middle), many.streams, _CALIBRATION_CONVERSATIONS) > many.tokens_per_second
+        low, high = (middle, high) if is_too_fast else (low, middle)
+    return times((low + high) / 2)
+
+
+def _reply_tokens(one: MeasuredRow) -> int:
+    """Tokens of a reply, of an old file without them: what makes first tokens and gaps fill the measured time."""
+    gap = one.gap_ms_p50 / 1000
+    first = (one.first_token_ms + one.second_turn_first_token_ms) / 1000
+    return max(2, round(one.tokens_per_second * (first - 2 * gap) / (2 - 2 * gap * one.tokens_per_second)))
+
+
+def _step_alone(one: MeasuredRow, read: Sequence[float], mean_tokens: float) -> float:
+    """Seconds of a step with one reply: what is left of its time after the first token, the client included."""
+    seconds_a_reply = mean_tokens / one.tokens_per_second
+    return max(1e-5, (seconds_a_reply - sum(read) / len(read)) / max(1.0, mean_tokens - 1))

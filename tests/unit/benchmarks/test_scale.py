@@ -1,0 +1,154 @@
+"""The simulation of load: its pod against what can be computed by hand, its HPA against Kubernetes' rule."""
+
+import json
+from pathlib import Path
+
+import pytest
+import simpy
+
+from service.chat.engine_worker import _PLACES_PER_SLOT
+from tests.benchmarks.scale.__main__ import main
+from tests.benchmarks.scale.fleet import Autoscaler, Autoscaling, Fleet
+from tests.benchmarks.scale.people import Crowd, Habits, tokens_per_second
+from tests.benchmarks.scale.pod import PLACES_A_SLOT, Pod, Reply
+from tests.benchmarks.scale.service_times import SAMPLE, ServiceTimes, calibrate, load_rows
+from tests.benchmarks.scale.sizing import Growth, Promise, fewest_pods, steady, step_of_load
+
+TIMES = ServiceTimes(machine="a machine", step_base=0.001, step_row=0.001, read=(0.01, 0.02), reply_tokens=(10,))
+
+
+def ask(pod: Pod, tokens: int = 10) -> Reply:
+    """A reply that a pod takes now."""
+    reply = Reply(pod.environment.now, 0.01, tokens, pod.environment.event())
+    assert pod.take(reply)
+    return reply
+
+
+def test_a_lone_reply_takes_its_prompt_and_its_steps() -> None:
+    """10 ms to the first token, then nine steps of 1 + 1 ms."""
+    environment = simpy.Environment()
+    reply = ask(Pod(environment, TIMES, num_slots=4))
+    environment.run()
+    assert reply.first_token_at == pytest.approx(0.01)
+    assert reply.ended_at == pytest.approx(0.01 + 9 * 0.002)
+
+
+def test_replies_share_steps_and_prompts_are_read_one_a_step() -> None:
+    """The second prompt is read in a step that also makes the first one's token: 10 ms, then 1 + 1 + 10 ms."""
+    environment = simpy.Environment()
+    pod = Pod(environment, TIMES, num_slots=4)
+    first, second = ask(pod), ask(pod)
+    environment.run()
+    assert second.first_token_at == pytest.approx(0.022)
+    assert first.ended_at == pytest.approx(0.022 + 8 * 0.003)
+    assert second.ended_at == pytest.approx(0.022 + 8 * 0.003 + 0.002)
+    assert pod.busy_seconds == pytest.approx(second.ended_at or 0)
+
+
+def test_a_full_pod_refuses_as_the_service_does() -> None:
+    """As many places a slot as the real worker has."""
+    assert PLACES_A_SLOT == _PLACES_PER_SLOT
+    pod = Pod(simpy.Environment(), TIMES, num_slots=2)
+    for _ in range(6):
+        ask(pod)
+    assert not pod.take(Reply(0.0, 0.01, 1, pod.environment.event()))
+
+
+def test_the_calibrated_pod_repeats_what_was_measured() -> None:
+    """Tokens a second of one stream and of sixteen, of the committed sample, within a hundredth."""
+    machine, rows = load_rows(SAMPLE)
+    times = calibrate(machine, rows, tokens_per_second)
+    for row in rows:
+        simulated = tokens_per_second(times, row.streams, 160)
+        assert simulated == pytest.approx(row.tokens_per_second, rel=0.01), row.streams
+
+
+def test_a_file_without_one_stream_and_many_is_refused(tmp_path: Path) -> None:
+    """What `make bench OPTIONS=--quick` of the engines alone writes is not enough."""
+    (tmp_path / "bench.json").write_text(json.dumps({"machine": "m", "http": []}))
+    with pytest.raises(ValueError, match="--parts http"):
+        load_rows(tmp_path / "bench.json")
+
+
+def test_waiting_is_that_of_the_textbook() -> None:
+    """Replies of one token that are read one at a time are M/D/1: at half load a mean wait of half a service time."""
+    environment = simpy.Environment()
+    times = TIMES.model_copy(update={"read": (0.01,), "reply_tokens": (1,)})
+    pod = Pod(environment, times, num_slots=64)
+    crowd = Crowd(environment, times, lambda: pod)
+    environment.process(crowd.arrive(Habits(turns=1), lambda _: 50.0, 200))
+    environment.run(200)
+    mean = sum(one.seconds for one in crowd.heard) / len(crowd.heard)
+    assert mean == pytest.approx(0.015, rel=0.05)
+
+
+def test_more_people_need_more_pods_and_wait_no_longer_than_promised() -> None:
+    """One pod fewer would break the promise."""
+    promise = Promise(first_token_seconds=0.2)
+    found = fewest_pods(TIMES, Habits(turns=2, think_seconds=5), promise, 100_000, 8)
+    assert found.keeps(promise) and found.pods > 1
+    assert not steady(TIMES, Habits(turns=2, think_seconds=5), 100_000, found.pods - 1, 8).keeps(promise)
+    assert found.writes_per_second == pytest.approx(found.replies_per_second * 1.05)
+
+
+def test_the_hpa_follows_kubernetes_rule() -> None:
+    """Two busy pods at a target of a half are wanted twice; more comes only after half a minute, then it is bounded."""
+    environment = simpy.Environment()
+    fleet = Fleet(environment, TIMES, 2, 4)
+    rule = Autoscaling(min_replicas=2, max_replicas=7, target_cpu=0.5, target_waiting=0, down_seconds=60)
+    scaler = Autoscaler(fleet, rule)
+    environment.process(scaler.run())
+
+    def keep_busy() -> object:
+        while True:
+            for pod in fleet.pods:
+                if pod.num_places_taken < 4:
+                    ask(pod, tokens=50)
+            yield environment.timeout(0.01)
+
+    environment.process(keep_busy())  # type: ignore[arg-type]
+    environment.run(16)
+    assert [wanted for _, wanted, _ in scaler.history] == [4]
+    assert len(fleet.pods) == 2
+    environment.run(300)
+    wanted = [wanted for _, wanted, _ in scaler.history]
+    assert wanted == sorted(wanted) and wanted[-1] == 7
+    assert all(later <= 2 * earlier for earlier, later in zip(wanted, wanted[2:], strict=False))
+
+
+def test_the_hpa_lets_pods_go_slowly() -> None:
+    """Idle pods go one a minute after the calm, down to the fewest."""
+    environment = simpy.Environment()
+    fleet = Fleet(environment, TIMES, 5, 4)
+    rule = Autoscaling(min_replicas=2, max_replicas=7, target_cpu=0.5, target_waiting=0, down_seconds=60)
+    environment.process(Autoscaler(fleet, rule).run())
+    environment.run(70)
+    assert len(fleet.pods) >= 4
+    environment.run(600)
+    assert len(fleet.pods) == 2
+
+
+def test_a_sudden_load_is_noticed_until_pods_have_come() -> None:
+    """With pods enough from the start nobody is; with one that must call others, somebody is."""
+    habits, promise = Habits(turns=1), Promise(first_token_seconds=0.3)
+    rule = Autoscaling(min_replicas=1, max_replicas=20, target_cpu=0.5, target_waiting=2, down_seconds=60)
+    growth = Growth(name="by both", before=20_000, after=200_000, num_slots=8)
+    grown = step_of_load(TIMES, habits, promise, rule, growth)
+    assert grown.pods_after > grown.pods_before and grown.refused_share > 0.01
+    assert grown.seconds_until_kept is not None and grown.seconds_until_kept >= 30
+    ready = step_of_load(TIMES, habits, promise, rule.model_copy(update={"min_replicas": 10}), growth)
+    assert ready.refused_share == 0 and ready.seconds_until_kept == 0
+
+
+def test_the_chart_s_values_are_simulated() -> None:
+    """The HPA's numbers are read from values.yaml."""
+    rule = Autoscaling.of_chart(max_replicas=99)
+    assert (rule.min_replicas, rule.max_replicas, rule.target_cpu, rule.down_seconds) == (2, 99, 0.75, 300)
+
+
+def test_make_scale_prints_its_tables_and_writes_its_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the machine that was measured, and what was assumed."""
+    assert main(["--bench", str(SAMPLE), "--rates", "1000", "--output", str(tmp_path), "--growth", "100", "1000"]) == 0
+    text = capsys.readouterr().out
+    assert "Intel Xeon" in text and "assumed: 3 turns" in text and "| 1,000 |" in text
+    assert {path.name for path in tmp_path.iterdir()} == {"scale.json", "scale.png", "scale.svg"}
