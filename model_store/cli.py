@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from model_store import key_commands
 from model_store.backends.local import LocalBackend
 from model_store.backends.protocol import Alias, AliasMove
 from model_store.bundle import bundle_size, check_contents, inspect_bundle
 from model_store.contract.manifest import Manifest
 from model_store.digest import short
 from model_store.errors import AliasNotFoundError, StoreError
+from model_store.signing import TrustedKeys
 from model_store.store import DEFAULT_BUNDLE, ModelStore, StoredVersion, seed
 
 _LISTED_METRICS = {"thumbs": "THUMBS-UP", "perplexity": "PERPLEXITY"}
@@ -59,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("version", metavar="VERSION", help="an alias, a digest, or at least 8 digits of one")
     verify = add("verify", _verify, "Check every byte of versions; exit 1 if one is refused.")
     verify.add_argument("versions", metavar="VERSION", nargs="*", help="all of them if none is named")
+    verify.add_argument(
+        "--trusted-keys", metavar="KEYS", help="public keys, with commas between, of which one must have signed them"
+    )
+    key_commands.add_to(commands, add)
     promote = add("promote", _promote, "Move an alias to a version.")
     promote.add_argument("alias", metavar="ALIAS", help=" or ".join(Alias))
     promote.add_argument("version", metavar="VERSION", help="an alias, a digest, or at least 8 digits of one")
@@ -122,6 +128,9 @@ def _show(store: ModelStore, arguments: argparse.Namespace) -> int:
 def _verify(store: ModelStore, arguments: argparse.Namespace) -> int:
     wanted = {store.find(name) for name in arguments.versions}
     checked = [version for version in store.versions() if not wanted or version.digest in wanted]
+    if arguments.trusted_keys is not None:
+        trusted = TrustedKeys.parse(arguments.trusted_keys)
+        checked = [key_commands.with_signature(store, version, trusted) for version in checked]
     is_all_good = all(version.problem is None for version in checked)
     if arguments.json:
         results = [{"digest": version.digest, "problem": _problem_fields(version)} for version in checked]

@@ -12,12 +12,16 @@ CodedError
     │   ├── BundleTooLargeError
     │   ├── DigestMismatchError
     │   ├── InvalidManifestError
-    │   └── UnsafeBundleError
+    │   ├── UnsafeBundleError
+    │   ├── UnsignedBundleError
+    │   └── UntrustedBundleError
+    ├── InvalidKeyError
     ├── VersionNotFoundError
     ├── AliasError
     │   ├── UnknownAliasError
     │   ├── AliasNotFoundError
     │   ├── AliasConflictError
+    │   ├── AliasWentBackError
     │   ├── CorruptAliasError
     │   └── NoEarlierVersionError
     └── StoreUnavailableError
@@ -130,6 +134,33 @@ class UnsafeBundleError(BundleError):
     template = "Version {digest} is refused: {path!r} {problem}. Bundles hold plain files only; publish it again."
 
 
+class UnsignedBundleError(BundleError):
+    """Nobody has signed a version, and the reader takes signed ones only."""
+
+    code = "bundle_unsigned"
+    template = (
+        "Version {digest} is refused: nobody has signed it. If you trust it, `python -m model_store sign` it with a "
+        "key that is in the list of trusted ones."
+    )
+
+
+class UntrustedBundleError(BundleError):
+    """A version is signed, by nobody whom the reader trusts."""
+
+    code = "bundle_untrusted"
+    template = (
+        "Version {digest} is refused: {problem}. If you trust it, `python -m model_store sign` it with a key that is "
+        "in the list, or add that key."
+    )
+
+
+class InvalidKeyError(StoreError):
+    """A key to sign with, or to check signatures by, cannot be used."""
+
+    code = "invalid_key"
+    template = "The key {key} cannot be used: {problem}. `python -m model_store keys new` makes one."
+
+
 class VersionNotFoundError(StoreError):
     """No version, or more than one, goes by this name."""
 
@@ -164,6 +195,16 @@ class AliasConflictError(AliasError):
     template = (
         "The alias {alias!r} was not moved: expected generation {expected}, found {actual}. "
         "Look at `python -m model_store list`, measure against the new version, and try again."
+    )
+
+
+class AliasWentBackError(AliasError):
+    """An alias has a generation from before the last one that was taken up, or another version in the same one."""
+
+    code = "alias_went_back"
+    template = (
+        "The alias {alias!r} is at generation {found}, and generation {last} was taken up before: somebody has put an "
+        "old file back. The version taken up last goes on. If it was you, restoring the store: remove {path}."
     )
 
 

@@ -18,24 +18,21 @@ from model_store.curation import CurationReport
 from model_store.errors import (
     AliasConflictError,
     AliasNotFoundError,
+    AliasWentBackError,
     BundleError,
     NoEarlierVersionError,
     StoreError,
     UnknownAliasError,
     VersionNotFoundError,
 )
+from model_store.signing import Signature, SigningKey
+from model_store.trust import AliasState as AliasState  # a part of this module's interface
+from model_store.trust import Trust
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default"
 """The bundle that ships with the project."""
 MIN_PREFIX_LENGTH = 8
 _MAX_REASON_CHARS = 500
-
-
-class AliasState(NamedTuple):
-    """Where an alias points. `generation` grows by one with every move and never falls, rollbacks included."""
-
-    digest: str
-    generation: int
 
 
 class Release(NamedTuple):
@@ -45,6 +42,8 @@ class Release(NamedTuple):
     candidate: AliasState | None
     since: datetime
     """When the last of these aliases moved: from then on both answered side by side."""
+    problems: tuple[AliasWentBackError, ...] = ()
+    """Aliases that somebody has put back; what is said of them here is what was taken up last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +58,17 @@ class StoredVersion:
 class ModelStore:
     """Versions and aliases in one place. Holds no state of its own, so every call sees what the place holds now."""
 
-    def __init__(self, backend: StoreBackend, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        """`max_bytes` bounds a bundle's files together, on the way in and on the way out."""
+    def __init__(
+        self, backend: StoreBackend, *, max_bytes: int = DEFAULT_MAX_BYTES, trust: Trust | None = None
+    ) -> None:
+        """`max_bytes` bounds a bundle's files together, on the way in and on the way out.
+
+        With `trust` only versions that a trusted key has signed are opened or promoted, and `release` notices an alias
+        that went back; without it nobody's signature is asked for.
+        """
         self._backend = backend
         self._max_bytes = max_bytes
+        self._trust = trust
 
     @property
     def location(self) -> str:
@@ -85,10 +91,24 @@ class ModelStore:
     def open(self, name: str) -> Bundle:
         """The verified version behind an alias, a digest or a unique prefix of one.
 
-        Raises BundleError when it is damaged, and what `find` raises.
+        Raises BundleError when it is damaged, or signed by nobody who is trusted, and what `find` raises.
         """
         digest = self.find(name)
+        if self._trust is not None:  # before anything of it is read
+            self._trust.keys.check(digest, self._backend.read_signatures(digest))
         return open_bundle(self._backend.fetch_version(digest), digest, max_bytes=self._max_bytes)
+
+    def sign(self, name: str, key: SigningKey) -> Signature:
+        """Signs the version behind an alias or a digest. Raises BundleError when it is damaged, and as `find` does."""
+        digest = self.find(name)
+        open_bundle(self._backend.fetch_version(digest), digest, max_bytes=self._max_bytes)
+        signature = key.sign(digest)
+        self._backend.add_signature(digest, signature)
+        return signature
+
+    def signatures(self, name: str) -> list[Signature]:
+        """What has been signed of a version, by whomever, unchecked. Raises as `find` does."""
+        return self._backend.read_signatures(self.find(name))
 
     def inspect(self, name: str) -> Bundle:
         """`open` without reading the files: what is then read of one is checked, of the others nothing is known."""
@@ -137,8 +157,33 @@ class ModelStore:
             raise AliasNotFoundError(alias=Alias.STABLE, store=self.location)
         state, since = AliasState(stable.to_digest, stable.generation), _moment(stable.time)
         if candidate is None or candidate.to_digest == stable.to_digest or _moment(candidate.time) < since:
-            return Release(state, None, since)
-        return Release(state, AliasState(candidate.to_digest, candidate.generation), _moment(candidate.time))
+            return self._trusted(Release(state, None, since))
+        rival = AliasState(candidate.to_digest, candidate.generation)
+        return self._trusted(Release(state, rival, _moment(candidate.time)))
+
+    def take_up(self, alias: str, state: AliasState) -> None:
+        """Notes that a version was opened and serves people by an alias: `release` takes it no further back."""
+        if self._trust is not None:
+            self._trust.remember(_known_alias(alias), state)
+
+    def _trusted(self, release: Release) -> Release:
+        """The same, but that an alias which went back is where it was before; a candidate then is none."""
+        if self._trust is None:
+            return release
+        problems = []
+        stable, candidate = release.stable, release.candidate
+        try:
+            self._trust.check(Alias.STABLE, stable)
+        except AliasWentBackError as error:
+            problems.append(error)
+            stable, candidate = self._trust.last(Alias.STABLE) or stable, None
+        try:
+            if candidate is not None:
+                self._trust.check(Alias.CANDIDATE, candidate)
+        except AliasWentBackError as error:
+            problems.append(error)
+            candidate = None
+        return Release(stable, candidate, release.since, tuple(problems))
 
     def history(self, alias: str) -> list[AliasMove]:
         """Every move of an alias, oldest first. Raises UnknownAliasError, CorruptAliasError."""

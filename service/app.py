@@ -21,7 +21,9 @@ from model_store.contract.entities import EntityMasker
 from model_store.contract.facts import FactSheet
 from model_store.contract.manifest import MANIFEST_NAME
 from model_store.errors import StoreError
+from model_store.signing import TrustedKeys
 from model_store.store import DEFAULT_BUNDLE, ModelStore, seed
+from model_store.trust import Trust
 from service.access.access_control import open_access, operator_keys
 from service.api import completions, feedback, health, models
 from service.api.access import widget_tokens
@@ -255,7 +257,7 @@ def _token_signer(settings: Settings, secret: str) -> FeedbackTokenSigner:
 def _open_store(settings: Settings) -> ModelStore:
     """The model store, with the bundle that ships put into it when it is empty; makes the data directory."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    store = ModelStore(LocalBackend(Path(settings.model_store_location)))
+    store = ModelStore(LocalBackend(Path(settings.model_store_location)), trust=_trust(settings))
     bundle_directory = settings.default_bundle or DEFAULT_BUNDLE
     if (bundle_directory / MANIFEST_NAME).exists():
         try:
@@ -263,6 +265,16 @@ def _open_store(settings: Settings) -> ModelStore:
         except StoreError as error:  # a version that is already in the store can still serve
             _log.error("default_bundle_refused", code=error.code, problem=str(error))
     return store
+
+
+def _trust(settings: Settings) -> Trust | None:
+    """Whose versions are taken; None, said in the log, where the operator names no keys."""
+    if not settings.trusted_model_keys:
+        _log.warning("model_signatures_not_checked", remedy="set SERVICE_TRUSTED_MODEL_KEYS")
+        return None
+    keys = TrustedKeys.parse(settings.trusted_model_keys)
+    _log.info("model_signatures_checked", keys=sorted(keys.keys))
+    return Trust(keys, settings.data_dir / "trusted_versions.json")
 
 
 def _page(file: str) -> Callable[[], Coroutine[Any, Any, FileResponse]]:

@@ -18,12 +18,15 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model_store.erasures import ERASURES_NAME
+from model_store.errors import InvalidKeyError
+from model_store.signing import TrustedKeys
 from service.errors import UnsafeBindError
 
 _DAY_SECONDS = 86_400
 _SECRET_BYTES = 32
 _SIGNING_KEY_PREFIX = "whsec_"
 _SIGNING_KEY_BYTES = range(24, 65)  # Standard Webhooks 1.0.0
+_NO_PATH = re.compile(r"://|[?#%\x00]|(^|/)\.\.(/|$)")
 
 
 class Settings(BaseSettings):
@@ -57,6 +60,10 @@ class Settings(BaseSettings):
     default_bundle: Path | None = Field(
         default=None,
         description="Bundle put into an empty model store at start; default: the one that ships with the project.",
+    )
+    trusted_model_keys: str = Field(
+        default="",
+        description="Public keys, with commas between, one of which must have signed a version; default: unchecked.",
     )
     poll_seconds: float = Field(default=2.0, gt=0, le=3600, description="How often the aliases are looked up.")
     canary_share: float = Field(
@@ -215,6 +222,24 @@ class Settings(BaseSettings):
     def handover_signing_keys(self) -> tuple[bytes, ...]:
         """What messages to the desk are signed with."""
         return _signing_keys(self.handover_webhook_secret.get_secret_value()) if self.handover_webhook_secret else ()
+
+    @field_validator("model_store")
+    @classmethod
+    def _check_model_store(cls, location: str | None) -> str | None:
+        if location is not None and _NO_PATH.search(location):
+            problem = "It is a directory's path without `..`, `?`, `#` or `%`; no address is ever fetched from."
+            raise PydanticCustomError("invalid_location", problem)
+        return location
+
+    @field_validator("trusted_model_keys")
+    @classmethod
+    def _check_trusted_model_keys(cls, text: str) -> str:
+        if text:  # a list that names nobody is a slip, and must not turn the check off
+            try:
+                TrustedKeys.parse(text)
+            except InvalidKeyError as error:
+                raise PydanticCustomError("invalid_key", "{problem}", {"problem": str(error)}) from error
+        return text
 
     @property
     def is_keyless(self) -> bool:

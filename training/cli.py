@@ -22,6 +22,7 @@ from model_store.backends.protocol import RunOutcome
 from model_store.bundle import open_bundle
 from model_store.erasures import ERASURES_NAME, read_erasures
 from model_store.errors import AliasConflictError, StoreError
+from model_store.signing import SigningKey
 from model_store.store import DEFAULT_BUNDLE, ModelStore
 from training.canary.evidence import gather, read_rated, read_served
 from training.canary.judge import judge
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "--turns-file", type=Path, help="beside a feedback file: `python -m service export --table conversation_turns`"
     )
     _add_erasures(run, data_dir)
+    _add_signing_key(run)
     run.set_defaults(run=_run_learning)
     judging = commands.add_parser("judge-canary", help="promote the candidate, wait, or roll it back, by its thumbs")
     judging.add_argument("--config", type=Path, default=_DEFAULT_CONFIG, help="its section `canary` holds the rules")
@@ -139,6 +141,13 @@ def _add_feedback_arguments(parser: argparse.ArgumentParser, data_dir: Path) -> 
     parser.add_argument("--model-store", type=Path, default=Path(os.environ.get("MODEL_STORE") or data_dir / "models"))
 
 
+def _add_signing_key(parser: argparse.ArgumentParser) -> None:
+    path = os.environ.get("MODEL_SIGNING_KEY")
+    parser.add_argument(
+        "--signing-key", type=Path, default=Path(path) if path else None, help="PEM file; the new version is signed"
+    )
+
+
 def _run_base(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     if options.data_dir:
@@ -159,6 +168,9 @@ def _run_learning(options: argparse.Namespace) -> int:
         else {"database_url": options.database_url}
     )
     places = {"model_store": str(options.model_store), "erasures": str(options.erasures)}
+    if options.signing_key is not None:
+        SigningKey.load(options.signing_key)  # an hour of learning must not end at a wrong path
+        source["signing_key"] = str(options.signing_key)
     workspace.save_result("inputs", {**inputs, **source, **places})
     outcome = None
     try:

@@ -3,6 +3,7 @@
 - `versions/<digest>/…`: whole and durable before its directory is renamed to this name
 - `aliases/stable.json`: the last move, the one file that decides where the alias points
 - `aliases/stable.history.jsonl`: all moves; a line that a crash kept out is written with the next move
+- `signatures/<digest>.jsonl`: who has signed that version
 - `last_run.json`: how the last learning run ended; `curation.json`: what it thought of the ratings
 - `incoming/<random>/`: what is being published, or was when its publisher died
 """
@@ -30,9 +31,11 @@ from model_store.errors import (
     UnsafeBundleError,
     VersionNotFoundError,
 )
+from model_store.signing import Signature
 
 _LOCK_TIMEOUT_SECONDS = 30.0
 _ABANDONED_SECONDS = 24 * 3600.0
+_MAX_SIGNATURE_BYTES = 65_536
 
 
 class LocalBackend:
@@ -112,6 +115,33 @@ class LocalBackend:
                     raise AliasConflictError(alias=alias.value, expected=move.generation - 1, actual=generation)
                 replace_file(self._alias_path(alias), move.as_line())
                 append_line(self._history_path(alias), move.as_line())
+
+    def read_signatures(self, digest: str) -> list[Signature]:
+        """The signature file's lines; one that a crash cut off, or that is none, is passed over."""
+        with self._disk_errors_named():
+            try:
+                with self._signature_path(digest).open("rb") as stream:
+                    lines = stream.read(_MAX_SIGNATURE_BYTES).split(b"\n")[:-1]
+            except FileNotFoundError:
+                return []
+        signatures = []
+        for line in lines:
+            with suppress(ValidationError):
+                signatures.append(Signature.model_validate_json(line))
+        return signatures
+
+    def add_signature(self, digest: str, signature: Signature) -> None:
+        """Appends a line under a lock."""
+        path = self._signature_path(digest)
+        with self._disk_errors_named():
+            make_directory(path.parent)
+            with exclusive_lock(path.parent / "signatures.lock", self._lock_timeout_seconds):
+                append_line(path, signature.as_line())
+
+    def _signature_path(self, digest: str) -> Path:
+        if not is_digest(digest):
+            raise VersionNotFoundError(name=digest, store=self.location)
+        return self._root / "signatures" / f"{digest}.jsonl"
 
     def read_run_report(self) -> RunReport | None:
         """The report written last; None where there is none that can be read."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model_store.contract.manifest import Manifest, Sha256
 from model_store.curation import CurationReport
+from model_store.signing import Signature
 
 
 class Alias(StrEnum):
@@ -95,6 +96,12 @@ class StoreBackend(Protocol):
 
         Of any number of callers with the same generation one succeeds. Raises AliasConflictError, CorruptAliasError.
         """
+
+    def read_signatures(self, digest: str) -> list[Signature]:
+        """What has been signed of a version, oldest first; what is no signature is passed over."""
+
+    def add_signature(self, digest: str, signature: Signature) -> None:
+        """Puts a signature beside a version, durably; those before stay."""
 
     def read_run_report(self) -> RunReport | None:
         """The report written last; None where there is none that can be read, for nothing is decided by it."""

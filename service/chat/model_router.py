@@ -16,7 +16,7 @@ from model_store.backends.protocol import Alias
 from model_store.bundle import Bundle
 from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import AliasNotFoundError, InvalidTokenizerError, StoreError, StoreUnavailableError
-from model_store.store import AliasState, ModelStore
+from model_store.store import AliasState, ModelStore, Release
 from service.chat.engine_worker import CompletionEngine, EngineWorker
 from service.engine.errors import EngineError
 from service.errors import ModelNotFoundError, ModelUnavailableError
@@ -60,6 +60,8 @@ class ModelRouter:
         self._settled: dict[Alias, AliasState] = {}
         """Where each alias was when it was last dealt with, whether its version was taken up or refused."""
         self._retiring: dict[LoadedModel, asyncio.Task[None]] = {}
+        self._told: tuple[str, ...] = ()
+        """What was logged of aliases that somebody has put back."""
         telemetry.watch_load(
             is_ready=lambda: self.is_ready,
             num_slots=lambda: num_slots * len(set(self._models.values())),
@@ -119,6 +121,7 @@ class ModelRouter:
             return
         if last_run is not None:
             self._telemetry.training_ended(last_run)
+        self._tell(release)
         await self._settle(Alias.STABLE, release.stable)
         candidate = release.candidate if self._canary_share > 0 else None
         if candidate is not None:
@@ -160,7 +163,24 @@ class ModelRouter:
             return
         self._settled[alias] = state
         self._place(alias, model)
+        await self._remember(alias, state)
         _log.info("alias_taken_up", alias=alias, digest=state.digest, generation=state.generation)
+
+    def _tell(self, release: Release) -> None:
+        """Logs and counts aliases that went back; once, not at every poll."""
+        told = tuple(map(str, release.problems))
+        if told != self._told:
+            for problem in release.problems:
+                _log.error("alias_went_back", code=problem.code, problem=str(problem))
+                self._telemetry.model_load_failures.labels(problem.code).inc()
+        self._told = told
+
+    async def _remember(self, alias: Alias, state: AliasState) -> None:
+        """So that nobody can put the alias back behind this; a disk that refuses is no reason not to answer."""
+        try:
+            await asyncio.to_thread(self._store.take_up, alias, state)
+        except StoreError as error:
+            _log.error("generation_not_remembered", code=error.code, problem=str(error))
 
     async def _load(self, digest: str) -> LoadedModel:
         bundle, tokenizer, engine = await asyncio.to_thread(open_version, self._store, self._open_engine, digest)

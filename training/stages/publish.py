@@ -10,6 +10,7 @@ from model_store.backends.local import LocalBackend
 from model_store.backends.protocol import Alias
 from model_store.digest import short
 from model_store.errors import AliasConflictError
+from model_store.signing import SigningKey
 from model_store.store import ModelStore
 from training.config import TrainingConfig
 from training.stages.export import BUNDLE_NAME
@@ -24,6 +25,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     inputs, snapshot = workspace.result("inputs") or {}, workspace.result("snapshot") or {}
     store = ModelStore(LocalBackend(Path(inputs["model_store"])))
     digest = store.publish(workspace.path(BUNDLE_NAME))
+    if key := inputs.get("signing_key"):  # before anybody can be sent to it
+        store.sign(digest, SigningKey.load(Path(str(key))))
     alias = Alias(config.gate.alias)
     outcome = {"digest": digest, "alias": str(alias)}
     if already := _own_move(store, alias, digest, int(snapshot["generation"])):
