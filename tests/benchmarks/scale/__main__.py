@@ -139,7 +139,7 @@ def _loads_table(loads: Sequence[Load], prices: Prices) -> Iterator[str]:
         yield (
             f"| {load.conversations_per_hour:,.0f} | {load.replies_per_second:.1f} | {load.pods} "
             f"| {load.busy_share:.0%} | {1000 * load.first_token_p50:.0f} / {1000 * load.first_token_p99:.0f} ms "
-            f"| {load.reply_p99:.1f} s | {load.writes_per_second:.1f} | {load.cost_a_month(prices):,.0f} |"
+            f"| {load.reply_p99:.2f} s | {load.writes_per_second:.1f} | {load.cost_a_month(prices):,.0f} |"
         )
 
 
