@@ -35,6 +35,8 @@ from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.data.importers.registry import IMPORTERS, import_file
 from training.errors import TrainingError
 from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE
+from training.evaluation.explanations.page import explanation_page
+from training.evaluation.explanations.sources import newest_run, open_explainer, read_exported, read_stored
 from training.evaluation.report import evaluate_bundle
 from training.evaluation.reporting.files import evaluation_json, evaluation_text, write_evaluation
 from training.forgetting import forget
@@ -90,10 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--output", type=Path, help="folder for the report as text and JSON, and pages to read")
     evaluation.set_defaults(run=_evaluate)
     _add_forgetting(commands, data_dir)
-    check = commands.add_parser("check-domain", help="print a domain pack's sizes and what it should mend")
-    check.add_argument("pack", nargs="?", default="shop", help="a folder under training/data/domain, or its path")
-    check.add_argument("--strict", action="store_true", help="exit with 1 when anything should be mended")
-    check.set_defaults(run=_check_domain)
+    _add_explaining(commands, data_dir)
     _add_data_commands(commands)
     return parser
 
@@ -111,6 +110,16 @@ def _add_erasures(parser: argparse.ArgumentParser, data_dir: Path) -> None:
     parser.add_argument("--erasures", type=Path, default=Path(path), help="the service's list of what was erased")
 
 
+def _add_explaining(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", data_dir: Path) -> None:
+    explaining = commands.add_parser("explain", help="say why a stored completion scores as it does")
+    explaining.add_argument("completion", help="its id")
+    explaining.add_argument("--config", type=Path, default=_DEFAULT_CONFIG)
+    explaining.add_argument("--workspace", type=Path, help="the run whose reward model is asked; without it the newest")
+    explaining.add_argument("--output", type=Path, help="a file for the page to read")
+    _add_feedback_arguments(explaining, data_dir)
+    explaining.set_defaults(run=_explain)
+
+
 def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     importer = commands.add_parser(
         "import", help="turn public or own dialogues into uniform JSON lines, and report on them"
@@ -125,6 +134,10 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     describer.add_argument("path", type=Path)
     describer.add_argument("--pack", default="shop", help="the authored pack whose intents the report knows")
     describer.set_defaults(run=_describe)
+    check = commands.add_parser("check-domain", help="print a domain pack's sizes and what it should mend")
+    check.add_argument("pack", nargs="?", default="shop", help="a folder under training/data/domain, or its path")
+    check.add_argument("--strict", action="store_true", help="exit with 1 when anything should be mended")
+    check.set_defaults(run=_check_domain)
 
 
 def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -276,6 +289,22 @@ def _evaluate(options: argparse.Namespace) -> int:
         write_evaluation(options.output, evaluation, against)
     print(evaluation_text(evaluation, against))
     print(evaluation_json(evaluation, against))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    """One JSON object, and with `--output` the same as a page."""
+    config = load_config(options.config)
+    torch.set_num_threads(config.num_threads)
+    if options.feedback_file:
+        stored, rows = read_exported(options.completion, options.feedback_file)
+    else:
+        stored, rows = read_stored(options.completion, options.database_url)
+    found = open_explainer(options.workspace or newest_run(_runs_folder()), config, rows).explain(stored)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(explanation_page(found), encoding="utf-8")
+    print(found.model_dump_json(indent=1))
     return 0
 
 
