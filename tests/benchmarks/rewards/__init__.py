@@ -1,0 +1,1 @@
+"""The reward model beside a bag of words on ratings that people published."""
