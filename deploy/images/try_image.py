@@ -20,6 +20,8 @@ from pathlib import Path
 
 _START_SECONDS = 180.0
 _STOP_SECONDS = 40.0
+_HOST_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Of what runs before the root is changed; the service itself is run by its whole path."""
 _SHELLS = ("bin/sh", "bin/bash", "bin/dash")
 _SCRIPT = """
 set -e
@@ -48,7 +50,7 @@ def try_service(archive: Path, output: Path) -> dict[str, object]:
         environment = _unpack(archive, root)
         port, key = _free_port(), secrets.token_urlsafe(32)
         environment |= {"PORT": str(port), "HOST": "127.0.0.1", "SERVICE_API_KEY": key}
-        environment |= {"ROOT": str(root), "SHELLS": " ".join(_SHELLS)}
+        environment |= {"ROOT": str(root), "SHELLS": " ".join(_SHELLS), "PATH": _HOST_PATH}
         started = time.monotonic()
         with (output / "service.log").open("wb") as log:
             command = ["unshare", "--mount", "--fork", "--kill-child", "bash", "-c", _SCRIPT]
