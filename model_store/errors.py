@@ -24,7 +24,8 @@ CodedError
     │   ├── AliasWentBackError
     │   ├── CorruptAliasError
     │   └── NoEarlierVersionError
-    └── StoreUnavailableError
+    ├── StoreUnavailableError
+    └── IntentModelUnusableError
 """
 
 
@@ -132,6 +133,16 @@ class UnsafeBundleError(BundleError):
 
     code = "bundle_unsafe"
     template = "Version {digest} is refused: {path!r} {problem}. Bundles hold plain files only; publish it again."
+
+
+class IntentModelUnusableError(StoreError):
+    """The intent model is missing, corrupt, or of another format."""
+
+    code = "intent_model_unusable"
+    template = (
+        "The intent model {path} cannot be used: {problem}. Put the files back, or serve without it: "
+        "SERVICE_INTENT_WEIGHT=0."
+    )
 
 
 class UnsignedBundleError(BundleError):

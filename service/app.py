@@ -20,7 +20,10 @@ from model_store.bundle import Bundle
 from model_store.contract.entities import EntityMasker
 from model_store.contract.facts import FactSheet
 from model_store.contract.manifest import MANIFEST_NAME
+from model_store.digest import short
 from model_store.errors import StoreError
+from model_store.intents.intent_model import DEFAULT_DIRECTORY as INTENT_MODEL
+from model_store.intents.intent_model import IntentModel
 from model_store.signing import TrustedKeys
 from model_store.store import DEFAULT_BUNDLE, ModelStore, seed
 from model_store.trust import Trust
@@ -172,7 +175,16 @@ def load_guidance(settings: Settings, facts: FactSheet) -> Guidance:
     )
     articles = HelpArticles.load(folder, facts) if folder else HelpArticles()
     _log.info("knowledge_loaded", folder=str(folder), num_passages=articles.num_passages)
-    return Guidance(SafetyRules.load(), plans, articles)
+    return Guidance(SafetyRules.load(), plans, articles, _load_intents(settings), settings.intent_weight)
+
+
+def _load_intents(settings: Settings) -> IntentModel | None:
+    """Raises IntentModelUnusableError."""
+    if settings.intent_weight == 0:
+        return None
+    intents = IntentModel.load(settings.intent_model_dir or INTENT_MODEL)
+    _log.info("intent_model_loaded", digest=short(intents.digest), num_intents=len(intents.intents))
+    return intents
 
 
 def lent_engine_opener(settings: Settings) -> EngineOpener:

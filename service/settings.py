@@ -100,6 +100,15 @@ class Settings(BaseSettings):
         default=None,
         description="Folder of Markdown help articles to quote; default: the samples, where the facts are the samples.",
     )
+    intent_weight: float = Field(
+        default=1.0,
+        ge=0,
+        le=4,
+        description="How much the intent model's opinion of a message counts beside the network's own; 0: not loaded.",
+    )
+    intent_model_dir: Path | None = Field(
+        default=None, description="Folder of an intent model of one's own; default: the one that ships."
+    )
     comparison_prompts_file: Path | None = Field(
         default=None,
         description="YAML list of up to 20 messages that two versions are asked on /models; default: the samples.",

@@ -22,6 +22,7 @@ from model_store.backends.protocol import RunOutcome
 from model_store.bundle import open_bundle
 from model_store.erasures import ERASURES_NAME, read_erasures
 from model_store.errors import AliasConflictError, StoreError
+from model_store.intents.intent_model import IntentModel
 from model_store.signing import SigningKey
 from model_store.store import DEFAULT_BUNDLE, ModelStore
 from training.canary.evidence import gather, read_rated, read_served
@@ -83,18 +84,33 @@ def _parser() -> argparse.ArgumentParser:
     judging.add_argument("--apply", action="store_true", help="move the alias; without it the move is only printed")
     judging.add_argument("--json", action="store_true", help="print one JSON object")
     judging.set_defaults(run=_judge_canary)
+    _add_evaluation(commands)
+    _add_explaining(commands, data_dir)
+    _add_forgetting(commands, data_dir)
+    _add_data_commands(commands)
+    return parser
+
+
+def _add_evaluation(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     evaluation = commands.add_parser("eval", help="measure a bundle on all that was written to measure with")
     evaluation.add_argument("bundle", nargs="?", type=Path, default=DEFAULT_BUNDLE, help="folder of the bundle")
     evaluation.add_argument("--against", type=Path, help="another bundle, to say what has changed since")
     evaluation.add_argument("--config", type=Path, default=_DEFAULT_CONFIG)
     evaluation.add_argument("--data-dir", type=Path, help="folder of uniform JSON lines: public data is read as well")
     evaluation.add_argument("--plan-rules", type=Path, default=SERVICE_RULES_FILE, help="the service's plan rules")
+    evaluation.add_argument("--network-alone", action="store_true", help="without the service's intent model")
     evaluation.add_argument("--output", type=Path, help="folder for the report as text and JSON, and pages to read")
     evaluation.set_defaults(run=_evaluate)
-    _add_forgetting(commands, data_dir)
-    _add_explaining(commands, data_dir)
-    _add_data_commands(commands)
-    return parser
+
+
+def _add_explaining(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", data_dir: Path) -> None:
+    explaining = commands.add_parser("explain", help="say why a stored completion scores as it does")
+    explaining.add_argument("completion", help="its id")
+    explaining.add_argument("--config", type=Path, default=_DEFAULT_CONFIG)
+    explaining.add_argument("--workspace", type=Path, help="the run whose reward model is asked; without it the newest")
+    explaining.add_argument("--output", type=Path, help="a file for the page to read")
+    _add_feedback_arguments(explaining, data_dir)
+    explaining.set_defaults(run=_explain)
 
 
 def _add_forgetting(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", data_dir: Path) -> None:
@@ -108,16 +124,6 @@ def _add_forgetting(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 def _add_erasures(parser: argparse.ArgumentParser, data_dir: Path) -> None:
     path = os.environ.get("SERVICE_ERASURES_FILE") or data_dir / ERASURES_NAME
     parser.add_argument("--erasures", type=Path, default=Path(path), help="the service's list of what was erased")
-
-
-def _add_explaining(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", data_dir: Path) -> None:
-    explaining = commands.add_parser("explain", help="say why a stored completion scores as it does")
-    explaining.add_argument("completion", help="its id")
-    explaining.add_argument("--config", type=Path, default=_DEFAULT_CONFIG)
-    explaining.add_argument("--workspace", type=Path, help="the run whose reward model is asked; without it the newest")
-    explaining.add_argument("--output", type=Path, help="a file for the page to read")
-    _add_feedback_arguments(explaining, data_dir)
-    explaining.set_defaults(run=_explain)
 
 
 def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -280,6 +286,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     measure = partial(
         evaluate_bundle,
         pack_name=config.corpus.domain_pack,
+        intents=None if options.network_alone else IntentModel.load(),
         data_dir=options.data_dir,
         plan_rules=options.plan_rules,
     )

@@ -15,13 +15,14 @@ from typing import Any
 
 from training.config import TrainingConfig
 from training.stages import curate, evaluate, export, gate, policy, publish, reward_model, served_graph, snapshot
-from training.stages.base_model import bundle, corpus, language_modeling, message_summary, plan_teacher
+from training.stages.base_model import bundle, corpus, intent_model, language_modeling, message_summary, plan_teacher
 from training.workspace import StageResult, Workspace
 
 Stage = Callable[[TrainingConfig, Workspace], StageResult]
 
 NEW_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "plan_teacher": ("seed", "corpus.domain_pack", "corpus.uniform_data_dir", "plan_teacher"),
+    "intent_model": (),
     "corpus": ("corpus", "model.vocab_size", "pretrain.source_shares", "finetune.source_shares"),
     "message_summary": ("model", "message_summary"),
     "pretrain": ("pretrain",),
@@ -33,6 +34,7 @@ NEW_SETTINGS: Mapping[str, tuple[str, ...]] = {
 
 BASE_STAGES: Mapping[str, Stage] = {
     "plan_teacher": plan_teacher.run,
+    "intent_model": intent_model.run,
     "corpus": corpus.run,
     "message_summary": message_summary.run,
     "pretrain": language_modeling.run_pretrain,

@@ -8,16 +8,18 @@ import asyncio
 import secrets
 import time
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message, check_prompt
 from model_store.contract.placeholders import ARTICLE
 from model_store.contract.unmasking import unmask
+from model_store.intents.intent_model import IntentModel
+from model_store.intents.listener import Listener
 from model_store.knowledge.offer import HELP_PLAN, offer_article, plans_for
 from model_store.knowledge.search import Passage
-from model_store.sampling import OPENING_MIN_P
+from model_store.sampling import OPENING_MIN_P, Opinion
 from service.chat.context_window import Prompt, fit_prompt
 from service.chat.conversations.replay import ReplayedReply
 from service.chat.knowledge.help_articles import HelpArticles, quoting
@@ -59,6 +61,15 @@ class Guidance:
     safety: SafetyRules
     plans: PlanRules
     articles: HelpArticles
+    intents: IntentModel | None = None
+    """What hears messages beside the network; None: the network alone."""
+    intent_weight: float = 1.0
+
+    def opinion_of(self, prompt: Prompt, model: LoadedModel) -> Opinion | None:
+        """What the intent model thinks that the reply should open with."""
+        if self.intents is None:
+            return None
+        return Listener(self.intents, model.tokenizer, self.intent_weight).opinion_of(prompt.token_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,7 @@ class _Question:
     conversation: MaskedConversation
     prompt: Prompt
     article: Passage | None = None
+    opinion: Opinion | None = None
 
     @property
     def banned_token_ids(self) -> frozenset[int]:
@@ -183,6 +195,7 @@ class Chatbot:
             banned_token_ids=question.banned_token_ids,
             opening_token_ids=rules.opening_ids(plans, pinned),
             opening_min_p=OPENING_MIN_P,
+            opening_opinion=question.opinion,
             num_opening_logprobs=NUM_RIVAL_PLANS,
         )
         context = self._context(request, model, question, started_at)
@@ -195,10 +208,13 @@ class Chatbot:
         if article is not None:
             offered = offer_article(conversation.messages, article.title, article.text, article.language)
             try:
-                return _Question(conversation, _fit(offered, model, max_tokens), article)
+                return self._heard(_Question(conversation, _fit(offered, model, max_tokens), article), model)
             except ContextLengthExceededError:
                 pass  # A long question matters more than an article about it.
-        return _Question(conversation, _fit(conversation.messages, model, max_tokens))
+        return self._heard(_Question(conversation, _fit(conversation.messages, model, max_tokens)), model)
+
+    def _heard(self, question: _Question, model: LoadedModel) -> _Question:
+        return replace(question, opinion=self._guidance.opinion_of(question.prompt, model))
 
     def _mask(self, request: ChatRequest) -> MaskedConversation:
         if request.is_masked:

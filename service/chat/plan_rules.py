@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.placeholders import FACT_PLACEHOLDERS
+from model_store.digest import short
 from model_store.knowledge.article_rule import ArticleRule, rules_over
 from model_store.knowledge.offer import HELP_PLAN
 from model_store.knowledge.search import Passage
@@ -87,6 +88,8 @@ class PlanChoice:
     plan: str
     rivals: tuple[tuple[str, float], ...]
     is_pinned: bool = False
+    heard_by: str | None = None
+    """Digest of the intent model whose opinion the probabilities hold, if one was asked."""
 
     @property
     def confidence(self) -> float:
@@ -96,8 +99,12 @@ class PlanChoice:
     @property
     def recorded(self) -> dict[str, object]:
         """What a completion's record tells of it; where a rule settled the plan, its log-probability is no model's."""
-        pinned = {"is_plan_pinned": True} if self.is_pinned else {}
-        return {"plan": self.plan, "plan_confidence": round(self.confidence, 4), **pinned}
+        settled: dict[str, object] = {}
+        if self.is_pinned:
+            settled = {"is_plan_pinned": True}
+        elif self.heard_by is not None:
+            settled = {"intent_model": short(self.heard_by)}
+        return {"plan": self.plan, "plan_confidence": round(self.confidence, 4), **settled}
 
 
 class PlanRules:

@@ -310,6 +310,7 @@ class ModelReply(NewReply):
             plan,
             tuple((rival, probability) for rival, probability in rivals if rival is not None),
             is_pinned=len(self._params[index].opening_token_ids) == 1,
+            heard_by=opinion.source if (opinion := self._params[index].opening_opinion) else None,
         )
         self._plans[index] = choice
         return self._plan_rules.fixed_reply(choice, context.prompt_messages, context.language, context.article)

@@ -43,7 +43,12 @@ class SamplingState:
         rivals = self.params.num_opening_logprobs if len(self._openings) else 0
         return max(self.params.num_top_logprobs, rivals)
 
-    def processed(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    def heard(self, logits: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Logits [V] of the opening with another model's opinion, if there is one; their total stays."""
+        opinion = self.params.opening_opinion
+        return opinion.applied(logits) if opinion is not None and len(self._openings) else logits
+
+    def processed(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Logits [V] after openings or bans, and repetition penalty; a copy."""
         scores = logits.astype(np.float64)
         if self._seen is not None:
@@ -94,15 +99,16 @@ class Sampler:
         ]
 
     def _sample_row(self, logits: NDArray[np.float32], log_normaliser: float, state: SamplingState) -> SampledToken:
-        scores = state.processed(logits)
+        heard = state.heard(logits)
+        scores = state.processed(heard)
         num_top = state.num_top_logprobs
         if state.params.temperature == 0:
             token_id, sampling_logprob = int(scores.argmax()), 0.0
         else:
             token_id, sampling_logprob = _draw(scores, state)
         state.append(token_id)
-        logprob = float(logits[token_id]) - log_normaliser
-        top = _top_logprobs(logits, log_normaliser, num_top)
+        logprob = float(heard[token_id]) - log_normaliser
+        top = _top_logprobs(heard, log_normaliser, num_top)
         return SampledToken(token_id, logprob, sampling_logprob, top)
 
 
@@ -149,7 +155,9 @@ def _draw(scores: NDArray[np.float64], state: SamplingState) -> tuple[int, float
     return int(token_ids[index]), float(np.log(probabilities[index]))
 
 
-def _top_logprobs(logits: NDArray[np.float32], log_normaliser: float, num_tokens: int) -> tuple[tuple[int, float], ...]:
+def _top_logprobs(
+    logits: NDArray[np.floating], log_normaliser: float, num_tokens: int
+) -> tuple[tuple[int, float], ...]:
     if num_tokens == 0:
         return ()
     num_tokens = min(num_tokens, len(logits))

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from model_store.sampling import Opinion
 from service.engine.errors import InvalidSamplingError
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -35,6 +36,8 @@ class SamplingParams:
     """The first token is one of these, banned or not; empty for any that is not banned."""
     opening_min_p: float = 0.0
     """Openings less probable than this share of the most probable one are never drawn (min-p, Nguyen et al. 2024)."""
+    opening_opinion: Opinion | None = None
+    """What another model thinks of the openings; the first token is drawn as if the network thought so too."""
     num_opening_logprobs: int = 0
     """Most probable tokens to report with the first delta, where openings are given."""
 
@@ -76,7 +79,7 @@ class Delta:
     request_id: str
     token_id: int
     logprob: float
-    """Natural log-probability under the model itself: softmax of its logits, nothing banned, temperature 1."""
+    """Natural log-probability under the model itself (and the opening's opinion): nothing banned, temperature 1."""
     sampling_logprob: float
     """Natural log-probability of being drawn: after bans, penalty, temperature, top-k and top-p. 0 when greedy."""
     top_logprobs: tuple[tuple[int, float], ...]

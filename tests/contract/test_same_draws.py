@@ -1,10 +1,15 @@
 """Training draws as the service does: two samplers, one distribution."""
 
+import math
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 
-from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P
+from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P, Opinion
 from service.engine.sampler import SamplingState, candidates
 from service.engine.types import SamplingParams
 from training.evaluation.held_out import Sampling
@@ -12,9 +17,11 @@ from training.reformer.decoder import (
     BANNED_LOGIT,
     banned_mask,
     drawing_distribution,
+    heard_openings,
     not_opening_mask,
     opening_distribution,
 )
+from training.reformer.model import ReformerPolicy
 
 VOCAB_SIZE = 400
 OPENINGS = frozenset(range(128, 228))
@@ -49,6 +56,28 @@ def test_training_draws_from_the_services_distribution(spread: float, number: in
     if number == 0:
         ours = opening_distribution(masked, **options, min_p=OPENING_MIN_P)
     assert np.allclose(ours[0].numpy(), served(logits, params, number), atol=1e-6)
+
+
+class _SameOpinion:
+    """A listener that thinks one thing whatever is said."""
+
+    def opinion_of(self, prompt_ids: Sequence[int]) -> Opinion:
+        """The first two openings, the second nine times as likely."""
+        return Opinion((128, 129), (math.log(0.1), math.log(0.9)), "f" * 64)
+
+
+def test_an_opinion_weighs_the_same_in_both() -> None:
+    """The opening's distribution with the intent model's say, to six digits."""
+    logits = torch.randn(VOCAB_SIZE, generator=torch.Generator().manual_seed(2))
+    listener = _SameOpinion()
+    params = SamplingParams(opening_token_ids=OPENINGS, opening_opinion=listener.opinion_of(()))
+    state = SamplingState(params, (), VOCAB_SIZE)
+    theirs = candidates(state.processed(state.heard(logits.numpy())), params)
+    heard = heard_openings(cast(ReformerPolicy, SimpleNamespace(listener=listener)), [()], logits[None])
+    masked = heard.masked_fill(not_opening_mask([OPENINGS], banned_mask([BANNED], VOCAB_SIZE)), BANNED_LOGIT)
+    ours = opening_distribution(masked, temperature=1.0, top_p=1.0, min_p=0.0)
+    assert np.allclose(ours[0].numpy(), np.bincount(*theirs, VOCAB_SIZE), atol=1e-6)
+    assert not torch.allclose(heard, logits[None])
 
 
 def test_policies_are_measured_as_they_are_served() -> None:

@@ -18,7 +18,7 @@ from training.data.plan_teacher.linear import LinearTeacher
 from training.data.prompts import opening_ids, render_prompt
 from training.evaluation.figures import Figure, grouped, share
 from training.evaluation.held_out import HeldOutPrompt, Sampling
-from training.reformer.decoder import BANNED_LOGIT, not_opening_mask, opening_distribution
+from training.reformer.decoder import BANNED_LOGIT, heard_openings, not_opening_mask, opening_distribution
 from training.reformer.model import ReformerPolicy
 
 THRESHOLDS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.9)
@@ -67,7 +67,8 @@ def first_token_probabilities(
         lengths = torch.tensor([len(rendered[row]) for row in rows])
         token_ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(rendered[row]) for row in rows], batch_first=True)
         hidden = policy.encode(token_ids)[torch.arange(len(rows)), lengths - 1]
-        found[rows] = policy.token_logits(hidden).float().softmax(-1)
+        logits = heard_openings(policy, [rendered[row] for row in rows], policy.token_logits(hidden).float())
+        found[rows] = logits.softmax(-1)
     return found
 
 

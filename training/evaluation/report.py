@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from model_store.bundle import Bundle
 from model_store.digest import short
+from model_store.intents.intent_model import IntentModel
 from training.data.corpora import load_out_of_scope
 from training.data.domain_pack import user_message
 from training.evaluation.ability import OUT_OF_SCOPE, Ability, ability_by_language, ability_table
@@ -88,14 +89,20 @@ class Evaluation:
 
 
 def evaluate_bundle(
-    bundle: Bundle, pack_name: str, *, data_dir: Path | None = None, plan_rules: Path = SERVICE_RULES_FILE
+    bundle: Bundle,
+    pack_name: str,
+    *,
+    intents: IntentModel | None = None,
+    data_dir: Path | None = None,
+    plan_rules: Path = SERVICE_RULES_FILE,
 ) -> Evaluation:
     """Measures a bundle on everything that was written to measure with, and on public data where it is given.
 
-    `plan_rules` are the service's. Takes minutes. Raises DataNotFoundError for files that are not there.
+    `plan_rules` are the service's, and `intents` its intent model; None: the network alone. Takes minutes. Raises
+    DataNotFoundError for files that are not there.
     """
     asking_back = AskingBack.load(plan_rules)
-    return evaluate(Subject.of(bundle, pack_name), asking_back, bundle.manifest.digest, data_dir=data_dir)
+    return evaluate(Subject.of(bundle, pack_name, intents), asking_back, bundle.manifest.digest, data_dir=data_dir)
 
 
 def evaluate(subject: Subject, asking_back: AskingBack, digest: str, *, data_dir: Path | None = None) -> Evaluation:

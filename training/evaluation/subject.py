@@ -9,6 +9,8 @@ from functools import cached_property
 
 from model_store.bundle import Bundle
 from model_store.contract.tokenizer import Tokenizer
+from model_store.intents.intent_model import IntentModel
+from model_store.intents.listener import Listener
 from training.data.domain_pack import DomainPack, load_pack
 from training.evaluation.ability import answer_everything
 from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, sample_replies
@@ -33,10 +35,15 @@ class Subject:
     judge: IntentJudge
 
     @classmethod
-    def of(cls, bundle: Bundle, pack_name: str) -> "Subject":
-        """A bundle's policy. Raises as `load_pack` does, or OSError for a bundle without its checkpoint."""
+    def of(cls, bundle: Bundle, pack_name: str, intents: IntentModel | None = None) -> "Subject":
+        """A bundle's policy, heard together with an intent model as in the service.
+
+        Raises as `load_pack` does, or OSError for a bundle without its checkpoint.
+        """
         tokenizer = Tokenizer.load(bundle.path("tokenizer.json"))
-        return cls(load_policy(bundle.directory), tokenizer, load_pack(pack_name), pack_judge(pack_name))
+        policy = load_policy(bundle.directory)
+        policy.listener = Listener(intents, tokenizer) if intents else None
+        return cls(policy, tokenizer, load_pack(pack_name), pack_judge(pack_name))
 
     def answer(self, prompts: Sequence[HeldOutPrompt], sampling: Sampling = GREEDY) -> list[SampledReply]:
         """One reply to each prompt, in order."""

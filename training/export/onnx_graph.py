@@ -16,88 +16,19 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.manifest import Architecture
-from training.export.quantize import BLOCK_SIZE, FLOAT32, QuantizationProfile, quantize_blocks
+from training.export.graph_writer import CONTRIB, CONTRIB_OPSET, IR_VERSION, OPSET, GraphWriter
+from training.export.quantize import FLOAT32, QuantizationProfile
 from training.reformer.message_summary import EPSILON as SUMMARY_EPSILON
 from training.reformer.ngrams import CONTEXT, KEY_FACTOR, KEY_MODULUS, MAX_NGRAM, NGRAM_BASE, ROW_WIDTH, place_moduli
 
 GRAPH_NAME = "reformer"
-_CONTRIB = "com.microsoft"
 _SELF_SCORE = -1e5
 _LSH_NORM_EPS = 1e-6
-_OPSET, _CONTRIB_OPSET, _IR_VERSION = 18, 1, 9
 _TO_THE_END = 2**62
-
-
-class _GraphWriter:
-    """Collects nodes and constants. Every name is given once; an unnamed result is called after its operator."""
-
-    def __init__(self, weights: Mapping[str, NDArray[np.float32]], profile: QuantizationProfile) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-        self._weights = weights
-        self._profile = profile
-
-    def weight(self, name: str) -> NDArray[np.float32]:
-        if name not in self._weights:
-            raise ValueError(f"the checkpoint has no weight {name!r}")
-        return np.asarray(self._weights[name], np.float32)
-
-    def constant(self, name: str, array: NDArray[np.generic] | float | list[int], dtype: type[np.generic]) -> str:
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array, dtype), name))
-        return name
-
-    def node(self, operator: str, inputs: list[str], *, domain: str = "", name: str = "", **attributes: Any) -> str:
-        name = name or f"{operator}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, domain=domain, **attributes))
-        return name
-
-    def split(self, x: str, num_parts: int) -> list[str]:
-        """Equal parts along the last axis."""
-        name = f"Split_{len(self.nodes)}"
-        parts = [f"{name}.{index}" for index in range(num_parts)]
-        self.nodes.append(helper.make_node("Split", [x], parts, name=name, axis=-1, num_outputs=num_parts))
-        return parts
-
-    def layer_norm(self, x: str, prefix: str, epsilon: float) -> str:
-        gain = self.constant(f"{prefix}.weight", self.weight(f"{prefix}.weight"), np.float32)
-        bias = self.constant(f"{prefix}.bias", self.weight(f"{prefix}.bias"), np.float32)
-        return self.node("LayerNormalization", [x, gain, bias], axis=-1, epsilon=epsilon)
-
-    def linear(self, x: str, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> str:
-        """x [..., K] times weight [N, K] transposed, in the profile's precision."""
-        num_outputs, num_inputs = weight.shape
-        if self._profile.weights == "float32":
-            product = self.node("MatMul", [x, self.constant(f"{name}.weight", weight.T, np.float32)])
-            if bias is None:
-                return product
-            return self.node("Add", [product, self.constant(f"{name}.bias", bias, np.float32)])
-        quantized = quantize_blocks(weight)
-        inputs = [
-            x,
-            self.constant(f"{name}.blocks", quantized.blocks, np.uint8),
-            self.constant(f"{name}.scales", quantized.scales, np.float32),
-        ]
-        if bias is not None:
-            inputs += ["", "", self.constant(f"{name}.bias", bias, np.float32)]
-        sizes = {"K": num_inputs, "N": num_outputs, "bits": 8, "block_size": BLOCK_SIZE, "accuracy_level": 4}
-        return self.node("MatMulNBits", inputs, domain=_CONTRIB, **sizes)
-
-    def stored(self, name: str, weight: str, dtype: type[np.generic]) -> str:
-        """A buffer of whole numbers, as the checkpoint has it."""
-        if weight not in self._weights:
-            raise ValueError(f"the checkpoint has no {weight!r}")
-        return self.constant(name, self._weights[weight], dtype)
-
-    def table_rows(self, name: str, table: NDArray[np.float32], indices: str) -> str:
-        """Rows of an embedding table. Beside 8-bit weights, 16-bit tables cost nothing that can be measured."""
-        if self._profile.weights == "float32":
-            return self.node("Gather", [self.constant(name, table, np.float32), indices])
-        rows = self.node("Gather", [self.constant(name, table, np.float16), indices])
-        return self.node("Cast", [rows], to=TensorProto.FLOAT)
 
 
 class _ReformerGraph:
@@ -110,7 +41,7 @@ class _ReformerGraph:
         profile: QuantizationProfile,
         layer_norm_eps: float,
     ) -> None:
-        self._write = _GraphWriter(weights, profile)
+        self._write = GraphWriter(weights, profile)
         self._shape = architecture
         self._profile = profile
         self._epsilon = layer_norm_eps
@@ -309,7 +240,7 @@ class _ReformerGraph:
         outputs = [f"attended_{layer}", f"present_key_{layer}", f"present_value_{layer}"]
         self._write.nodes.append(
             helper.make_node(
-                "GroupQueryAttention", inputs, outputs, name=f"attention_{layer}", domain=_CONTRIB, **attributes
+                "GroupQueryAttention", inputs, outputs, name=f"attention_{layer}", domain=CONTRIB, **attributes
             )
         )
         return outputs[0]
@@ -349,8 +280,8 @@ class _ReformerGraph:
                 inputs.append(info(f"past_{part}_{layer}", cache_type, shape))
                 outputs.append(info(f"present_{part}_{layer}", cache_type, shape))
         graph = helper.make_graph(self._write.nodes, GRAPH_NAME, inputs, outputs, self._write.initializers)
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_CONTRIB, _CONTRIB_OPSET)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="rejoinder")
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="rejoinder")
 
 
 def build_graph(

@@ -117,6 +117,18 @@ def drawing_distribution(logits: Tensor, *, temperature: float, top_p: float) ->
     return nucleus / nucleus.sum(-1, keepdim=True)
 
 
+def heard_openings(policy: ReformerPolicy, prompts: Sequence[Sequence[int]], logits: Tensor) -> Tensor:
+    """Logits [B, V] of the openings of replies to `prompts`, with what the policy's listener thinks, if any."""
+    if policy.listener is None:
+        return logits
+    opinions = [policy.listener.opinion_of(prompt) for prompt in prompts]
+    rows = [
+        row if opinion is None else torch.from_numpy(opinion.applied(row.numpy())).to(row.dtype)
+        for opinion, row in zip(opinions, logits, strict=True)
+    ]
+    return torch.stack(rows)
+
+
 def _likely(logits: Tensor, min_p: float) -> Tensor:
     """Logits without tokens less probable than `min_p` times the most probable one, before any temperature."""
     if min_p == 0:
@@ -131,6 +143,7 @@ class _Batch:
         self, policy: ReformerPolicy, prompts: Sequence[Sequence[int]], banned_ids: Sequence[frozenset[int]]
     ) -> None:
         self._policy = policy
+        self._prompts = prompts
         self._max_positions = int(policy.config.max_position_embeddings)
         self._lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._prompt_ids = nn.utils.rnn.pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True)
@@ -152,6 +165,7 @@ class _Batch:
             banned = self.banned[self._rows] if number else not_opening
             logits = self._policy.token_logits(hidden).float().masked_fill(banned, BANNED_LOGIT)
             if number == 0:
+                logits = heard_openings(self._policy, self._prompts, logits)
                 has_opening = (not_opening != self.banned).any(-1, keepdim=True)
                 logits = torch.where(has_opening, _likely(logits, options.get("opening_min_p", 0.0)), logits)
             chosen, logprobs = _choose(logits, uniforms[self._rows, number], options)

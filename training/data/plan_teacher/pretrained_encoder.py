@@ -26,7 +26,7 @@ _MAGIC = b"E5S1"
 _SIZES = ("hidden", "layers", "heads", "inner", "vocab", "positions", "types")
 _BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 _WEIGHTS_PER_BLOCK = 32
-_PREFIX = "query: "
+PREFIX = "query: "
 _BOS_ID, _PAD_ID, _EOS_ID = 0, 1, 2
 _MATRICES = {
     "q": "attention.self.query",
@@ -61,7 +61,7 @@ class EncoderTokenizer:
 
     def encode(self, text: str, max_tokens: int) -> list[int]:
         """Ids of one query, from the opening to the closing token; a longer one is cut at its end."""
-        pieces = (_PREFIX + text).translate(dict(self.normalisation)).split(" ")
+        pieces = (PREFIX + text).translate(dict(self.normalisation)).split(" ")
         ids: list[int] = self.backend.encode(" ".join(piece for piece in pieces if piece)).ids
         return [_BOS_ID, *ids[: max_tokens - 2], _EOS_ID]
 

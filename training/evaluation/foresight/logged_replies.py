@@ -3,6 +3,7 @@
 The service logs each token's log-probability under the distribution that it was drawn from, and temperature and top-p.
 A candidate is measured as served: same bans, same openings, its own nucleus. Left out: greedy replies, which
 had no alternative; top-k and repetition penalties, which few clients ask for; and fixed replies, which no model made.
+Also left out: what the intent model would have said to the candidate's plan.
 Logged with eight-bit weights, measured here without: a token at the very edge of the nucleus may fall out of it.
 """
 
@@ -46,7 +47,7 @@ class LoggedReply:
     temperature: float
     top_p: float
     is_plan_pinned: bool
-    """Whether a rule settled its first token, as it would settle the candidate's."""
+    """Whether its first token is taken to be the candidate's too: a rule settled it, or the intent model had a say."""
     is_up: bool
 
 
@@ -82,6 +83,8 @@ def _logged(raw: Mapping[str, Any], tokenizer: Tokenizer) -> LoggedReply | None:
     is_known = all(0 <= token_id < tokenizer.vocab_size for token_id in row.completion_token_ids)
     if not (is_whole and is_known and is_plain and temperature > 0 and _is_a_customers(row)):
         return None
+    if "intent_model" in sampling:
+        logprobs = logprobs[1:]
     return LoggedReply(
         conversation_id=row.conversation_id,
         prompt=build_prompt(row.messages, tokenizer),
@@ -89,7 +92,7 @@ def _logged(raw: Mapping[str, Any], tokenizer: Tokenizer) -> LoggedReply | None:
         logprob=sum(logprobs),
         temperature=temperature,
         top_p=top_p,
-        is_plan_pinned=bool(sampling.get("is_plan_pinned")),
+        is_plan_pinned=bool(sampling.get("is_plan_pinned")) or "intent_model" in sampling,
         is_up=row.is_up,
     )
 

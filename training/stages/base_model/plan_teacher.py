@@ -49,7 +49,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         return {"kind": "linear"}
     started = time.monotonic()
     torch.manual_seed(config.seed)
-    pack = _taught_pack(config)
+    pack = taught_pack(config)
     encoder = IntentEncoder.pretrained(intents_of(pack))
     neighbours = _find_neighbours(config, pack, encoder)
     workspace.write_text(NEIGHBOURS, json.dumps(neighbours, ensure_ascii=False))
@@ -85,7 +85,7 @@ def load_teachers(
     config: TrainingConfig, workspace: Workspace, tokenizer: Tokenizer
 ) -> tuple[dict[str, Teacher], MessageSources]:
     """The configured teacher for each language of the pack, and what its messages are made of."""
-    pack = _taught_pack(config)
+    pack = taught_pack(config)
     languages = sorted({intent.language for intent in pack.intents})
     linear = {language: LinearTeacher(pack, language, tokenizer, config.seed) for language in languages}
     if config.plan_teacher.kind == "linear":
@@ -98,7 +98,7 @@ def load_teachers(
     return {language: JointTeacher((teacher, tuned)) for language, teacher in linear.items()}, sources
 
 
-def _taught_pack(config: TrainingConfig) -> DomainPack:
+def taught_pack(config: TrainingConfig) -> DomainPack:
     """The pack, its English intents with what public data asks of them too."""
     pack = load_pack(config.corpus.domain_pack)
     folder = config.corpus.uniform_data_dir

@@ -1,0 +1,99 @@
+"""A pretrained sentence encoder, tuned on a domain pack's asks: three files that onnxruntime serves.
+
+`intents.json` names the intents and accounts for the other two, `model.onnx` (`training.export.intent_graph` writes it)
+and `tokenizer.json`. One message costs some milliseconds of one core, once a reply.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tokenizers import Tokenizer as BackendTokenizer
+
+from model_store.contract.manifest import FileEntry
+from model_store.digest import digest_bytes, digest_stream
+from model_store.errors import IntentModelUnusableError
+
+DESCRIPTION_NAME = "intents.json"
+GRAPH_NAME = "model.onnx"
+TOKENIZER_NAME = "tokenizer.json"
+DEFAULT_DIRECTORY = Path(__file__).with_name("default")
+_FORMAT = 1
+_MAX_BYTES = 256 << 20
+_MAX_CHARS = 2_000
+"""Of a message, from its start: many times what `max_tokens` can hold, and little to tokenise."""
+
+
+class IntentModelDescription(BaseModel):
+    """What `intents.json` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = Field(_FORMAT, ge=_FORMAT, le=_FORMAT)
+    intents: tuple[str, ...] = Field(min_length=2)
+    """The columns of the graph's output."""
+    prefix: str
+    """What the encoder was taught to read before every message."""
+    max_tokens: int = Field(ge=8, le=512)
+    made_of: str
+    licence: str
+    metrics: dict[str, float] = {}
+    """Of the pack's development asks, the share whose intent it finds, by language."""
+    files: dict[str, FileEntry]
+
+
+class IntentModel:
+    """Says how likely each intent is for a message. Immutable; threads may share it."""
+
+    def __init__(self, description: IntentModelDescription, directory: Path, digest: str) -> None:
+        """Opens verified files; `load` is the way in."""
+        self.intents = description.intents
+        self.metrics = description.metrics
+        self.digest = digest
+        self._prefix = description.prefix
+        self._tokenizer = _open_tokenizer(directory / TOKENIZER_NAME, description.max_tokens)
+        self._session = _open_session(directory / GRAPH_NAME)
+
+    @classmethod
+    def load(cls, directory: Path = DEFAULT_DIRECTORY) -> "IntentModel":
+        """Verifies a directory and opens it. Raises IntentModelUnusableError naming what is wrong."""
+        try:
+            text = (directory / DESCRIPTION_NAME).read_bytes()
+            description = IntentModelDescription.model_validate_json(text)
+            for name in (GRAPH_NAME, TOKENIZER_NAME):
+                with (directory / name).open("rb") as source:
+                    if digest_stream(source, _MAX_BYTES) != description.files.get(name):
+                        raise IntentModelUnusableError(path=directory / name, problem="it is not what was exported")
+        except (OSError, ValidationError) as error:
+            raise IntentModelUnusableError(path=directory, problem=str(error)) from error
+        return cls(description, directory, digest_bytes(text))
+
+    def probabilities(self, text: str) -> NDArray[np.float32]:
+        """[num intents], in the order of `intents`."""
+        token_ids = np.array([self._tokenizer.encode(self._prefix + text[:_MAX_CHARS]).ids], np.int64)
+        (logits,) = self._session.run(None, {"token_ids": token_ids})
+        weights = np.exp(logits[0] - logits[0].max())
+        return np.asarray(weights / weights.sum(), np.float32)
+
+
+def _open_tokenizer(path: Path, max_tokens: int) -> BackendTokenizer:
+    try:
+        tokenizer = BackendTokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception for every kind of bad file
+        raise IntentModelUnusableError(path=path, problem=str(error)) from error
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+def _open_session(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.NotImplemented) as error:
+        raise IntentModelUnusableError(path=path, problem=str(error).strip()) from error

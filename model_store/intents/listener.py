@@ -1,0 +1,43 @@
+"""From a rendered conversation to the intent model's opinion of what a reply should open with.
+
+The network knows the conversation and has learned from thumbs, the intent model knows more words; they err about
+different messages. Service and evaluation listen through the same class.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from model_store.contract.chat_template import message_start
+from model_store.contract.tokenizer import Tokenizer
+from model_store.intents.intent_model import IntentModel
+from model_store.sampling import Opinion
+
+_FLOOR = 1e-4
+"""What the intent model calls no less likely, so that it cannot overrule the network alone."""
+_MIN_KNOWN = 0.5
+"""Share of a network's topics that must be intents of the model; fewer are another business's, with names in common."""
+
+
+class Listener:
+    """An intent model's opinions in one tokenizer's plans."""
+
+    def __init__(self, model: IntentModel, tokenizer: Tokenizer, weight: float = 1.0) -> None:
+        """`weight` is how much an opinion counts against the network's own, which counts 1."""
+        self._model = model
+        self._tokenizer = tokenizer
+        self._weight = weight
+        columns = {intent: column for column, intent in enumerate(model.intents)}
+        topics = {token_id: plan.partition("/")[0] for plan, token_id in tokenizer.plans.items()}
+        known = {token_id: columns[topic] for token_id, topic in topics.items() if topic in columns}
+        is_its_business = len(known) >= max(2.0, _MIN_KNOWN * len(topics))
+        self._known = known if is_its_business else {}
+
+    def opinion_of(self, prompt_ids: Sequence[int]) -> Opinion | None:
+        """Of what the customer says last in a rendered conversation; None where the plans are not its intents."""
+        if not self._known:
+            return None
+        text = self._tokenizer.decode(prompt_ids[message_start(prompt_ids) :])
+        probabilities = self._model.probabilities(text)[[*self._known.values()]]
+        logprobs = self._weight * np.log(probabilities + _FLOOR)
+        return Opinion(tuple(self._known), tuple(map(float, logprobs)), self._model.digest)

@@ -1,0 +1,116 @@
+"""The intent model: exported files say what the tuned encoder says, and nothing else is opened."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel
+
+from model_store.contract.manifest import FileEntry
+from model_store.digest import digest_bytes
+from model_store.errors import IntentModelUnusableError
+from model_store.intents.intent_model import DEFAULT_DIRECTORY, IntentModel, IntentModelDescription
+from training.data.plan_teacher.encoder import IntentEncoder
+from training.data.plan_teacher.pretrained_encoder import EncoderTokenizer
+from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
+
+INTENTS = ("greeting", "refund", "track_package")
+PIECES = ["<s>", "<pad>", "</s>", "<unk>", *"▁abcdefghijklmnopqrstuvwxyz:", "▁query", "▁where", "▁money", "钱", "退"]
+TEXTS = ("query: where is my money", "query: 退钱 ok", "query: where")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> IntentEncoder:
+    """A small network with random weights over a small vocabulary."""
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(PIECES),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=40,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        attn_implementation="eager",
+    )
+    backend = Tokenizer(models.Unigram([(piece, -float(number)) for number, piece in enumerate(PIECES)], unk_id=3))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    network = BertModel(config, add_pooling_layer=False)
+    encoder = IntentEncoder(INTENTS, network, EncoderTokenizer(backend, {}))
+    torch.nn.init.normal_(encoder.head.weight, std=0.5)
+    return encoder.eval()
+
+
+@pytest.fixture
+def directory(tmp_path: Path, encoder: IntentEncoder) -> Path:
+    """The encoder as files, with the subwords that the texts need."""
+    kept = pieces_in_use(encoder.tokenizer.backend, TEXTS)
+    weights = {name: tensor.detach().numpy() for name, tensor in encoder.state_dict().items()}
+    words = "network.embeddings.word_embeddings.weight"
+    weights[words] = weights[words][kept]
+    config = encoder.network.config
+    shape = EncoderShape(config.num_hidden_layers, config.num_attention_heads, config.layer_norm_eps)
+    (tmp_path / "model.onnx").write_bytes(build_intent_graph(weights, shape).SerializeToString())
+    (tmp_path / "tokenizer.json").write_text(prune_tokenizer(encoder.tokenizer.backend, kept).to_str())
+    files = {}
+    for name in ("model.onnx", "tokenizer.json"):
+        data = (tmp_path / name).read_bytes()
+        files[name] = FileEntry(sha256=digest_bytes(data), num_bytes=len(data))
+    description = IntentModelDescription(
+        intents=INTENTS, prefix="query: ", max_tokens=32, made_of="noise", licence="MIT", files=files
+    )
+    (tmp_path / "intents.json").write_text(description.model_dump_json())
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", [text.removeprefix("query: ") for text in TEXTS])
+def test_the_files_say_what_the_encoder_says(encoder: IntentEncoder, directory: Path, text: str) -> None:
+    """Eight-bit weights and fewer subwords move a probability by less than two points."""
+    expected = encoder.probabilities([text])[0]
+    assert np.abs(IntentModel.load(directory).probabilities(text) - expected).max() < 0.02
+
+
+def test_a_long_message_is_cut_and_an_empty_one_is_heard(directory: Path) -> None:
+    """No length that the service lets in is an error."""
+    model = IntentModel.load(directory)
+    for text in ("", "where " * 4000, "\U0001f642"):
+        assert model.probabilities(text).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_changed_file_is_not_opened(directory: Path, name: str) -> None:
+    """One byte more, and the error names the file and the way out."""
+    with (directory / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(IntentModelUnusableError, match=f"{name}.*not what was exported.*SERVICE_INTENT_WEIGHT=0"):
+        IntentModel.load(directory)
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    """So is a description that is none."""
+    with pytest.raises(IntentModelUnusableError, match="absent"):
+        IntentModel.load(tmp_path / "absent")
+    (tmp_path / "intents.json").write_text(json.dumps({"format": 2}))
+    with pytest.raises(IntentModelUnusableError, match="format"):
+        IntentModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("message", "intent"),
+    [
+        ("i forgot the password of my account", "reset_password"),
+        ("where is my parcel?", "track_package"),
+        ("我忘记了我的账户密码", "reset_password"),
+        ("我的快递到哪里了", "track_package"),
+    ],
+)
+def test_the_model_that_ships_hears_plain_questions(message: str, intent: str) -> None:
+    """In both languages, and surely."""
+    model = IntentModel.load(DEFAULT_DIRECTORY)
+    probabilities = model.probabilities(message)
+    assert model.intents[int(probabilities.argmax())] == intent
+    assert probabilities.max() > 0.5

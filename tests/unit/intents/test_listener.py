@@ -1,0 +1,87 @@
+"""The listener: whose words it hears, and which plans it speaks about."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from model_store.contract.chat_template import render
+from model_store.contract.conversation import Message, Role
+from model_store.contract.tokenizer import Tokenizer
+from model_store.intents.intent_model import IntentModel
+from model_store.intents.listener import Listener
+from model_store.store import DEFAULT_BUNDLE
+
+
+class Ear:
+    """An intent model that remembers what it heard and is always of one mind."""
+
+    def __init__(self, *intents: str) -> None:
+        self.intents = intents
+        self.digest = "e" * 64
+        self.heard: list[str] = []
+
+    def probabilities(self, text: str) -> np.ndarray:
+        """The first intent four times as likely as all others together."""
+        self.heard.append(text)
+        rest = 0.2 / (len(self.intents) - 1)
+        return np.array([0.8, *[rest] * (len(self.intents) - 1)], np.float32)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    """The vocabulary that ships."""
+    return Tokenizer.load(DEFAULT_BUNDLE / "tokenizer.json")
+
+
+def listener_of(tokenizer: object, *intents: str, weight: float = 1.0) -> tuple[Listener, Ear]:
+    ear = Ear(*intents)
+    return Listener(ear, tokenizer, weight), ear  # type: ignore[arg-type]
+
+
+def shop_intents(tokenizer: Tokenizer) -> list[str]:
+    return sorted({plan.partition("/")[0] for plan in tokenizer.plans} - {"help_article"})
+
+
+def test_it_hears_what_the_customer_said_last(tokenizer: Tokenizer) -> None:
+    """In lower case, as the network reads it, with placeholders, and nothing of the turns before."""
+    listener, ear = listener_of(tokenizer, *shop_intents(tokenizer))
+    turns = [Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hi!"), Message(Role.USER, "Where is <ORDER_ID>?")]
+    listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids)
+    assert ear.heard == ["where is <ORDER_ID>?"]
+
+
+def test_all_plans_of_an_intent_share_its_opinion_and_others_have_none(tokenizer: Tokenizer) -> None:
+    """Whether to ask for the order number first is the network's business, and so is quoting an article."""
+    intents = shop_intents(tokenizer)
+    listener, _ = listener_of(tokenizer, *intents)
+    opinion = listener.opinion_of(render([Message(Role.USER, "hi")], tokenizer, for_completion=True).token_ids)
+    assert opinion is not None
+    by_id = dict(zip(opinion.token_ids, opinion.logprobs, strict=True))
+    first = {by_id[token_id] for plan, token_id in tokenizer.plans.items() if plan.partition("/")[0] == intents[0]}
+    assert len(first) == 1 and first.pop() == pytest.approx(np.log(0.8), abs=1e-3)
+    assert tokenizer.plans["help_article"] not in by_id
+
+
+def test_weight_scales_the_opinion(tokenizer: Tokenizer) -> None:
+    """Half the weight, half the nats."""
+    prompt = render([Message(Role.USER, "hi")], tokenizer, for_completion=True).token_ids
+    whole, half = (
+        listener_of(tokenizer, *shop_intents(tokenizer), weight=weight)[0].opinion_of(prompt) for weight in (1.0, 0.5)
+    )
+    assert whole is not None and half is not None
+    assert half.logprobs == pytest.approx([value / 2 for value in whole.logprobs])
+
+
+def test_the_plans_of_another_business_are_left_alone(tokenizer: Tokenizer) -> None:
+    """A greeting is a greeting everywhere; one name in common is not yet the same business."""
+    bank = SimpleNamespace(plans={"greeting": 40, "block_card": 41, "card_limit": 42, "new_pin": 43})
+    listener, ear = listener_of(bank, *shop_intents(tokenizer))
+    assert listener.opinion_of((0, 1, 2)) is None and ear.heard == []
+
+
+def test_the_model_that_ships_speaks_about_the_plans_that_ship(tokenizer: Tokenizer) -> None:
+    """All but the plan that quotes an article."""
+    model = IntentModel.load()
+    topics = {plan.partition("/")[0] for plan in tokenizer.plans}
+    assert topics - set(model.intents) <= {"help_article"}

@@ -1,0 +1,140 @@
+"""The tuned sentence encoder (`training.data.plan_teacher`) as files that are served: weights of 8 bits, few subwords.
+
+Of the quarter of a million subwords of a hundred languages those stay that the pack's languages were seen to use; what
+is left out is spelled with shorter ones. Graph: `token_ids` [1, S] int64 → `logits` [1, num intents].
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from tokenizers import Regex as TokenizerRegex
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from training.export.graph_writer import CONTRIB, CONTRIB_OPSET, IR_VERSION, OPSET, GraphWriter
+from training.export.quantize import QuantizationProfile
+
+GRAPH_NAME = "intents"
+OPENING, PADDING, CLOSING = "<s>", "<pad>", "</s>"
+NUM_SPECIAL = 4
+"""Ids of the opening, the padding, the closing and the unknown token, as in the pretrained vocabulary."""
+_LARGEST_BYTE = 127
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderShape:
+    """Sizes that the weights do not say."""
+
+    num_layers: int
+    num_heads: int
+    layer_norm_eps: float
+
+
+def build_intent_graph(weights: Mapping[str, NDArray[np.float32]], shape: EncoderShape) -> onnx.ModelProto:
+    """The graph of an `IntentEncoder`'s weights, named as in its state dictionary.
+
+    Raises ValueError when a weight is missing.
+    """
+    return _EncoderGraph(weights, shape).build()
+
+
+class _EncoderGraph:
+    """BERT (Devlin et al. 2019), the mean of its last states, and a linear head."""
+
+    def __init__(self, weights: Mapping[str, NDArray[np.float32]], shape: EncoderShape) -> None:
+        self._write = GraphWriter(weights, QuantizationProfile("int8_block64"))
+        self._shape = shape
+
+    def build(self) -> onnx.ModelProto:
+        write = self._write
+        hidden = self._embed()
+        for layer in range(self._shape.num_layers):
+            hidden = self._layer(f"network.encoder.layer.{layer}", hidden)
+        text_axis = write.constant("text_axis", [1], np.int64)
+        mean = write.node("ReduceMean", [hidden, text_axis], keepdims=0)
+        head = write.constant("head.weight", write.weight("head.weight").T, np.float32)
+        scores = write.node("MatMul", [mean, head])
+        write.node("Add", [scores, write.constant("head.bias", write.weight("head.bias"), np.float32)], name="logits")
+        return self._as_model()
+
+    def _embed(self) -> str:
+        write, prefix = self._write, "network.embeddings"
+        words = write.weight(f"{prefix}.word_embeddings.weight")
+        scales = np.maximum(np.abs(words).max(axis=1, keepdims=True), 1e-12) / _LARGEST_BYTE
+        rows = write.node("Gather", [write.constant("words", np.rint(words / scales), np.int8), "token_ids"])
+        scale = write.node("Gather", [write.constant("word_scales", scales, np.float32), "token_ids"])
+        tokens = write.node("Mul", [write.node("Cast", [rows], to=TensorProto.FLOAT), scale])
+        # All tokens are of the first type.
+        places = (
+            write.weight(f"{prefix}.position_embeddings.weight")
+            + write.weight(f"{prefix}.token_type_embeddings.weight")[:1]
+        )
+        length = write.node("Shape", ["token_ids"], start=1, end=2)
+        table, start = write.constant("positions", places, np.float32), write.constant("start", [0], np.int64)
+        positions = write.node("Slice", [table, start, length])
+        return self._normalise(write.node("Add", [tokens, positions]), f"{prefix}.LayerNorm")
+
+    def _layer(self, prefix: str, hidden: str) -> str:
+        write = self._write
+        parts = [f"{prefix}.attention.self.{name}" for name in ("query", "key", "value")]
+        stacked = self._linear(hidden, f"{prefix}.attention.self", parts)
+        attended = write.node(
+            "MultiHeadAttention", write.split(stacked, len(parts)), domain=CONTRIB, num_heads=self._shape.num_heads
+        )
+        attended = self._linear(attended, f"{prefix}.attention.out", [f"{prefix}.attention.output.dense"])
+        hidden = self._normalise(write.node("Add", [hidden, attended]), f"{prefix}.attention.output.LayerNorm")
+        inner = self._linear(hidden, f"{prefix}.inner", [f"{prefix}.intermediate.dense"])
+        inner = write.node("Gelu", [inner], domain=CONTRIB)
+        outer = self._linear(inner, f"{prefix}.outer", [f"{prefix}.output.dense"])
+        return self._normalise(write.node("Add", [hidden, outer]), f"{prefix}.output.LayerNorm")
+
+    def _linear(self, x: str, name: str, layers: Sequence[str]) -> str:
+        weight = np.concatenate([self._write.weight(f"{layer}.weight") for layer in layers])
+        bias = np.concatenate([self._write.weight(f"{layer}.bias") for layer in layers])
+        return self._write.linear(x, name, weight, bias)
+
+    def _normalise(self, x: str, prefix: str) -> str:
+        return self._write.layer_norm(x, prefix, self._shape.layer_norm_eps)
+
+    def _as_model(self) -> onnx.ModelProto:
+        num_intents = len(self._write.weight("head.bias"))
+        inputs = [helper.make_tensor_value_info("token_ids", TensorProto.INT64, [1, "length"])]
+        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, num_intents])]
+        graph = helper.make_graph(self._write.nodes, GRAPH_NAME, inputs, outputs, self._write.initializers)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="rejoinder")
+
+
+def pieces_in_use(tokenizer: Tokenizer, texts: Iterable[str]) -> list[int]:
+    """Ids of the subwords that these texts need, the special ones first, then in the vocabulary's order."""
+    used: set[int] = set()
+    for encoding in tokenizer.encode_batch(list(texts)):
+        used.update(encoding.ids)
+    return [*range(NUM_SPECIAL), *sorted(used - set(range(NUM_SPECIAL)))]
+
+
+def prune_tokenizer(tokenizer: Tokenizer, kept: Sequence[int]) -> Tokenizer:
+    """A unigram tokenizer (Kudo 2018) with the subwords `kept`, in this order, that marks both ends of a text.
+
+    It normalises by Unicode's compatibility form, which is what the pretrained one's table does to our languages.
+    """
+    vocabulary = _vocabulary(tokenizer)
+    pruned = Tokenizer(models.Unigram([vocabulary[index] for index in kept], unk_id=NUM_SPECIAL - 1))
+    pruned.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(TokenizerRegex(r"\s+"), " "), normalizers.Strip()]
+    )
+    pruned.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    pruned.post_processor = processors.TemplateProcessing(
+        single=f"{OPENING} $A {CLOSING}", special_tokens=[(OPENING, 0), (CLOSING, 2)]
+    )
+    return pruned
+
+
+def _vocabulary(tokenizer: Tokenizer) -> list[tuple[str, float]]:
+    state: dict[str, Any] = json.loads(tokenizer.to_str())
+    return [(piece, score) for piece, score in state["model"]["vocab"]]

@@ -1,0 +1,111 @@
+"""Intent model: the tuned encoder of the stage before, made small enough to be asked for every message that is served.
+
+A network of our size learned from the encoder what it could (`message_summary`) and stays ten points behind it and its
+own ear together; so the service asks both. Copy the folder to `model_store/intents/default` to ship it.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from model_store.contract.manifest import FileEntry
+from model_store.contract.placeholders import fold_case
+from model_store.digest import digest_bytes
+from model_store.durable import replace_file
+from model_store.intents.intent_model import (
+    DESCRIPTION_NAME,
+    GRAPH_NAME,
+    TOKENIZER_NAME,
+    IntentModel,
+    IntentModelDescription,
+)
+from training.config import TrainingConfig
+from training.data.corpora import load_public_messages
+from training.data.domain_pack import DomainPack, fill_slots
+from training.data.plan_teacher.encoder import MAX_TOKENS, IntentEncoder
+from training.data.plan_teacher.pretrained_encoder import LICENCE, PREFIX
+from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
+from training.stages.base_model.plan_teacher import load_encoder, taught_pack
+from training.workspace import StageResult, Workspace
+
+DIRECTORY = "intents"
+_MADE_OF = "multilingual-e5-small (Wang et al. 2024), tuned on the authored asks of the pack '{pack}'"
+_WORDS = "network.embeddings.word_embeddings.weight"
+
+
+def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
+    """Writes the directory `intents`. Nothing for a pack that only a linear teacher has learned."""
+    if config.plan_teacher.kind == "linear":
+        return {}
+    pack = taught_pack(config)
+    encoder = load_encoder(workspace, pack)
+    directory = workspace.path(DIRECTORY)
+    directory.mkdir(exist_ok=True)
+    num_pieces = _write_files(encoder, list(_texts(config, pack)), directory)
+    description = _description(encoder, pack, directory, {})
+    _write_description(description, directory)
+    metrics = right_intents(IntentModel.load(directory), pack)
+    _write_description(_description(encoder, pack, directory, metrics), directory)
+    num_bytes = sum(entry.num_bytes for entry in description.files.values())
+    return {"num_pieces": num_pieces, "num_bytes": num_bytes, "right_on_development_asks": metrics}
+
+
+def right_intents(model: IntentModel, pack: DomainPack) -> dict[str, float]:
+    """Of each language's development asks, the share whose intent the model finds most likely."""
+    is_right: dict[str, list[bool]] = defaultdict(list)
+    generator = random.Random(0)
+    for intent in pack.intents:
+        for ask in intent.development_asks:
+            heard = fold_case(fill_slots(ask, pack.slots[intent.language], generator))
+            best = int(model.probabilities(heard).argmax())
+            is_right[intent.language].append(model.intents[best] == intent.name)
+    return {language: float(np.mean(rights)) for language, rights in is_right.items()}
+
+
+def _texts(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
+    """What customers write, as the service lets the model hear it."""
+    generator = random.Random(config.seed)
+    for intent in pack.intents:
+        for ask in (*intent.asks, *intent.development_asks):
+            yield PREFIX + fold_case(fill_slots(ask, pack.slots[intent.language], generator))
+    folder = config.corpus.uniform_data_dir
+    for messages in (load_public_messages(folder) if folder else {}).values():
+        yield from map(fold_case, messages)
+
+
+def _write_files(encoder: IntentEncoder, texts: list[str], directory: Path) -> int:
+    """Gives the number of subwords that are left."""
+    backend = encoder.tokenizer.backend
+    kept = pieces_in_use(backend, (" ".join(text.split()) for text in texts))
+    weights = {name: tensor.detach().float().numpy() for name, tensor in encoder.state_dict().items()}
+    weights[_WORDS] = weights[_WORDS][kept]
+    shape = encoder.network.config
+    sizes = EncoderShape(shape.num_hidden_layers, shape.num_attention_heads, shape.layer_norm_eps)
+    replace_file(directory / GRAPH_NAME, build_intent_graph(weights, sizes).SerializeToString())
+    replace_file(directory / TOKENIZER_NAME, prune_tokenizer(backend, kept).to_str().encode())
+    return len(kept)
+
+
+def _description(
+    encoder: IntentEncoder, pack: DomainPack, directory: Path, metrics: dict[str, float]
+) -> IntentModelDescription:
+    files = {}
+    for name in (GRAPH_NAME, TOKENIZER_NAME):
+        data = (directory / name).read_bytes()
+        files[name] = FileEntry(sha256=digest_bytes(data), num_bytes=len(data))
+    return IntentModelDescription(
+        intents=encoder.intents,
+        prefix=PREFIX,
+        max_tokens=MAX_TOKENS,
+        made_of=_MADE_OF.format(pack=pack.name),
+        licence=LICENCE,
+        metrics=metrics,
+        files=files,
+    )
+
+
+def _write_description(description: IntentModelDescription, directory: Path) -> None:
+    replace_file(directory / DESCRIPTION_NAME, (description.model_dump_json(indent=1) + "\n").encode())
