@@ -86,7 +86,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "accepted": decision.accepted,
         "reasons": decision.reasons,
         "off_policy": report.off_policy.sentence if report.off_policy else None,
-        "ratings_plan": report.ratings_plan.sentence,
+        "ratings_plan": report.ratings_plan.sentence if report.ratings_plan else None,
     }
 
 

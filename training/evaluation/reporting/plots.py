@@ -5,6 +5,7 @@ The same figures give the same bytes: bundles are named by their digest.
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ _BLUE, _GREEN, _RED, _GREY = "#0072b2", "#009e73", "#a30000", "#999999"
 _ROW_INCHES = 0.42
 _MAX_TICKS = 4
 _MARGIN = 0.15
-_SETTINGS = {"svg.hashsalt": "rejoinder", "svg.fonttype": "path", "font.size": 9}
+_SETTINGS: dict[Any, Any] = {"svg.hashsalt": "rejoinder", "svg.fonttype": "path", "font.size": 9}
 
 Curve = Sequence[tuple[int, float]]
 
