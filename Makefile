@@ -13,7 +13,7 @@ make_venv = $(PYTHON) -m venv $(1)
 install = $(1)/bin/python -m pip install -q
 endif
 
-.PHONY: help run test check bench sweep demo eval train-base learn chart bench-pages lighthouse screenshots image lock scale clean
+.PHONY: help run test check bench reliability chaos soak sweep demo eval train-base learn chart bench-pages lighthouse screenshots image lock scale clean
 
 help: ## the words and what they do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -47,6 +47,19 @@ check: .venv-dev/.installed ## style, types, layers
 
 bench: .venv-dev/.bench ## this engine beside llama.cpp, Hugging Face and torch, and over HTTP, into runs/bench; 15 minutes (OPTIONS="--quick --parts engines")
 	OMP_NUM_THREADS=1 $(DEV) -m tests.benchmarks.bench $(OPTIONS)
+
+.venv-dev/.reliability: .venv-dev/.installed
+	$(call install,.venv-dev) -e '.[reliability]'
+	@touch $@
+
+reliability: .venv-dev/.reliability ## what the service promises, against the real process: a row each, into runs/reliability; 25 minutes (OPTIONS="--rows 1 4 9 --quick")
+	OMP_NUM_THREADS=1 $(DEV) -m tests.benchmarks.reliability.table $(OPTIONS)
+
+chaos: .venv-dev/.installed ## kill -9 under load, 300 times; nothing acknowledged may be lost (OPTIONS="--kills 10 --postgresql")
+	OMP_NUM_THREADS=1 $(DEV) -m tests.benchmarks.reliability.chaos $(OPTIONS)
+
+soak: .venv-dev/.installed ## an hour of steady load: memory, descriptors and latency must not drift (OPTIONS="--minutes 2")
+	OMP_NUM_THREADS=1 $(DEV) -m tests.benchmarks.reliability.soak $(OPTIONS)
 
 sweep: .venv-dev/.installed ## right plans by the base model's size and amount of data, into runs/sweep (OPTIONS="--tokens 1600000 --sizes 128x4 256x6")
 	$(DEV) -m tests.benchmarks.sweep_base $(OPTIONS)
