@@ -4,11 +4,14 @@ The network knows the conversation and has learned from thumbs, the intent model
 different messages. Service and evaluation listen through the same class.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from model_store.contract.chat_template import message_start
+from model_store.contract.control_tokens import USER_ID
+from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.intent_model import IntentModel
 from model_store.sampling import Opinion
@@ -17,6 +20,8 @@ _FLOOR = 1e-4
 """What the intent model calls no less likely, so that it cannot overrule the network alone."""
 _MIN_KNOWN = 0.5
 """Share of a network's topics that must be intents of the model; fewer are another business's, with names in common."""
+_MIN_WORDS = 3
+_WORD = re.compile(r"[a-z']+|[\u4e00-\u9fff]", re.IGNORECASE)
 
 
 class Listener:
@@ -34,10 +39,22 @@ class Listener:
         self._known = known if is_its_business else {}
 
     def opinion_of(self, prompt_ids: Sequence[int]) -> Opinion | None:
-        """Of what the customer says last in a rendered conversation; None where the plans are not its intents."""
+        """Of what the customer says last in a rendered conversation.
+
+        None where the plans are not its intents, and for a later message of hardly a word: an order number, a yes or a
+        no is about what was said before, which the network alone knows.
+        """
         if not self._known:
             return None
-        text = self._tokenizer.decode(prompt_ids[message_start(prompt_ids) :])
+        start = message_start(prompt_ids)
+        text = self._tokenizer.decode(prompt_ids[start:])
+        if USER_ID in prompt_ids[:start] and _num_words(text) < _MIN_WORDS:
+            return None
         probabilities = self._model.probabilities(text)[[*self._known.values()]]
         logprobs = self._weight * np.log(probabilities + _FLOOR)
         return Opinion(tuple(self._known), tuple(map(float, logprobs)), self._model.digest)
+
+
+def _num_words(text: str) -> int:
+    """English words and Chinese characters, without placeholders."""
+    return sum(len(_WORD.findall(part.text)) for part in split_masked(text) if not part.is_placeholder)

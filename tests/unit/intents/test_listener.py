@@ -46,9 +46,29 @@ def shop_intents(tokenizer: Tokenizer) -> list[str]:
 def test_it_hears_what_the_customer_said_last(tokenizer: Tokenizer) -> None:
     """In lower case, as the network reads it, with placeholders, and nothing of the turns before."""
     listener, ear = listener_of(tokenizer, *shop_intents(tokenizer))
-    turns = [Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hi!"), Message(Role.USER, "Where is <ORDER_ID>?")]
+    turns = [Message(Role.USER, "Hi"), Message(Role.ASSISTANT, "Hi!"), Message(Role.USER, "Where is my <ORDER_ID>?")]
     listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids)
-    assert ear.heard == ["where is <ORDER_ID>?"]
+    assert ear.heard == ["where is my <ORDER_ID>?"]
+
+
+@pytest.mark.parametrize(
+    ("message", "is_heard"),
+    [
+        ("it's <ORDER_ID>", False),
+        ("单号<TRACKING_ID>", False),
+        ("yes", False),
+        ("no email came", True),
+        ("还没收到", True),
+    ],
+)
+def test_a_later_message_of_hardly_a_word_is_the_networks_business(
+    tokenizer: Tokenizer, message: str, is_heard: bool
+) -> None:
+    """It is about what was said before; as a first message it is all there is."""
+    listener, _ = listener_of(tokenizer, *shop_intents(tokenizer))
+    turns = [Message(Role.USER, "where is my order"), Message(Role.ASSISTANT, "?"), Message(Role.USER, message)]
+    assert (listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids) is not None) is is_heard
+    assert listener.opinion_of(render(turns[2:], tokenizer, for_completion=True).token_ids) is not None
 
 
 def test_all_plans_of_an_intent_share_its_opinion_and_others_have_none(tokenizer: Tokenizer) -> None:
