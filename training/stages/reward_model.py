@@ -31,6 +31,7 @@ from model_store.contract.tokenizer import Tokenizer
 from training.config import RewardConfig, TrainingConfig
 from training.data.contrasts import Contrast, Contrasts, ContrastTokens, tokens_of
 from training.data.domain_pack import load_pack
+from training.data.preferences import PREFERENCES_NAME, contrasts_of, read_preferences
 from training.data.prompts import SPLITS, RatedExample, read_examples
 from training.errors import DataNotFoundError
 from training.evaluation.rewarding.composite import CompositeReward
@@ -81,8 +82,14 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     torch.manual_seed(config.seed)
     model = RewardModel(base, config.reward.num_heads)
     contrasts = Contrasts(load_pack(config.corpus.domain_pack))
+    preferred = contrasts_of(
+        read_preferences(workspace.path(PREFERENCES_NAME)),
+        tokenizer,
+        max_positions=max_positions,
+        but_not={example.prompt.messages for split in SPLITS[1:] for example in splits[split]},
+    )
     by_epoch = [
-        tokens_of(drawn, tokenizer, max_positions=max_positions)
+        tokens_of(drawn, tokenizer, max_positions=max_positions) + preferred
         for drawn in draw_by_epoch(contrasts, config.reward, num_ratings=len(splits["train"]), seed=config.seed)
     ]
     unseen = tokens_of(contrasts.unseen(str(config.seed)), tokenizer, max_positions=max_positions)
@@ -98,7 +105,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "temperature": float(model.temperature),
         **{split: report.model_dump(mode="json") if report else {} for split, report in reports.items()},
         "terms_by_thumb": terms,
-        "num_contrasts": {"train": sum(map(len, by_epoch)), "unseen": len(unseen)},
+        "num_contrasts": {"train": sum(map(len, by_epoch)), "unseen": len(unseen), "preferred": len(preferred)},
         "unseen_contrasts": _contrast_report(model, unseen),
         "seconds": round(time.monotonic() - started, 1),
     }

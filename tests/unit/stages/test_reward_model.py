@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.tokenizer import Tokenizer
 from tests.unit.stages.learning_workspace import ASKS, FILLERS, make_config, make_workspace
 from training.config import TrainingConfig
+from training.data.preferences import PREFERENCES_NAME, contrasts_of, parse_preference, preferences_text
 from training.data.prompts import read_examples
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
 from training.reformer.heads import RewardModel, score_batches
@@ -145,3 +147,33 @@ def test_without_feedback_it_says_what_is_missing(tmp_path: Path) -> None:
     workspace.path("examples.jsonl").unlink()
     with pytest.raises(DataNotFoundError, match="curate"):
         reward_model.run(config, workspace)
+
+
+def test_what_the_staff_preferred_is_learned_but_not_on_held_back_prompts(tmp_path: Path) -> None:
+    """It scores what was preferred higher, by a word that neither thumbs nor the pack have an opinion of."""
+    config = config_with_pack(tmp_path, contrast_share=0.3, num_epochs=3, num_heads=1)
+    workspace = make_workspace(tmp_path / "run", config)
+    tokenizer = Tokenizer.load(workspace.path("base") / "tokenizer.json")
+    examples = [json.loads(line) for line in workspace.path("examples.jsonl").read_text().splitlines()]
+
+    def pair(number: int, messages: list[dict[str, str]]) -> dict[str, str]:
+        sides = {}
+        for side, word in (("chosen", "indeed"), ("rejected", "perhaps")):
+            text = f"{FILLERS[number % len(FILLERS)]} {word}"
+            token_ids = json.dumps([*tokenizer.encode(text), EOS_ID])
+            sides |= {f"{side}_digest": "01" * 32, f"{side}_text": text, f"{side}_token_ids": token_ids}
+        ids = {"pair_id": f"pair_{number}", "completion_id": f"c{number}", "conversation_id": "x", "rater": "staff_kim"}
+        times = {"created_at": "2026-01-01T00:00:00.000000Z", "chosen_at": "2026-01-02T00:00:00.000000Z"}
+        return {**ids, **times, **sides, "language": "en", "prompt_messages": json.dumps(messages)}
+
+    ask = [{"role": "user", "content": "do you mend lamps"}]
+    held_back = next(example["messages"] for example in examples if example["split"] == "test")
+    rows = [pair(number, ask) for number in range(30)] + [pair(31, held_back)]
+    workspace.write_text(PREFERENCES_NAME, preferences_text(rows, max_rows=99))
+    result = reward_model.run(config, workspace)
+    assert result["num_contrasts"]["preferred"] == 30
+    model = RewardModel.load(workspace.path("reward_model"))
+    pairs = [parse_preference(pair(number, ask)) for number in range(30)]
+    contrasts = contrasts_of(pairs, tokenizer, max_positions=512)
+    good, bad = (score_batches(model, [getattr(c, side) for c in contrasts]) for side in ("good", "bad"))
+    assert float((good > bad).float().mean()) > 0.9
