@@ -16,7 +16,7 @@ from training.reformer.heads import RewardModel
 from training.reformer.message_summary import EPSILON, message_starts
 from training.reformer.model import ReformerPolicy
 
-NUM_STEPS = 24
+NUM_STEPS = 64
 """Points of the quadrature (Gauss and Legendre); each is one forward and one backward pass."""
 _BATCH = 8
 

@@ -39,7 +39,7 @@ def explanation_page(found: Explanation) -> str:
 
 def _terms(found: Explanation) -> str:
     rows = "".join(
-        f"<tr><td>{escape(name.replace('_', ' '))}<td class=n>{value:+.3f}" for name, value in found.terms.items()
+        f"<tr><td>{escape(name.replace('_', ' '))}<td class=n>{value + 0.0:+.3f}" for name, value in found.terms.items()
     )
     return f"<table>{rows}<tr><th>together<td class=n><b>{found.reward:+.3f}</b></table>"
 
