@@ -13,7 +13,7 @@ make_venv = $(PYTHON) -m venv $(1)
 install = $(1)/bin/python -m pip install -q
 endif
 
-.PHONY: help run test check bench reliability chaos soak sweep demo eval train-base learn chart bench-pages lighthouse screenshots image lock scale clean
+.PHONY: help run test check bench bench-learning reliability chaos soak sweep demo eval train-base learn chart bench-pages lighthouse screenshots image lock scale clean
 
 help: ## the words and what they do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -60,6 +60,12 @@ chaos: .venv-dev/.installed ## kill -9 under load, 300 times; nothing acknowledg
 
 soak: .venv-dev/.installed ## an hour of steady load: memory, descriptors and latency must not drift (OPTIONS="--minutes 2")
 	OMP_NUM_THREADS=1 $(DEV) -m tests.benchmarks.reliability.soak $(OPTIONS)
+
+bench-learning: .venv-dev/.installed ## thumbs up before and after learning, by algorithm and ratings, into runs/bench; 20 minutes, goes on when run again (OPTIONS="--quick")
+	$(DEV) -m tests.benchmarks.bench_learning $(OPTIONS)
+.venv-dev/.reliability: .venv-dev/.installed
+	$(call install,.venv-dev) -e '.[reliability]'
+	@touch $@
 
 sweep: .venv-dev/.installed ## right plans by the base model's size and amount of data, into runs/sweep (OPTIONS="--tokens 1600000 --sizes 128x4 256x6")
 	$(DEV) -m tests.benchmarks.sweep_base $(OPTIONS)

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures what is asked for. Returns the exit code: 0 whether or not aims are met."""
     options = _parser().parse_args(arguments)
     report = Report(
-        machine=_machine(),
+        machine=describe_machine(),
         versions=_versions(),
         matmul_megabytes=_matmul_megabytes(options.shapes),
         bundle_megabytes=sum(path.stat().st_size for path in DEFAULT_BUNDLE.iterdir()) / 1e6,
@@ -74,7 +74,8 @@ def _matmul_megabytes(shapes: list[str]) -> dict[str, float]:
     return sizes
 
 
-def _machine() -> str:
+def describe_machine() -> str:
+    """Processor and cores."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         model = next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))

@@ -6,8 +6,8 @@ in for people in `demo` and in tests, and prove nothing about real ones: their t
 
 import random
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -41,16 +41,21 @@ class Customers:
 
     def draw(self, num_asks: int) -> list[Ask]:
         """Asks of the kind that training knows, every intent in every language equally often."""
+        asks = self._masked(num_asks)
+        return [replace(ask, text=fill_entities(ask.text, ask.language, self._random)) for ask in asks]
+
+    def draw_masked(self, num_asks: int) -> list[Ask]:
+        """The same kind of asks as the model gets to see them, with placeholders for what is personal."""
+        return list(self._masked(num_asks))
+
+    def _masked(self, num_asks: int) -> Iterator[Ask]:
         intents = list(self._pack.intents)
-        asks = []
         for number in range(num_asks):
             if number % len(intents) == 0:
                 self._random.shuffle(intents)
             intent = intents[number % len(intents)]
             ask = self._random.choice(_sayable(intent.asks))
-            masked = fill_slots(ask, self._pack.slots[intent.language], self._random)
-            asks.append(Ask(intent.name, intent.language, fill_entities(masked, intent.language, self._random)))
-        return asks
+            yield Ask(intent.name, intent.language, fill_slots(ask, self._pack.slots[intent.language], self._random))
 
     def held_out(self, num_asks: int) -> list[Ask]:
         """Asks that neither training nor the gate ever sees."""

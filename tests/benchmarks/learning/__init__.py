@@ -1,0 +1,1 @@
+"""Parts of `make bench-learning`. Start at `tests.benchmarks.bench_learning`."""
