@@ -63,9 +63,6 @@ soak: .venv-dev/.installed ## an hour of steady load: memory, descriptors and la
 
 bench-learning: .venv-dev/.installed ## thumbs up before and after learning, by algorithm and ratings, into runs/bench; 20 minutes, goes on when run again (OPTIONS="--quick")
 	$(DEV) -m tests.benchmarks.bench_learning $(OPTIONS)
-.venv-dev/.reliability: .venv-dev/.installed
-	$(call install,.venv-dev) -e '.[reliability]'
-	@touch $@
 
 sweep: .venv-dev/.installed ## right plans by the base model's size and amount of data, into runs/sweep (OPTIONS="--tokens 1600000 --sizes 128x4 256x6")
 	$(DEV) -m tests.benchmarks.sweep_base $(OPTIONS)
