@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from model_store.contract.placeholders import fold_case
+from model_store.intents.intent_model import IntentModel
 from tests.unit.data.tiny_encoder import PIECES, write_tiny_encoder
 from training.config import PlanTeacherConfig, TrainingConfig, load_config
 from training.data.domain_pack import DomainPack, load_pack
@@ -17,7 +19,7 @@ from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
 from training.data.plan_teacher.neighbours import WordNeighbours, collect_words, find_neighbours
 from training.data.plan_teacher.pretrained_encoder import load_pretrained_encoder
 from training.errors import DataNotFoundError
-from training.stages.base_model import plan_teacher
+from training.stages.base_model import intent_model, plan_teacher
 from training.workspace import Workspace
 
 TINY = Path(__file__).parents[3] / "training" / "configs" / "tiny.yaml"
@@ -83,6 +85,25 @@ def test_words_are_collected_where_they_are_frequent(encoder_path: Path) -> None
     words = collect_words(["a refund please"] * 5 + ["rarely said"], encoder)
     assert words == {"en": ["please", "refund"], "zh": ["退款"]}
     assert set(find_neighbours(words, encoder)) <= {"please", "refund", "退款"}
+
+
+def test_the_tuned_encoder_becomes_the_files_that_are_served(
+    encoder_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage writes what the service opens: the same opinions to two points, few subwords, and how good it is."""
+    config, pack, workspace = _few_steps(load_config(TINY)), _few_asks(), Workspace(tmp_path / "run")
+    monkeypatch.setattr(plan_teacher, "load_pack", lambda name: pack)
+    plan_teacher.run(config, workspace)
+    result = intent_model.run(config, workspace)
+    served = IntentModel.load(workspace.path("intents"))
+    tuned = plan_teacher.load_encoder(workspace, pack)
+    asks = [ask for intent in pack.intents for ask in intent.asks[:4]]
+    expected = tuned.probabilities([fold_case(ask) for ask in asks])
+    assert np.abs(np.stack([served.probabilities(fold_case(ask)) for ask in asks]) - expected).max() < 0.02
+    assert served.intents == tuned.intents and result["num_pieces"] <= len(PIECES)
+    assert served.metrics == result["right_on_development_asks"]
+    linear = config.model_copy(update={"plan_teacher": PlanTeacherConfig(kind="linear")})
+    assert intent_model.run(linear, workspace) == {}
 
 
 def test_the_stage_teaches_the_encoder_and_resumes_to_the_same_weights(
