@@ -9,7 +9,7 @@ from service.access.api_keys import ApiKey, Scope
 from service.access.errors import ApiKeyNotFoundError
 from service.records.database import open_engine, open_reader, transaction
 from service.records.errors import RecordStoreUnavailableError
-from service.records.migrations import upgrade
+from service.records.migrations import migrated
 from service.records.tables import api_keys
 
 
@@ -23,13 +23,7 @@ class KeyStore:
     @classmethod
     def open(cls, url: str) -> "KeyStore":
         """A store that can be written, in tables that are made where they are missing. Raises RecordsError."""
-        engine = open_engine(url)
-        try:
-            upgrade(engine)
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(engine)
+        return cls(migrated(open_engine(url)))
 
     @classmethod
     def open_reader(cls, url: str) -> "KeyStore":

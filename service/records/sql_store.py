@@ -15,7 +15,7 @@ from service.records.database import DEFAULT_TIMEOUT_SECONDS, open_engine, scrub
 from service.records.errors import CompletionNotFoundError, ConversationNotFoundError
 from service.records.group_commit import GroupCommit, Result, Work
 from service.records.handovers.outbox import SqlHandoverOutbox
-from service.records.migrations import upgrade
+from service.records.migrations import migrated
 from service.records.pairs.pair_store import SqlPairStore
 from service.records.statements import audit, completions, conversations, erasure, idempotency, retention, rulings, tags
 from service.records.statements import feedback as feedback_statements
@@ -67,12 +67,7 @@ class SqlRecordStore:
     @classmethod
     def take_over(cls, engine: Engine) -> "SqlRecordStore":
         """`open` for an engine that was made otherwise; closes it when it cannot be used."""
-        try:
-            upgrade(engine)
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(engine)
+        return cls(migrated(engine))
 
     def record_completion(
         self, completion: CompletionRecord, claim: Claim | None = None, *, tells_handover: bool = False

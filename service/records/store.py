@@ -3,9 +3,10 @@
 The records are plain values. How they become rows is `sql_store`'s business, what they may hold `storable`'s.
 """
 
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
 from model_store.contract.conversation import Message
@@ -181,6 +182,19 @@ class AuditEvent:
     subject: str
     details: Mapping[str, Any]
     tenant: str = DEFAULT_TENANT
+
+    @classmethod
+    def now(cls, tenant: str, actor: str, action: str, subject: str, details: Mapping[str, Any]) -> "AuditEvent":
+        """An event of this moment, with an id of its own."""
+        return cls(
+            id=f"audit_{secrets.token_hex(12)}",
+            occurred_at=datetime.now(UTC),
+            actor=actor,
+            action=action,
+            subject=subject,
+            details=details,
+            tenant=tenant,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ class PairDesk:
         """Keeps a choice; the pair then says whose reply is whose. Raises PairNotFoundError and PairChosenError."""
         # Read first: what is not there has had nothing done to it.
         await asyncio.to_thread(self._reader.check_offered, tenant, staff_rater(actor), pair_id)
-        event = _event(tenant, actor, "review.prefer", pair_id, {"choice": choice})
+        event = AuditEvent.now(tenant, actor, "review.prefer", pair_id, {"choice": choice})
         await asyncio.to_thread(self._records.record_audit, event)
         return await asyncio.to_thread(self._pairs.choose, tenant, staff_rater(actor), pair_id, choice)
 
@@ -100,7 +100,7 @@ class PairDesk:
 
     async def begin_export(self, tenant: str, actor: str) -> AsyncIterator[tuple[PreferencePair, PairPrompt]]:
         """Notes in the audit who takes the pairs away, and gives them one by one: `MAX_EXPORTED` at most."""
-        event = _event(tenant, actor, "review.export_pairs", "preference_pairs", {})
+        event = AuditEvent.now(tenant, actor, "review.export_pairs", "preference_pairs", {})
         await asyncio.to_thread(self._records.record_audit, event)
         return self._export(tenant)
 
@@ -156,15 +156,3 @@ def _without_article(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 def _seed(prompt: PairPrompt) -> int:
     """The same for every rater: two who judge the same prompt judge the same replies."""
     return int.from_bytes(hashlib.sha256(prompt.completion_id.encode()).digest()[:7], "big")
-
-
-def _event(tenant: str, actor: str, action: str, subject: str, details: dict[str, str]) -> AuditEvent:
-    return AuditEvent(
-        id=f"audit_{secrets.token_hex(_ID_BYTES)}",
-        occurred_at=datetime.now(UTC),
-        actor=actor,
-        action=action,
-        subject=subject,
-        details=details,
-        tenant=tenant,
-    )

@@ -4,10 +4,8 @@ Promote, try on a share, hold, roll back: each is one move of one alias by compa
 before it is made. `model_store.store` does the moving, `training.canary` the same moves by rules.
 """
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -22,8 +20,6 @@ from service.chat.masking import ConversationMasker
 from service.chat.oversight.shelf import Shelf
 from service.errors import InvalidValueError, NoCanaryError
 from service.records.store import DEFAULT_TENANT, AuditEvent, RecordStore
-
-_ID_BYTES = 12
 
 _log = structlog.get_logger(__name__)
 
@@ -144,17 +140,9 @@ class ReleaseDesk:
 
     def _note(self, request: MoveRequest, planned: PlannedMove, outcome: str) -> None:
         details: dict[str, Any] = {"alias": planned.alias.value, "outcome": outcome}
-        self._records.record_audit(
-            AuditEvent(
-                id=f"audit_{secrets.token_hex(_ID_BYTES)}",
-                occurred_at=datetime.now(UTC),
-                actor=request.actor,
-                action=f"models.{request.action}",
-                subject=planned.move.to_digest,
-                details={**details, **planned.move.model_dump(mode="json", exclude={"action", "to_digest"})},
-                tenant=request.tenant,
-            )
-        )
+        details |= planned.move.model_dump(mode="json", exclude={"action", "to_digest"})
+        action, subject = f"models.{request.action}", planned.move.to_digest
+        self._records.record_audit(AuditEvent.now(request.tenant, request.actor, action, subject, details))
 
     def _consequences(self, action: ReleaseAction, move: AliasMove, release: Release) -> Iterator[str]:
         seconds = f"within about {self._poll_seconds:g} s"

@@ -4,7 +4,6 @@ Nothing here changes a rating. What the staff decides is kept beside it, noted i
 obeyed by the next learning run. Blocks: call it from a worker thread.
 """
 
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +19,6 @@ from service.records.store import AuditEvent, GoldRating, RatingRuling, RecordSt
 
 MAX_RATERS = 500
 """In a list, those who rated most."""
-_ID_BYTES = 12
 _ACTIONS: Mapping[Ruling | None, str] = {
     "count": "review.count_rating",
     "set_aside": "review.set_rating_aside",
@@ -169,17 +167,7 @@ class RatingBook:
         return own, whole
 
     def _note(self, tenant: str, actor: str, action: str, subject: str, details: Mapping[str, Any]) -> None:
-        self._records.record_audit(
-            AuditEvent(
-                id=f"audit_{secrets.token_hex(_ID_BYTES)}",
-                occurred_at=datetime.now(UTC),
-                actor=actor,
-                action=action,
-                subject=subject,
-                details=details,
-                tenant=tenant,
-            )
-        )
+        self._records.record_audit(AuditEvent.now(tenant, actor, action, subject, details))
 
 
 def _for_tenant(report: CurationReport, tenant: str) -> CurationReport:

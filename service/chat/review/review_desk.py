@@ -6,11 +6,10 @@ scope is the right; the correction may use the placeholders that the reviewer ha
 
 import asyncio
 import hashlib
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ MAX_EXPORTED = 2_000
 MAX_REPLIES = 100
 """Of one conversation as it is shown."""
 _EXPORT_PAGE = 50
-_ID_BYTES = 12
 _NOT_NOTED = ("tenant", "text")
 
 
@@ -157,15 +155,7 @@ class ReviewDesk:
         return read(self._reader.dossier(tenant, conversation_id, up_to=up_to, max_replies=MAX_REPLIES))
 
     async def _note(self, tenant: str, actor: str, action: str, subject: str, details: Mapping[str, Any]) -> None:
-        event = AuditEvent(
-            id=f"audit_{secrets.token_hex(_ID_BYTES)}",
-            occurred_at=datetime.now(UTC),
-            actor=actor,
-            action=action,
-            subject=subject,
-            details=details,
-            tenant=tenant,
-        )
+        event = AuditEvent.now(tenant, actor, action, subject, details)
         await asyncio.to_thread(self._records.record_audit, event)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from service.records.database import open_engine, transaction
-from service.records.migrations import upgrade
+from service.records.migrations import migrated
 from service.records.tables import completions, exports
 
 _IDS_PER_QUERY = 500
@@ -42,13 +42,7 @@ class ExportRegister:
     @classmethod
     def open(cls, url: str) -> "ExportRegister":
         """A register for commands, beside a running service or alone, in tables made where they are missing."""
-        engine = open_engine(url)
-        try:
-            upgrade(engine)
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(engine)
+        return cls(migrated(open_engine(url)))
 
     def add(self, export: RegisteredExport) -> None:
         """Registers an export."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from service.records.database import open_engine, open_reader, transaction
 from service.records.handovers import statements
-from service.records.migrations import upgrade
+from service.records.migrations import migrated
 
 HandoverState = Literal["pending", "delivered", "dead"]
 HANDOVER_STATES: tuple[HandoverState, ...] = get_args(HandoverState)
@@ -91,13 +91,7 @@ class SqlHandoverOutbox:
     def open(cls, url: str) -> "SqlHandoverOutbox":
         """An outbox for commands, beside a running service or alone, in tables made where they are missing."""
         open_reader(url).dispose()  # raises where there is no database, which the next line would make
-        engine = open_engine(url)
-        try:
-            upgrade(engine)
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(engine)
+        return cls(migrated(open_engine(url)))
 
     def claim(self, *, lease_seconds: float) -> HandoverClaim | None:
         """See `HandoverOutbox.claim`."""

@@ -14,6 +14,16 @@ from service.records.errors import RecordSchemaError
 _ADVISORY_LOCK_KEY = 0x52454A4F
 
 
+def migrated(engine: Engine) -> Engine:
+    """The engine, its tables brought to the newest revision; closed where that fails. Raises as `upgrade` does."""
+    try:
+        upgrade(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
 def upgrade(engine: Engine) -> None:
     """Brings the tables to the newest revision, all of it or nothing; does nothing when they are there already.
 
