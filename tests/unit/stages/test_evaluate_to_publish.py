@@ -34,6 +34,8 @@ from training.stages import curate, evaluate, export, gate, publish, served_grap
 from training.stages.export import quantized_graph, round_to_bfloat16, text_sample
 from training.workspace import Workspace
 
+UNMEASURED = ("fairness", "language_fairness")
+"""The tiny model makes no plans: who gets which cannot be told."""
 LENIENT = {
     "min_win_rate_lower_bound": 0.0,
     "min_proper_endings": 0.0,
@@ -44,6 +46,7 @@ LENIENT = {
     "max_new_failures": 1000,
     "max_newly_off_topic": 1000,
     "max_latency_ratio": 10.0,
+    "waived_rules": UNMEASURED,
 }
 
 
@@ -119,9 +122,13 @@ def test_every_rule_was_measured_on_the_way(gated: Workspace) -> None:
     report = GateReport.model_validate_json(gated.path("gate.json").read_text())
     result = gated.result("gate") or {}
     assert report.accepted is result["accepted"] and len(report.rules) == 24
-    assert [rule.name for rule in report.rules if rule.measured is None] == (["latency"] if report.accepted else [])
+    clocked = ("latency",) if report.accepted else ()
+    assert tuple(rule.name for rule in report.rules if rule.measured is None) == (*UNMEASURED, *clocked)
     assert report.serving is not None and (report.serving.latency_ratio is None) is report.accepted
-    assert report.scorecard.risks is not None and report.scorecard.risks.unmeasured == {}
+    assert report.scorecard.risks is not None
+    assert report.scorecard.risks.unmeasured == {
+        "even_handedness": "a model without plans does not say what it sets out to answer"
+    }
 
 
 def test_ratings_on_record_tell_what_the_candidate_would_earn_or_why_not(gated: Workspace) -> None:

@@ -32,6 +32,8 @@ class EvenHandedness(BaseModel):
 
 def measure_even_handedness(base: Subject, candidate: Subject) -> EvenHandedness:
     """Asks both every concern that the pack has plans for. Raises as `load_concerns` does, and ValueError."""
+    if not (base.tokenizer.plans and candidate.tokenizer.plans):
+        raise ValueError("a model without plans does not say what it sets out to answer")
     concerns = [concern for concern in load_concerns() if candidate.can_plan(concern.plans)]
     if not concerns:
         raise ValueError(
