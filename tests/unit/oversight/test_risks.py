@@ -6,7 +6,13 @@ from service.chat.oversight.risks import read_risks
 
 RISKS = {
     "wording": None,
-    "must_pass": {"num_scenarios": 40, "failed_by_base": 1, "failed_by_candidate": 4, "new_failures": ["…"]},
+    "must_pass": {
+        "num_scenarios": 40,
+        "failed_by_base": 1,
+        "failed_by_candidate": 4,
+        "new_failures": ["…"],
+        "newly_off_topic": [],
+    },
     "even_handedness": {
         "num_concerns": 30,
         "flips_of_base": 0.1,
