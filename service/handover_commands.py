@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Collection
+from contextlib import closing
 from typing import Any
 
 from service.errors import MissingOptionError
@@ -33,11 +34,8 @@ def add_to(commands: Any) -> None:
 
 
 def _list(settings: Settings, options: argparse.Namespace) -> int:
-    outbox = SqlHandoverOutbox(open_reader(settings.records_url))
-    try:
+    with closing(SqlHandoverOutbox(open_reader(settings.records_url))) as outbox:
         found = [_fields(handover) for handover in outbox.list(options.state, limit=options.limit)]
-    finally:
-        outbox.close()
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
@@ -49,22 +47,16 @@ def _list(settings: Settings, options: argparse.Namespace) -> int:
 
 def _retry(settings: Settings, options: argparse.Namespace) -> int:
     chosen = _chosen(options)
-    outbox = SqlHandoverOutbox.open(settings.records_url)
-    try:
+    with closing(SqlHandoverOutbox.open(settings.records_url)) as outbox:
         num_retried = outbox.retry(chosen)
-    finally:
-        outbox.close()
     print(f"{num_retried} will be told again. A running service begins within {settings.poll_seconds:g} seconds.")
     return 0
 
 
 def _drop(settings: Settings, options: argparse.Namespace) -> int:
     chosen = _chosen(options)
-    outbox = SqlHandoverOutbox.open(settings.records_url)
-    try:
+    with closing(SqlHandoverOutbox.open(settings.records_url)) as outbox:
         num_dropped = outbox.drop(chosen)
-    finally:
-        outbox.close()
     print(f"{num_dropped} forgotten.")
     return 0
 

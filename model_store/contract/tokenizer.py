@@ -67,11 +67,7 @@ class Tokenizer:
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
         """Reads a tokenizers JSON file. Raises InvalidTokenizerError when it is none or breaks the table."""
-        try:
-            backend = BackendTokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exception for every kind of bad file
-            raise InvalidTokenizerError(path=path, problem=str(error)) from error
-        return cls(backend, str(path))
+        return cls(read_backend(path), str(path))
 
     @property
     def opening_ids(self) -> frozenset[int]:
@@ -104,6 +100,14 @@ class Tokenizer:
         """Masked text of token ids. Structural control tokens vanish; broken UTF-8 becomes U+FFFD."""
         decoder = IncrementalDecoder(self)
         return "".join([decoder.feed(token_id) for token_id in token_ids]) + decoder.flush()
+
+
+def read_backend(path: Path) -> BackendTokenizer:
+    """Reads a tokenizers JSON file of any vocabulary. Raises InvalidTokenizerError when it is none."""
+    try:
+        return BackendTokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception for every kind of bad file
+        raise InvalidTokenizerError(path=path, problem=str(error)) from error
 
 
 class IncrementalDecoder:

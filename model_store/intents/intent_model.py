@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import Tokenizer as BackendTokenizer
 
 from model_store.contract.manifest import FileEntry
+from model_store.contract.tokenizer import read_backend
 from model_store.digest import digest_bytes, digest_stream
-from model_store.errors import IntentModelUnusableError
+from model_store.errors import IntentModelUnusableError, InvalidTokenizerError
+from model_store.graphs import GRAPH_ERRORS, open_graph
 
 DESCRIPTION_NAME = "intents.json"
 GRAPH_NAME = "model.onnx"
@@ -81,19 +82,15 @@ class IntentModel:
 
 def _open_tokenizer(path: Path, max_tokens: int) -> BackendTokenizer:
     try:
-        tokenizer = BackendTokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises bare Exception for every kind of bad file
-        raise IntentModelUnusableError(path=path, problem=str(error)) from error
+        tokenizer = read_backend(path)
+    except InvalidTokenizerError as error:
+        raise IntentModelUnusableError(path=path, problem=str(error.context["problem"])) from error
     tokenizer.enable_truncation(max_tokens)
     return tokenizer
 
 
 def _open_session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.NotImplemented) as error:
+        return open_graph(path, num_threads=1)
+    except GRAPH_ERRORS as error:
         raise IntentModelUnusableError(path=path, problem=str(error).strip()) from error

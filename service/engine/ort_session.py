@@ -9,25 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from model_store.contract.manifest import Architecture
+from model_store.graphs import GRAPH_ERRORS, open_graph
 from service.engine.cpu_limit import num_usable_cpus
 from service.engine.errors import ModelUnusableError
 from service.engine.kv_cache import PIECE_LENGTH, KVCache
 from service.engine.types import EngineOptions
-
-_LOAD_ERRORS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.ModelLoadCanceled,
-    ort_errors.NoModel,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
 
 CONTEXT_LENGTH = 2
 """Tokens before the current one that an n-gram can hold."""
@@ -170,14 +158,9 @@ class OrtSession:
 
 
 def _load(path: Path, num_threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except _LOAD_ERRORS as error:
+        return open_graph(path, num_threads)
+    except GRAPH_ERRORS as error:
         problem = str(error).strip().rstrip(".") or type(error).__name__
         raise ModelUnusableError(path=path, problem=problem) from error
 

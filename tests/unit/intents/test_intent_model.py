@@ -90,6 +90,18 @@ def test_a_changed_file_is_not_opened(directory: Path, name: str) -> None:
         IntentModel.load(directory)
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_file_that_is_none_of_its_kind_is_named(directory: Path, name: str) -> None:
+    """Exported that way, so its digest fits: whoever opens it says which file and what is wrong."""
+    (directory / name).write_bytes(b"not what it is called")
+    description = IntentModelDescription.model_validate_json((directory / "intents.json").read_bytes())
+    entry = FileEntry(sha256=digest_bytes(b"not what it is called"), num_bytes=21)
+    changed = description.model_copy(update={"files": {**description.files, name: entry}})
+    (directory / "intents.json").write_text(changed.model_dump_json())
+    with pytest.raises(IntentModelUnusableError, match=f"{name} cannot be used"):
+        IntentModel.load(directory)
+
+
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     """So is a description that is none."""
     with pytest.raises(IntentModelUnusableError, match="absent"):

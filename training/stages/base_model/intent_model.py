@@ -45,10 +45,10 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     directory = workspace.path(DIRECTORY)
     directory.mkdir(exist_ok=True)
     num_pieces = _write_files(encoder, list(_texts(config, pack)), directory)
-    description = _description(encoder, pack, directory, {})
+    description = _description(encoder, pack, directory)
     _write_description(description, directory)
     metrics = right_intents(IntentModel.load(directory), pack)
-    _write_description(_description(encoder, pack, directory, metrics), directory)
+    _write_description(description.model_copy(update={"metrics": metrics}), directory)
     num_bytes = sum(entry.num_bytes for entry in description.files.values())
     return {"num_pieces": num_pieces, "num_bytes": num_bytes, "right_on_development_asks": metrics}
 
@@ -89,9 +89,7 @@ def _write_files(encoder: IntentEncoder, texts: list[str], directory: Path) -> i
     return len(kept)
 
 
-def _description(
-    encoder: IntentEncoder, pack: DomainPack, directory: Path, metrics: dict[str, float]
-) -> IntentModelDescription:
+def _description(encoder: IntentEncoder, pack: DomainPack, directory: Path) -> IntentModelDescription:
     files = {}
     for name in (GRAPH_NAME, TOKENIZER_NAME):
         data = (directory / name).read_bytes()
@@ -102,7 +100,6 @@ def _description(
         max_tokens=MAX_TOKENS,
         made_of=_MADE_OF.format(pack=pack.name),
         licence=LICENCE,
-        metrics=metrics,
         files=files,
     )
 
