@@ -74,20 +74,22 @@ export function askInDialog({ title, content, action, answer = () => true, isDan
   return new Promise((resolve) => {
     const heading = element("h2", { id: "dialog-title" }, title);
     const agree = element("button", { type: "submit", class: isDanger ? "danger" : "primary" }, action);
-    const cancel = button("", () => dialog.close(), "Cancel");
+    const cancel = button("", () => end(null), "Cancel");
     const actions = element("div", { class: "actions" }, ...(isNotice ? [] : [cancel]), agree);
     const form = element("form", {}, heading, ...content, actions);
     const dialog = element("dialog", { "aria-labelledby": "dialog-title" }, form);
-    let given = null;
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      given = answer();
+    // Resolves at once and not by the dialog's own event, which is a task of its own: a key pressed in between would
+    // find the dialog gone and its answer not yet known.
+    const end = (given) => {
       dialog.close();
-    });
-    dialog.addEventListener("close", () => {
       dialog.remove();
       resolve(given);
+    };
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      end(answer());
     });
+    dialog.addEventListener("close", () => end(null));
     document.body.append(dialog);
     dialog.showModal();
   });
