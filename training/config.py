@@ -62,6 +62,8 @@ class CorpusConfig(_Section):
     max_window_tokens: int = Field(256, ge=32)
     num_generated_conversations: int = Field(40_000, ge=10)
     """Conversations drawn from the authored pack for supervised tuning, both languages together."""
+    flow_share: float = Field(0.18, ge=0, lt=0.7)
+    """Of these conversations, those on a path through an authored flow: several turns in words of their own."""
     num_generated_asks: int = Field(0, ge=0)
     """Messages drawn with their plans alone: the source `domain_asks`."""
     num_mixtures: int = Field(0, ge=0)
@@ -358,8 +360,9 @@ class TrainingConfig(_Section):
     corpus: CorpusConfig = CorpusConfig()
     plan_teacher: PlanTeacherConfig = PlanTeacherConfig()
     message_summary: MessageSummaryConfig = MessageSummaryConfig()
-    pretrain: LanguageModelConfig
-    finetune: LanguageModelConfig
+    pretrain: LanguageModelConfig | None = None
+    finetune: LanguageModelConfig | None = None
+    """Without both, the bundle that `model.start_from` names goes on learning: it keeps its n-grams and is polished."""
     polish: LanguageModelConfig | None = None
     """A second fine-tuning, on sources of its own."""
     feedback: FeedbackConfig = FeedbackConfig()
@@ -376,6 +379,19 @@ class TrainingConfig(_Section):
         if self.model.start_from is not None and not self.model.message_summary:
             raise ValueError("model.start_from is for networks with a message summary: set model.message_summary")
         return self
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> "TrainingConfig":
+        if (self.pretrain is None) != (self.finetune is None):
+            raise ValueError("pretrain and finetune belong together: set both, or neither to go on from a bundle")
+        if self.pretrain is None and (self.model.start_from is None or self.polish is None):
+            raise ValueError("without pretrain and finetune set model.start_from (a bundle) and polish")
+        return self
+
+    @property
+    def goes_on_from(self) -> Path | None:
+        """The bundle that is only polished, where the configuration says so."""
+        return self.model.start_from if self.finetune is None else None
 
     @property
     def digest(self) -> str:

@@ -26,7 +26,9 @@ _TONE_SHARE = 0.12
 _ONE_EXCHANGE = 2
 _SECOND_CONCERN_SHARE = 0.2
 _FLOW_SHARE = 0.18
-"""Of conversations and of asks, those on a path through an authored flow."""
+"""Of conversations, where nothing else is asked for, and of asks, those on a path through an authored flow."""
+_CHAIN_SHARE = 0.3
+"""Of conversations, those with several concerns one after the other."""
 _SWITCH_SHARE = 0.35
 _GIVEN_ALONG_SHARE = 0.2
 _ARTICLE_SHARE = 0.08
@@ -51,9 +53,17 @@ class LabelledConversation:
 class ConversationGenerator:
     """An endless, seeded supply of conversations."""
 
-    def __init__(self, pack: DomainPack, seed: int, extra_asks: Mapping[str, Sequence[str]] | None = None) -> None:
-        """`extra_asks`: more English ways to ask by intent, from public data."""
+    def __init__(
+        self,
+        pack: DomainPack,
+        seed: int,
+        extra_asks: Mapping[str, Sequence[str]] | None = None,
+        *,
+        flow_share: float = _FLOW_SHARE,
+    ) -> None:
+        """`extra_asks`: more English ways to ask by intent, from public data. `flow_share`: of conversations."""
         self._pack = pack
+        self._flow_share = flow_share
         self._random = random.Random(seed)
         self._extra_asks = {name: list(asks) for name, asks in (extra_asks or {}).items() if asks}
         self._by_language = {
@@ -73,14 +83,14 @@ class ConversationGenerator:
     def draw(self) -> LabelledConversation:
         """The next conversation."""
         kind = self._random.random()
-        if self._pack.flows and kind < _FLOW_SHARE:
+        if self._pack.flows and kind < self._flow_share:
             return self.draw_from_flow(self._random.choice(self._pack.flows))
         language = self._random.choice(list(self._by_language))
         if self._is_about_an_article(language):
             conversation = self._with_article(language)
         else:
             tone = self._draw_tone(language)
-            num_intents = 1 if kind < 0.7 else self._random.choice((2, 2, 3))
+            num_intents = 1 if kind < 1 - _CHAIN_SHARE else self._random.choice((2, 2, 3))
             conversation = self._chain(language, num_intents, tone)
             if tone:
                 return self._under(self._in_tone(tone, language), conversation)

@@ -5,7 +5,9 @@ parent.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
+from model_store.bundle import open_bundle
 from model_store.contract.manifest import DataLicence, Lineage
 from model_store.contract.tokenizer import Tokenizer
 from training.config import TrainingConfig
@@ -40,7 +42,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
             config=config.digest,
             stages=_stages(config),
         ),
-        licences=tuple(DataLicence.model_validate(licence) for licence in corpus["licences"]),
+        licences=_licences(config, corpus["licences"]),
         metrics=metrics,
         languages=pack.languages,
         weights=config.export.weights,
@@ -50,12 +52,23 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     return {"digest": manifest.digest, "directory": str(destination), "metrics": manifest.metrics}
 
 
+def _licences(config: TrainingConfig, own: Sequence[Mapping[str, object]]) -> tuple[DataLicence, ...]:
+    """What this run read, and what the bundle had read that it started from."""
+    read = [DataLicence.model_validate(licence) for licence in own]
+    if config.model.start_from is None:
+        return tuple(read)
+    known = {licence.source for licence in read}
+    before = open_bundle(config.model.start_from).manifest.licences
+    return (*read, *(licence for licence in before if licence.source not in known))
+
+
 def _stages(config: TrainingConfig) -> tuple[str, ...]:
     """The stages that this configuration has something to do in, in their order."""
     is_taught = config.plan_teacher.kind == "encoder"
     optional = [("plan_teacher", is_taught), ("message_summary", config.model.message_summary)]
     used = tuple(name for name, is_used in optional if is_used)
-    return (*used, "pretrain", "finetune", *(("polish",) if config.polish else ()))
+    tuned = [name for name in ("pretrain", "finetune", "polish") if getattr(config, name) is not None]
+    return (*used, *tuned)
 
 
 def _measure(policy: ReformerPolicy, tokenizer: Tokenizer, config: TrainingConfig) -> dict[str, float]:

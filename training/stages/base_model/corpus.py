@@ -23,6 +23,7 @@ from training.data.plan_teacher.pretrained_encoder import LICENCE
 from training.data.plan_teacher.unlabelled import draw_mixtures
 from training.data.subwords import name_plans, train_subwords
 from training.data.windows import PlannedConversation, cut_windows
+from training.errors import UnfitCheckpointError
 from training.stages.base_model.plan_teacher import load_teachers
 from training.workspace import StageResult, Workspace
 
@@ -61,7 +62,7 @@ def _collect_conversations(config: TrainingConfig, corpora: Sequence[Corpus]) ->
     }
     pack = load_pack(corpus.domain_pack)
     extra = load_extra_asks(corpus.uniform_data_dir, pack) if corpus.uniform_data_dir else {}
-    generator = ConversationGenerator(pack, config.seed, extra)
+    generator = ConversationGenerator(pack, config.seed, extra, flow_share=corpus.flow_share)
     drawn = itertools.islice(generator, corpus.num_generated_conversations)
     unseen = itertools.islice(ConversationGenerator(pack, config.seed + 1_000_003), _NUM_VALIDATION)
     asks = (generator.draw_ask() for _ in range(corpus.num_generated_asks))
@@ -99,7 +100,8 @@ def _load_corpora(config: TrainingConfig) -> list[Corpus]:
     folder = config.corpus.uniform_data_dir
     if folder is None:
         return []
-    wanted = sorted({*config.pretrain.source_shares, *config.finetune.source_shares} - _DRAWN_SOURCES)
+    stages = [stage for stage in (config.pretrain, config.finetune, config.polish) if stage is not None]
+    wanted = sorted({source for stage in stages for source in stage.source_shares} - _DRAWN_SOURCES)
     progress = tqdm(wanted, desc="reading corpora", file=sys.stderr)
     return [load_corpus(folder, source, config.corpus.max_rows_per_source) for source in progress]
 
@@ -109,16 +111,26 @@ def _train_tokenizer(
 ) -> Tokenizer:
     """Saves the tokenizer, with the pack's plans: the configured one, or a new one.
 
-    A new one sees an even share of each source, so that Chinese gets its subwords.
+    A new one sees an even share of each source, so that Chinese gets its subwords. A bundle that goes on learning keeps
+    its own; raises UnfitCheckpointError where the pack has other plans than that.
     """
     plans = load_pack(config.corpus.domain_pack).plans
-    if config.corpus.tokenizer is not None:
+    if config.goes_on_from is not None:
+        backend = _tokenizer_of(config.goes_on_from, plans).backend
+    elif config.corpus.tokenizer is not None:
         backend = Tokenizer.load(config.corpus.tokenizer).backend
     else:
         backend = train_subwords(_tokenizer_texts(conversations), config.model.vocab_size)
     backend = name_plans(backend, plans)
     backend.save(str(workspace.path("tokenizer.json")))
     return Tokenizer(backend)
+
+
+def _tokenizer_of(bundle: Path, plans: Sequence[str]) -> Tokenizer:
+    tokenizer = Tokenizer.load(bundle / "tokenizer.json")
+    if sorted(tokenizer.plans, key=lambda name: tokenizer.plans[name]) != list(plans):
+        raise UnfitCheckpointError(path=bundle, problem="it knows other plans than the domain pack")
+    return tokenizer
 
 
 def _tokenizer_texts(conversations: Mapping[str, Sequence[PlannedConversation]]) -> list[str]:

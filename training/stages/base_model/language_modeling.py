@@ -30,6 +30,8 @@ from training.workspace import StageResult, Workspace
 
 def run_pretrain(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """Trains fresh or summarising weights on every source; writes the checkpoint directory `pretrained`."""
+    if config.pretrain is None:
+        return {}
     architecture = config.model.architecture()
     if architecture.message_summary:
         policy = load_policy(workspace.path(message_summary.CHECKPOINT), dropout=config.pretrain.dropout)
@@ -40,18 +42,20 @@ def run_pretrain(config: TrainingConfig, workspace: Workspace) -> StageResult:
 
 def run_finetune(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """Tunes `pretrained` on the pack's conversations; writes the checkpoint directory `finetuned`."""
+    if config.finetune is None:
+        return {}
     policy = load_policy(workspace.path("pretrained"), dropout=config.finetune.dropout)
     return _train(policy, config.finetune, _Run("finetune", "finetuned", config.seed + 1, workspace))
 
 
 def run_polish(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Tunes `finetuned` once more, where the configuration says so; writes the checkpoint directory `polished`.
+    """Tunes `finetuned`, or a bundle, once more where the configuration says so; writes the directory `polished`.
 
     The learning rate starts anew: wordings settle when plans have been learned.
     """
     if config.polish is None:
         return {}
-    policy = load_policy(workspace.path("finetuned"), dropout=config.polish.dropout)
+    policy = load_policy(config.goes_on_from or workspace.path("finetuned"), dropout=config.polish.dropout)
     return _train(policy, config.polish, _Run("polish", "polished", config.seed + 2, workspace))
 
 

@@ -55,11 +55,14 @@ class Example(NamedTuple):
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """Chooses n-grams, trains their rows and the summary; writes the checkpoint directory `summarized`.
 
-    Raises UnfitCheckpointError when there is nothing to start from where the configuration says so.
+    Nothing for a bundle that goes on learning with those it has. Raises UnfitCheckpointError when there is nothing to
+    start from where the configuration says so.
     """
     architecture = config.model.architecture()
     if not architecture.message_summary:
         return {}
+    if config.goes_on_from is not None:
+        return {"started_from": open_bundle(config.goes_on_from).digest}
     policy = new_policy(architecture, seed=config.seed, dropout=config.message_summary.dropout)
     pack = load_pack(config.corpus.domain_pack)
     if config.model.start_from is not None:
