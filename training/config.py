@@ -82,6 +82,8 @@ class PlanTeacherConfig(_Section):
     batch_tokens: int = Field(3072, ge=64)
     lr: float = Field(1.5e-4, gt=0)
     """Of the encoder; the head's is ten times as large."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Of the encoder's hidden states."""
 
 
 class MessageSummaryConfig(_Section):

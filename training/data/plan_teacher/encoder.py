@@ -42,9 +42,12 @@ class IntentEncoder(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     @classmethod
-    def pretrained(cls, intents: Sequence[str]) -> "IntentEncoder":
-        """The installed encoder under a fresh head. Raises DataNotFoundError when it is not installed."""
-        return cls(intents, *load_pretrained_encoder(encoder_file()))
+    def pretrained(cls, intents: Sequence[str], *, dropout: float = 0.0) -> "IntentEncoder":
+        """The installed encoder under a fresh head; `dropout` of its hidden states, in training.
+
+        Raises DataNotFoundError when it is not installed.
+        """
+        return cls(intents, *load_pretrained_encoder(encoder_file(), dropout=dropout))
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Logits [B, num intents] of padded queries."""

@@ -66,8 +66,8 @@ class EncoderTokenizer:
         return [_BOS_ID, *ids[: max_tokens - 2], _EOS_ID]
 
 
-def load_pretrained_encoder(path: Path) -> tuple[BertModel, EncoderTokenizer]:
-    """Network (fp32, without dropout) and tokenizer. Raises DataNotFoundError for another kind of file."""
+def load_pretrained_encoder(path: Path, *, dropout: float = 0.0) -> tuple[BertModel, EncoderTokenizer]:
+    """Network (fp32) and tokenizer. Raises DataNotFoundError for another kind of file."""
     data = path.read_bytes()
     if not data.startswith(_MAGIC):
         raise DataNotFoundError(what="An encoder", path=path, remedy="The file is of another format.")
@@ -87,7 +87,7 @@ def load_pretrained_encoder(path: Path) -> tuple[BertModel, EncoderTokenizer]:
         max_position_embeddings=sizes["positions"],
         type_vocab_size=sizes["types"],
         layer_norm_eps=epsilon,
-        hidden_dropout_prob=0.0,
+        hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=0.0,
         # The backward pass of the fused kernel is several times slower on a CPU.
         attn_implementation="eager",

@@ -50,7 +50,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     started = time.monotonic()
     torch.manual_seed(config.seed)
     pack = taught_pack(config)
-    encoder = IntentEncoder.pretrained(intents_of(pack))
+    encoder = IntentEncoder.pretrained(intents_of(pack), dropout=config.plan_teacher.dropout)
     neighbours = _find_neighbours(config, pack, encoder)
     workspace.write_text(NEIGHBOURS, json.dumps(neighbours, ensure_ascii=False))
     known, unseen = _split(pack, config.seed)
