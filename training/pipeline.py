@@ -23,7 +23,11 @@ Stage = Callable[[TrainingConfig, Workspace], StageResult]
 NEW_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "plan_teacher": ("seed", "corpus.domain_pack", "corpus.uniform_data_dir", "plan_teacher"),
     "intent_model": (),
-    "corpus": ("corpus", "model.vocab_size", "pretrain.source_shares", "finetune.source_shares"),
+    "corpus": (
+        "corpus",
+        "model.vocab_size",
+        *(f"{stage}.source_shares" for stage in ("pretrain", "finetune", "polish")),
+    ),
     "message_summary": ("model", "message_summary"),
     "pretrain": ("pretrain",),
     "finetune": ("finetune",),
@@ -99,7 +103,7 @@ def run_pipeline(stages: Mapping[str, Stage], config: TrainingConfig, workspace:
 def _setting(config: TrainingConfig, path: str) -> Any:
     value: Any = config.model_dump(mode="json")
     for name in filter(None, path.split(".")):
-        value = value[name]
+        value = value[name] if value is not None else None
     return value
 
 

@@ -20,6 +20,16 @@ def test_changed_settings_run_their_stage_and_those_after_it_again(tmp_path: Pat
     assert _ran(config.model_copy(update={"finetune": finetune}), workspace) == ["finetune", "polish", "base_bundle"]
 
 
+def test_a_bundle_that_goes_on_learning_is_polished_and_nothing_else_is_tuned(tmp_path: Path) -> None:
+    """What its configuration leaves out has no settings, and more sources of the polish are read anew."""
+    config, workspace = load_config(TINY.with_name("continue.yaml")), Workspace(tmp_path)
+    assert _ran(config, workspace) == list(BASE_STAGES)
+    assert config.polish is not None
+    polish = config.polish.model_copy(update={"source_shares": {"sgd": 1.0}})
+    again = _ran(config.model_copy(update={"polish": polish}), workspace)
+    assert again == list(BASE_STAGES)[list(BASE_STAGES).index("corpus") :]
+
+
 def test_a_checkpoint_of_other_settings_is_forgotten(tmp_path: Path) -> None:
     """What a killed stage left under other settings is not gone on with."""
     config = load_config(TINY)
