@@ -25,6 +25,7 @@ from model_store.errors import (
     InvalidManifestError,
     StoreUnavailableError,
     UnsafeBundleError,
+    problems_of,
 )
 
 DEFAULT_MAX_BYTES = 1 << 30
@@ -152,8 +153,7 @@ def write_bundle(directory: Path, manifest_fields: Mapping[str, object]) -> Mani
         manifest = Manifest.model_validate({**manifest_fields, "files": entries})
         data = manifest.canonical_bytes()
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        raise InvalidManifestError(digest=label, problem=problems) from error
+        raise InvalidManifestError(digest=label, problem=problems_of(error)) from error
     except ValueError as error:
         raise InvalidManifestError(digest=label, problem=error) from error
     with _disk_errors_named(directory):

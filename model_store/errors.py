@@ -28,6 +28,16 @@ CodedError
     └── IntentModelUnusableError
 """
 
+from pydantic import ValidationError
+
+_MAX_PROBLEMS = 3
+
+
+def problems_of(error: ValidationError) -> str:
+    """The first problems by field, in one line and without the values, which could be secret or long."""
+    problems = error.errors(include_input=False, include_url=False)[:_MAX_PROBLEMS]
+    return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
+
 
 class CodedError(Exception):
     """The root of every package's errors: a stable code, a message with its context filled in.

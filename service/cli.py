@@ -12,13 +12,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from model_store.contract.facts import FactSheet
-from model_store.errors import StoreError
+from model_store.errors import CodedError
 from service import erasure_commands, handover_commands, key_commands, record_commands, review_commands
 from service.access.key_store import has_live_key
 from service.app import DEFAULT_FACTS_FILE, create_app
-from service.errors import ServiceError
 from service.http_server import build_server
-from service.records.errors import RecordsError
 from service.settings import Settings, check_bind
 from service.telemetry import configure_logging
 
@@ -32,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         for problem in error.errors(include_input=False):
             print(f"error: setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
-    except (ServiceError, RecordsError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except CodedError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # others' words in it may have lines
     return 1
 
 

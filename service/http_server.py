@@ -1,18 +1,21 @@
 """The HTTP server: uvicorn, a deadline for request headers, and a drain that waits for streams."""
 
 import asyncio
+import socket
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from model_store.errors import CodedError
 from service.chat.chatbot import Chatbot
 from service.settings import Settings
 
 _KEEP_ALIVE_SECONDS = 15
 _LAST_BYTES_SECONDS = 3
+_START_FAILED = "lifespan.startup.failed"
 
 
 class DrainingServer(uvicorn.Server):
@@ -21,11 +24,21 @@ class DrainingServer(uvicorn.Server):
     uvicorn itself closes its port at once and then waits for streams without end, or cuts them without a last event.
     """
 
-    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, drain_seconds: float, start: "NamedStart") -> None:
         super().__init__(config)
         self._drain_seconds = drain_seconds
+        self._start = start
         self._drain: asyncio.Task[None] | None = None
         self._is_drain_wanted = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Raises the named error that stops the start; uvicorn itself only exits."""
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            if self._start.error is None:
+                raise
+            raise self._start.error from None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains, the second stops at once."""
@@ -45,8 +58,9 @@ class DrainingServer(uvicorn.Server):
 def build_server(app: ASGIApp, settings: Settings) -> DrainingServer:
     """A server for the application, with bounded connections and timeouts."""
     protocol = type("Protocol", (DeadlineProtocol,), {"header_timeout_seconds": settings.receive_timeout_seconds})
+    start = NamedStart(app)
     config = uvicorn.Config(
-        app,
+        start,
         host=settings.host,
         port=settings.port,
         http=protocol,
@@ -60,7 +74,40 @@ def build_server(app: ASGIApp, settings: Settings) -> DrainingServer:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_LAST_BYTES_SECONDS,
     )
-    return DrainingServer(config, settings.drain_seconds)
+    return DrainingServer(config, settings.drain_seconds, start)
+
+
+class NamedStart:
+    """The application; keeps the named error that stops its start.
+
+    Starlette tells the server of any error by its traceback, above which nobody finds the line that says what to do.
+    An error without a name keeps its traceback: it is a fault of the program.
+    """
+
+    error: CodedError | None = None
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Holds back that the start failed until the error itself has come."""
+        failures: list[Message] = []
+
+        async def send_what_goes_well(message: Message) -> None:
+            if message["type"] == _START_FAILED:
+                failures.append(message)
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, send_what_goes_well if scope["type"] == "lifespan" else send)
+        except CodedError as error:
+            if failures:
+                self.error, failures = error, [{"type": _START_FAILED}]
+            raise
+        finally:
+            for message in failures:
+                await send(message)
 
 
 class DeadlineProtocol(H11Protocol):

@@ -41,6 +41,7 @@ def configure_logging(level: str) -> None:
             ],
         )
     )
+    handler.setLevel(level.upper())  # the root's level is none for libraries that set their own
     root = logging.getLogger()
     root.handlers = [handler]
     for name in ("httpx", "httpcore"):  # they would log addresses and headers, which may hold secrets

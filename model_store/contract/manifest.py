@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from model_store.errors import InvalidManifestError
+from model_store.errors import InvalidManifestError, problems_of
 
 MANIFEST_NAME = "manifest.json"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -133,5 +133,4 @@ def parse_manifest(data: bytes, *, digest: str) -> Manifest:
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        raise InvalidManifestError(digest=digest, problem=problems) from error
+        raise InvalidManifestError(digest=digest, problem=problems_of(error)) from error

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as BackendTokenizer
 from model_store.contract.manifest import FileEntry
 from model_store.contract.tokenizer import read_backend
 from model_store.digest import digest_bytes, digest_stream
-from model_store.errors import IntentModelUnusableError, InvalidTokenizerError
+from model_store.errors import IntentModelUnusableError, InvalidTokenizerError, problems_of
 from model_store.graphs import GRAPH_ERRORS, open_graph
 
 DESCRIPTION_NAME = "intents.json"
@@ -60,7 +60,7 @@ class IntentModel:
 
     @classmethod
     def load(cls, directory: Path = DEFAULT_DIRECTORY) -> "IntentModel":
-        """Verifies a directory and opens it. Raises IntentModelUnusableError naming what is wrong."""
+        """Verifies a directory, opens it and asks it once. Raises IntentModelUnusableError naming what is wrong."""
         try:
             text = (directory / DESCRIPTION_NAME).read_bytes()
             description = IntentModelDescription.model_validate_json(text)
@@ -68,9 +68,14 @@ class IntentModel:
                 with (directory / name).open("rb") as source:
                     if digest_stream(source, _MAX_BYTES) != description.files.get(name):
                         raise IntentModelUnusableError(path=directory / name, problem="it is not what was exported")
-        except (OSError, ValidationError) as error:
-            raise IntentModelUnusableError(path=directory, problem=str(error)) from error
-        return cls(description, directory, digest_bytes(text))
+        except OSError as error:
+            path, problem = error.filename or directory, error.strerror or str(error)
+            raise IntentModelUnusableError(path=path, problem=problem) from error
+        except ValidationError as error:
+            raise IntentModelUnusableError(path=directory / DESCRIPTION_NAME, problem=problems_of(error)) from error
+        model = cls(description, directory, digest_bytes(text))
+        model._try_out(directory / GRAPH_NAME)
+        return model
 
     def probabilities(self, text: str) -> NDArray[np.float32]:
         """[num intents], in the order of `intents`."""
@@ -79,12 +84,22 @@ class IntentModel:
         weights = np.exp(logits[0] - logits[0].max())
         return np.asarray(weights / weights.sum(), np.float32)
 
+    def _try_out(self, path: Path) -> None:
+        """A graph that opens and answers otherwise than described would fail every customer's message."""
+        try:
+            num_answers = len(self.probabilities(""))
+        except (*GRAPH_ERRORS, ValueError, TypeError) as error:
+            raise IntentModelUnusableError(path=path, problem=str(error).strip()) from error
+        if num_answers != len(self.intents):
+            problem = f"it tells {num_answers} intents apart and names {len(self.intents)}"
+            raise IntentModelUnusableError(path=path, problem=problem)
+
 
 def _open_tokenizer(path: Path, max_tokens: int) -> BackendTokenizer:
     try:
         tokenizer = read_backend(path)
     except InvalidTokenizerError as error:
-        raise IntentModelUnusableError(path=path, problem=str(error.context["problem"])) from error
+        raise IntentModelUnusableError(path=path, problem=error.context["problem"]) from error
     tokenizer.enable_truncation(max_tokens)
     return tokenizer
 

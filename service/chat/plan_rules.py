@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from model_store.contract.conversation import Message, Role
 from model_store.contract.placeholders import FACT_PLACEHOLDERS
 from model_store.digest import short
+from model_store.errors import problems_of
 from model_store.knowledge.article_rule import ArticleRule, rules_over
 from model_store.knowledge.offer import HELP_PLAN
 from model_store.knowledge.search import Passage
@@ -134,8 +135,7 @@ class PlanRules:
             _check_texts(file)
             return cls(file, min_confidence)
         except ValidationError as error:
-            problem = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-            raise InvalidDataFileError(path=path, problem=problem) from error
+            raise InvalidDataFileError(path=path, problem=problems_of(error)) from error
         except (OSError, UnicodeDecodeError, yaml.YAMLError, re.error, ValueError) as error:
             raise InvalidDataFileError(path=path, problem=f"{type(error).__name__}: {error}") from error
 

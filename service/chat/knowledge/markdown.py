@@ -14,6 +14,7 @@ from markdown_it.token import Token
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from model_store.contract.conversation import detect_language
+from model_store.errors import problems_of
 from model_store.knowledge.search import Passage
 from service.chat.decoding import UNSAFE_CHARACTERS
 from service.errors import InvalidDataFileError
@@ -142,5 +143,5 @@ def _pieces(blocks: list[str], max_chars: int) -> Iterator[tuple[str, str]]:
 
 def _problem(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        return problems_of(error)
     return str(error) or type(error).__name__

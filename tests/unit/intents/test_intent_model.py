@@ -111,6 +111,15 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
         IntentModel.load(tmp_path)
 
 
+def test_a_graph_that_answers_otherwise_than_described_is_not_served(directory: Path) -> None:
+    """It opens, and would fail or mislead at every message."""
+    description = IntentModelDescription.model_validate_json((directory / "intents.json").read_bytes())
+    changed = description.model_copy(update={"intents": (*INTENTS, "unheard_of")})
+    (directory / "intents.json").write_text(changed.model_dump_json())
+    with pytest.raises(IntentModelUnusableError, match="model.onnx.* 3 intents apart and names 4"):
+        IntentModel.load(directory)
+
+
 @pytest.mark.parametrize(
     ("message", "intent"),
     [
