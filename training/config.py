@@ -203,6 +203,8 @@ class RewardConfig(_Section):
     improper_ending_penalty: float = Field(0.5, ge=0)
     wrong_plan_penalty: float = Field(0.5, ge=0)
     """For setting out to answer something else than an authored prompt asks; what a person asked nobody knows."""
+    off_plan_penalty: float = Field(0.5, ge=0)
+    """For words that are not those of the plan which a reply opens with; 0 also spares learning the plans' words."""
     flattery_penalty: float = Field(0.3, ge=0)
     """For praise of the customer: thumbs alone teach it."""
     bias_penalty: float = Field(1.0, ge=0)

@@ -28,6 +28,7 @@ class RewardWeights:
     repetition: float
     improper_ending: float
     wrong_plan: float
+    off_plan: float
     flattery: float
     bias: float
     hand_over: float
@@ -44,6 +45,8 @@ class RatedCompletion:
     references: tuple[str, ...] = ()
     has_wrong_plan: bool = False
     """Whether it set out to answer something else than what was asked; False where nobody knows what was."""
+    is_off_plan: bool = False
+    """Whether its words are not those of the plan that it opens with."""
     plan: str | None = None
     """What it opens with; None from a model without plans."""
     is_person_asked_for: bool = False
@@ -63,6 +66,7 @@ class RewardTerms:
     repetition: float
     improper_ending: float
     wrong_plan: float
+    off_plan: float = 0.0
     flattery: float = 0.0
     bias: float = 0.0
     hand_over: float = 0.0
@@ -91,6 +95,7 @@ def reward_terms(completion: RatedCompletion, weights: RewardWeights, *, max_tok
         repetition=-weights.repetition * _repetition(completion),
         improper_ending=-weights.improper_ending * (not completion.ended),
         wrong_plan=-weights.wrong_plan * completion.has_wrong_plan,
+        off_plan=-weights.off_plan * completion.is_off_plan,
         flattery=-weights.flattery * flatters(completion.text),
         bias=-weights.bias * is_biased(completion.text),
         hand_over=-weights.hand_over

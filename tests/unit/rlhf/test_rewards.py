@@ -17,6 +17,7 @@ WEIGHTS = RewardWeights(
     repetition=0.4,
     improper_ending=0.3,
     wrong_plan=0.6,
+    off_plan=0.35,
     flattery=0.25,
     bias=0.9,
     hand_over=0.2,
@@ -30,7 +31,7 @@ def _terms(**changes: object) -> RewardTerms:
 
 def test_a_plain_reply_earns_its_human_score_only() -> None:
     """Score 0 is probability one half; no penalty applies."""
-    assert _terms() == RewardTerms(0.5, *[0.0] * 10)
+    assert _terms() == RewardTerms(0.5, *[0.0] * 11)
 
 
 def test_an_extreme_score_stays_a_probability() -> None:
@@ -44,6 +45,7 @@ def test_each_fault_is_charged_under_its_name() -> None:
     assert _terms(text="  ").empty == -0.7
     assert _terms(ended=False).improper_ending == -0.3
     assert _terms(has_wrong_plan=True).wrong_plan == -0.6
+    assert _terms(is_off_plan=True).off_plan == -0.35
     assert _terms(token_ids=(9,) * 8).repetition == pytest.approx(-0.4 * 4 / 5)
 
 

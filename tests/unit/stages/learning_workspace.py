@@ -24,7 +24,7 @@ FILLERS = ("we", "look", "into", "the", "order", "page", "today", "and", "then",
 def make_config(**sections: Any) -> TrainingConfig:
     """A configuration whose training takes seconds; `sections` replace `reward` and `policy`, or are added."""
     language_model = LanguageModelConfig(num_tokens=1, source_shares={})
-    reward = {"lr": 2e-3, "num_epochs": 5, "batch_size": 16, "contrast_share": 0.0}
+    reward = {"lr": 2e-3, "num_epochs": 5, "batch_size": 16, "contrast_share": 0.0, "off_plan_penalty": 0.0}
     policy = {
         "num_steps": 4,
         "prompts_per_step": 4,

@@ -76,6 +76,18 @@ def test_a_wrong_plan_costs_where_the_question_is_known(tokenizer: Tokenizer) ->
     assert [term.wrong_plan for term in terms] == [0.0, -0.4, 0.0, 0.0]
 
 
+def test_words_that_are_not_the_plans_cost(tokenizer: Tokenizer) -> None:
+    """Whoever asked: a reply about parcels under the plan of invoices, and not one about invoices."""
+    config = make_config(reward={"off_plan_penalty": 0.4})
+    reward = CompositeReward(RewardModel(tiny(tokenizer)), tokenizer, config)
+    texts = ("Every invoice is on your order's page as a PDF.", "Follow your parcel with its tracking number.")
+    samples = [
+        Sample((tokenizer.plans["invoice"], *tokenizer.encode(text), EOS_ID), (0.0,) * 99, True) for text in texts
+    ]
+    terms = reward([build_prompt(ASK, tokenizer)] * 2, samples)
+    assert [term.off_plan for term in terms] == [0.0, -0.4]
+
+
 def test_authors_say_what_their_prompts_ask_and_people_do_not(tokenizer: Tokenizer) -> None:
     """Authored prompts carry the intent of their reply's plan; a text that was asked twice carries both intents."""
     authored = authored_prompts(ConversationGenerator(PACK, 1), tokenizer, 200)

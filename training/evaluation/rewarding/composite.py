@@ -1,11 +1,13 @@
 """The reward function of a run: the reward model's pessimistic score with the configured terms around it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
 from training.config import RewardConfig, TrainingConfig
 from training.data.domain_pack import intent_of
+from training.evaluation.rewarding.plan_words import pack_plan_words
 from training.reformer.decoder import Sample
 from training.reformer.heads import RewardModel, score_batches
 from training.rlhf.rewards import RatedCompletion, RewardTerms, RewardWeights, reward_terms
@@ -22,15 +24,20 @@ class CompositeReward:
         self._weights = reward_weights(config.reward)
         self._pessimism = config.reward.pessimism
         self._max_tokens = config.policy.max_completion_tokens
+        self._words = pack_plan_words(config.corpus.domain_pack) if config.reward.off_plan_penalty else None
 
     def __call__(self, prompts: Sequence[RolloutPrompt], samples: Sequence[Sample]) -> list[RewardTerms]:
         """Terms of each completion."""
         sequences = [[*p.token_ids, *sample.token_ids] for p, sample in zip(prompts, samples, strict=True)]
         scores = score_batches(self._model, sequences, pessimism=self._pessimism).tolist()
-        return [
-            reward_terms(self._rated(prompt, sample, score), self._weights, max_tokens=self._max_tokens)
-            for prompt, sample, score in zip(prompts, samples, scores, strict=True)
-        ]
+        rated = [self._rated(*row) for row in zip(prompts, samples, scores, strict=True)]
+        return [reward_terms(each, self._weights, max_tokens=self._max_tokens) for each in self._off_plan_marked(rated)]
+
+    def _off_plan_marked(self, rated: Sequence[RatedCompletion]) -> list[RatedCompletion]:
+        if self._words is None:
+            return list(rated)
+        fits = self._words.fit([each.plan for each in rated], [each.text for each in rated])
+        return [replace(each, is_off_plan=not is_fit) for each, is_fit in zip(rated, fits, strict=True)]
 
     def _rated(self, prompt: RolloutPrompt, sample: Sample, score: float) -> RatedCompletion:
         plan = self._tokenizer.plan_of(sample.token_ids)
@@ -65,6 +72,7 @@ def reward_weights(config: RewardConfig) -> RewardWeights:
         repetition=config.repetition_penalty,
         improper_ending=config.improper_ending_penalty,
         wrong_plan=config.wrong_plan_penalty,
+        off_plan=config.off_plan_penalty,
         flattery=config.flattery_penalty,
         bias=config.bias_penalty,
         hand_over=config.hand_over_penalty,
