@@ -79,6 +79,8 @@ class PlanTeacherConfig(_Section):
     """linear: a bag of n-grams. encoder: its opinion averaged with that of a pretrained sentence encoder, tuned on
     the pack's asks; needs the extra `teacher`."""
     num_epochs: float = Field(2.0, gt=0)
+    num_later_messages: int = Field(0, ge=0)
+    """encoder: messages that an epoch hears with the turn before them, beside the asks. 0: it hears single messages."""
     batch_tokens: int = Field(3072, ge=64)
     lr: float = Field(1.5e-4, gt=0)
     """Of the encoder; the head's is ten times as large."""

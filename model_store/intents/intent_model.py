@@ -4,6 +4,7 @@
 and `tokenizer.json`. One message costs some milliseconds of one core, once a reply.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ class IntentModelDescription(BaseModel):
     """The columns of the graph's output."""
     prefix: str
     """What the encoder was taught to read before every message."""
+    separator: str | None = None
+    """What it was taught to read between a message and the turns before it; None: it hears single messages."""
     max_tokens: int = Field(ge=8, le=512)
     made_of: str
     licence: str
@@ -55,6 +58,7 @@ class IntentModel:
         self.metrics = description.metrics
         self.digest = digest
         self._prefix = description.prefix
+        self._separator = description.separator
         self._tokenizer = _open_tokenizer(directory / TOKENIZER_NAME, description.max_tokens)
         self._session = _open_session(directory / GRAPH_NAME)
 
@@ -77,8 +81,15 @@ class IntentModel:
         model._try_out(directory / GRAPH_NAME)
         return model
 
-    def probabilities(self, text: str) -> NDArray[np.float32]:
-        """[num intents], in the order of `intents`."""
+    @property
+    def hears_turns(self) -> bool:
+        """Whether it heeds what came before a message."""
+        return self._separator is not None
+
+    def probabilities(self, text: str, before: Sequence[str] = ()) -> NDArray[np.float32]:
+        """[num intents], in the order of `intents`; `before`: `turns.turns_before` a later message."""
+        if self._separator is not None:
+            text = self._separator.join((text, *before))
         token_ids = np.array([self._tokenizer.encode(self._prefix + text[:_MAX_CHARS]).ids], np.int64)
         (logits,) = self._session.run(None, {"token_ids": token_ids})
         weights = np.exp(logits[0] - logits[0].max())

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from model_store.contract.chat_template import message_start
-from model_store.contract.control_tokens import USER_ID
+from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.intent_model import IntentModel
+from model_store.intents.turns import turns_before
 from model_store.sampling import Opinion
 
 _FLOOR = 1e-4
@@ -39,20 +40,30 @@ class Listener:
         self._known = known if is_its_business else {}
 
     def opinion_of(self, prompt_ids: Sequence[int]) -> Opinion | None:
-        """Of what the customer says last in a rendered conversation.
+        """Of what the customer says last in a rendered conversation, heard with the turn before.
 
-        None where the plans are not its intents, and for a later message of hardly a word: an order number, a yes or a
-        no is about what was said before, which the network alone knows.
+        None where the plans are not its intents, and from a model that hears single messages for a later one of hardly
+        a word: an order number, a yes or a no is about what was said before, which the network alone knows.
         """
         if not self._known:
             return None
         start = message_start(prompt_ids)
         text = self._tokenizer.decode(prompt_ids[start:])
-        if USER_ID in prompt_ids[:start] and _num_words(text) < _MIN_WORDS:
+        before = self._turns_before(prompt_ids[:start])
+        if before and not self._model.hears_turns and _num_words(text) < _MIN_WORDS:
             return None
-        probabilities = self._model.probabilities(text)[[*self._known.values()]]
+        probabilities = self._model.probabilities(text, before)[[*self._known.values()]]
         logprobs = self._weight * np.log(probabilities + _FLOOR)
         return Opinion(tuple(self._known), tuple(map(float, logprobs)), self._model.digest)
+
+    def _turns_before(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """Of what comes before the last message; nothing where that is the first."""
+        if USER_ID not in token_ids:
+            return ()
+        turn = token_ids[message_start(token_ids) :]
+        reply_at = turn.index(ASSISTANT_ID) if ASSISTANT_ID in turn else len(turn)
+        earlier, reply = (self._tokenizer.decode(part) for part in (turn[:reply_at], turn[reply_at:]))
+        return turns_before(reply, earlier)
 
 
 def _num_words(text: str) -> int:

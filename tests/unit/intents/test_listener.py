@@ -10,20 +10,24 @@ from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import Listener
+from model_store.intents.turns import closing_sentence
 from model_store.store import DEFAULT_BUNDLE
 
 
 class Ear:
     """An intent model that remembers what it heard and is always of one mind."""
 
-    def __init__(self, *intents: str) -> None:
+    def __init__(self, *intents: str, hears_turns: bool = False) -> None:
         self.intents = intents
+        self.hears_turns = hears_turns
         self.digest = "e" * 64
         self.heard: list[str] = []
+        self.before: list[tuple[str, ...]] = []
 
-    def probabilities(self, text: str) -> np.ndarray:
+    def probabilities(self, text: str, before: tuple[str, ...] = ()) -> np.ndarray:
         """The first intent four times as likely as all others together."""
         self.heard.append(text)
+        self.before.append(before)
         rest = 0.2 / (len(self.intents) - 1)
         return np.array([0.8, *[rest] * (len(self.intents) - 1)], np.float32)
 
@@ -34,8 +38,10 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.load(DEFAULT_BUNDLE / "tokenizer.json")
 
 
-def listener_of(tokenizer: object, *intents: str, weight: float = 1.0) -> tuple[Listener, Ear]:
-    ear = Ear(*intents)
+def listener_of(
+    tokenizer: object, *intents: str, weight: float = 1.0, hears_turns: bool = False
+) -> tuple[Listener, Ear]:
+    ear = Ear(*intents, hears_turns=hears_turns)
     return Listener(ear, tokenizer, weight), ear  # type: ignore[arg-type]
 
 
@@ -44,11 +50,42 @@ def shop_intents(tokenizer: Tokenizer) -> list[str]:
 
 
 def test_it_hears_what_the_customer_said_last(tokenizer: Tokenizer) -> None:
-    """In lower case, as the network reads it, with placeholders, and nothing of the turns before."""
+    """In lower case, as the network reads it, with placeholders; beside it the turn before, and no other."""
     listener, ear = listener_of(tokenizer, *shop_intents(tokenizer))
-    turns = [Message(Role.USER, "Hi"), Message(Role.ASSISTANT, "Hi!"), Message(Role.USER, "Where is my <ORDER_ID>?")]
-    listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids)
-    assert ear.heard == ["where is my <ORDER_ID>?"]
+    turns = [
+        Message(Role.USER, "Hello"),
+        Message(Role.ASSISTANT, "Hello!"),
+        Message(Role.USER, "It never came, HELP"),
+        Message(Role.ASSISTANT, "I am sorry. Which order is it?"),
+        Message(Role.USER, "Where is my <ORDER_ID>?"),
+    ]
+    for end in (1, 3, 5):
+        listener.opinion_of(render(turns[:end], tokenizer, for_completion=True).token_ids)
+    assert ear.heard == ["hello", "it never came, help", "where is my <ORDER_ID>?"]
+    assert ear.before == [(), ("Hello!", "hello"), ("Which order is it?", "it never came, help")]
+
+
+def test_a_model_that_heeds_the_turn_before_is_asked_for_an_order_number_too(tokenizer: Tokenizer) -> None:
+    """What it is about was said before, and this model hears it."""
+    listener, _ = listener_of(tokenizer, *shop_intents(tokenizer), hears_turns=True)
+    turns = [Message(Role.USER, "lost"), Message(Role.ASSISTANT, "Order?"), Message(Role.USER, "<ORDER_ID>")]
+    assert listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids) is not None
+
+
+@pytest.mark.parametrize(
+    ("reply", "closing"),
+    [
+        ("Sorry. Is it <ORDER_ID>?", "Is it <ORDER_ID>?"),
+        ("请稍等。还有别的吗？", "还有别的吗？"),
+        ("no end", "no end"),
+        ("…", "…"),
+        ("", ""),
+        ("Really?!", "Really?!"),
+    ],
+)
+def test_of_a_reply_its_closing_sentence_counts(reply: str, closing: str) -> None:
+    """Most often it is the question that the customer answers."""
+    assert closing_sentence(reply) == closing
 
 
 @pytest.mark.parametrize(

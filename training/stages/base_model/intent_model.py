@@ -7,6 +7,7 @@ own ear together; so the service asks both. Copy the folder to `model_store/inte
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,14 @@ from model_store.intents.intent_model import (
     IntentModel,
     IntentModelDescription,
 )
+from model_store.intents.turns import SEPARATOR
 from training.config import TrainingConfig
 from training.data.corpora import load_public_messages
 from training.data.domain_pack import DomainPack, fill_slots
 from training.data.plan_teacher.encoder import MAX_TOKENS, IntentEncoder
 from training.data.plan_teacher.pretrained_encoder import LICENCE, PREFIX
 from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
-from training.stages.base_model.plan_teacher import load_encoder, taught_pack
+from training.stages.base_model.plan_teacher import draw_later_messages, intents_of, load_encoder, taught_pack
 from training.workspace import StageResult, Workspace
 
 DIRECTORY = "intents"
@@ -45,7 +47,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     directory = workspace.path(DIRECTORY)
     directory.mkdir(exist_ok=True)
     num_pieces = _write_files(encoder, list(_texts(config, pack)), directory)
-    description = _description(encoder, pack, directory)
+    hears_turns = config.plan_teacher.num_later_messages > 0
+    description = _description(encoder, pack, directory, SEPARATOR if hears_turns else None)
     _write_description(description, directory)
     metrics = right_intents(IntentModel.load(directory), pack)
     _write_description(description.model_copy(update={"metrics": metrics}), directory)
@@ -71,6 +74,8 @@ def _texts(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
     for intent in pack.intents:
         for ask in (*intent.asks, *intent.development_asks):
             yield PREFIX + fold_case(fill_slots(ask, pack.slots[intent.language], generator))
+    later = draw_later_messages(pack, intents_of(pack), config.seed)
+    yield from (fold_case(text) for text, _, _ in islice(later, config.plan_teacher.num_later_messages))
     folder = config.corpus.uniform_data_dir
     for messages in (load_public_messages(folder) if folder else {}).values():
         yield from map(fold_case, messages)
@@ -89,7 +94,9 @@ def _write_files(encoder: IntentEncoder, texts: list[str], directory: Path) -> i
     return len(kept)
 
 
-def _description(encoder: IntentEncoder, pack: DomainPack, directory: Path) -> IntentModelDescription:
+def _description(
+    encoder: IntentEncoder, pack: DomainPack, directory: Path, separator: str | None
+) -> IntentModelDescription:
     files = {}
     for name in (GRAPH_NAME, TOKENIZER_NAME):
         data = (directory / name).read_bytes()
@@ -97,6 +104,7 @@ def _description(encoder: IntentEncoder, pack: DomainPack, directory: Path) -> I
     return IntentModelDescription(
         intents=encoder.intents,
         prefix=PREFIX,
+        separator=separator,
         max_tokens=MAX_TOKENS,
         made_of=_MADE_OF.format(pack=pack.name),
         licence=LICENCE,

@@ -10,16 +10,20 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
+from model_store.intents.turns import SEPARATOR, turns_before
 from training.config import PlanTeacherConfig, TrainingConfig
 from training.data.corpora import load_extra_asks, load_public_messages, with_more_asks
-from training.data.domain_pack import DomainPack, fill_slots, load_pack
+from training.data.domain_pack import DomainPack, fill_slots, intent_of, load_pack
+from training.data.generator import ConversationGenerator
 from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
 from training.data.plan_teacher.linear import LinearTeacher
 from training.data.plan_teacher.neighbours import WordNeighbours, collect_words, find_neighbours
@@ -38,6 +42,9 @@ _FROZEN = "network.embeddings.word_embeddings.weight"
 _CHECKPOINT_EVERY = 200
 _HEAD_LR_FACTOR = 10
 _LABEL_SMOOTHING = 0.05
+_FLOW_SHARE = 0.5
+"""Of the conversations that later messages are drawn from: in flows they depend most on what came before."""
+_TWO_EXCHANGES = 4
 
 LabelledAsk = tuple[str, str, str]
 """An ask with unfilled slots, its language, its intent."""
@@ -163,11 +170,14 @@ Batch = list[tuple[list[int], int]]
 def _batches(
     encoder: IntentEncoder, asks: Sequence[LabelledAsk], pack: DomainPack, settings: PlanTeacherConfig, seed: int
 ) -> Iterator[Batch]:
-    """Every ask once an epoch, typed anew each time; asks of like length share a batch."""
+    """Every ask once an epoch, typed anew each time, and other later messages; those of like length share a batch."""
     generator = random.Random(seed)
     columns = {intent: column for column, intent in enumerate(encoder.intents)}
+    later = draw_later_messages(pack, encoder.intents, seed)
     for epoch in range(int(np.ceil(settings.num_epochs))):
         rows = [(encoder.encode(_typed(ask, pack, generator)), columns[ask[2]]) for ask in asks]
+        drawn = islice(later, settings.num_later_messages)
+        rows += [(encoder.encode(text), columns[intent]) for text, _, intent in drawn]
         rows.sort(key=lambda row: len(row[0]) + generator.random())
         batches: list[Batch] = [[]]
         for row in rows:
@@ -176,6 +186,17 @@ def _batches(
             batches[-1].append(row)
         generator.shuffle(batches)
         yield from batches[: round(len(batches) * min(1.0, settings.num_epochs - epoch))]
+
+
+def draw_later_messages(pack: DomainPack, intents: Sequence[str], seed: int) -> Iterator[LabelledAsk]:
+    """Messages without end, each with the turn before it and with the intent of the reply that the pack gives it."""
+    for conversation in ConversationGenerator(pack, seed, flow_share=_FLOW_SHARE):
+        turns = [message.content for message in conversation.messages if message.role is not Role.SYSTEM]
+        intent = intent_of(conversation.plan or "")
+        if len(turns) >= _TWO_EXCHANGES and intent in intents:
+            earlier, reply, message, _ = turns[-_TWO_EXCHANGES:]
+            text = SEPARATOR.join((message, *turns_before(reply, earlier)))
+            yield text, conversation.language, intent
 
 
 def _typed(ask: LabelledAsk, pack: DomainPack, generator: random.Random) -> str:
