@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from training.data.domain_pack import TONES, DomainPack
+from training.pack_lint.contradictions import contradictions
 from training.pack_lint.opposites import opposite_problems, read_opposites
 from training.pack_lint.problem import Problem
 from training.pack_lint.reply_rules import reply_problems
@@ -18,7 +19,7 @@ _COLUMNS = ("intents", "asks", "held-out", *TONES, "given", "missing", "bad", "f
 def lint(pack: DomainPack, directory: Path) -> tuple[Problem, ...]:
     """All problems; `directory` is where the pack lies. Raises InvalidDomainPackError for a broken `opposites.yaml`."""
     pairs = read_opposites(directory)
-    return (*size_problems(pack), *opposite_problems(pack, pairs), *reply_problems(pack))
+    return (*size_problems(pack), *opposite_problems(pack, pairs), *contradictions(pack), *reply_problems(pack))
 
 
 def size_table(pack: DomainPack) -> str:

@@ -62,6 +62,13 @@ def test_what_an_intent_lacks_is_named(packs: Path) -> None:
         assert expected in found
 
 
+def test_an_ask_under_two_intents_is_named(packs: Path) -> None:
+    """Whatever its capitals and marks; the same words in another language are another ask."""
+    two = SHORT + SHORT.replace("greeting", "goodbye").replace("[hi]", "['Hi!!', bye]")
+    found = problems_of(write_pack(packs / "two", two, SHORT.replace("greeting", "thanks")))
+    assert [text for text in found if "in common" in text] == ["en greeting: has the ask 'hi' in common with goodbye"]
+
+
 def test_opposites_need_a_bad_reply_of_the_other_kind(packs: Path) -> None:
     """Both sides of a pair exist and hold a bad reply that answers something else; only pairs are read."""
     root = write_pack(packs / "pair", SHORT, opposites="- [greeting, goodbye]\n")
