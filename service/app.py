@@ -150,7 +150,7 @@ def engine_opener(settings: Settings) -> EngineOpener:
 def _try_out(engine: Engine, bundle: Bundle) -> Engine:
     try:
         golden_run(engine, bundle.manifest.golden_run)
-    except BaseException:
+    except BaseException:  # raised again: an engine that nobody serves must not keep its memory
         engine.close()
         raise
     return engine

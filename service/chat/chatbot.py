@@ -178,7 +178,7 @@ class Chatbot:
         model.worker.reserve(request.num_choices)
         try:
             question = await asyncio.to_thread(self._prepare, request, model, max_tokens)
-        except BaseException:
+        except BaseException:  # raised again: who leaves (a cancellation) must not keep the places taken
             model.worker.release(request.num_choices)
             raise
         rules = self._guidance.plans

@@ -1,6 +1,7 @@
 """The house rules that a machine can hold: sizes, names, layers, and what each program may import."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = ("service", "model_store", "training")
 BANNED_MODULE_NAMES = {"utils", "helpers", "common", "misc", "base", "manager"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_STAGE_LINES, MAX_MODULES = 400, 40, 60, 10
+
+CATCHES_EVERYTHING = re.compile(r"\s*except(:|.*\b(Exception|BaseException)\b)")
 
 
 def source_files() -> list[Path]:
@@ -62,6 +65,17 @@ def test_no_directory_holds_too_many_modules() -> None:
 def test_no_module_has_a_name_that_says_nothing() -> None:
     """Module names say what lives in them."""
     assert [str(path) for path in source_files() if path.stem in BANNED_MODULE_NAMES] == []
+
+
+def test_whoever_catches_everything_says_why() -> None:
+    """`except Exception` would hide a fault: it says in its line why it must not, or why it stands there."""
+    silent = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in source_files()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if CATCHES_EVERYTHING.match(line) and "  # " not in line
+    ]
+    assert silent == []
 
 
 def test_every_module_says_what_lives_in_it() -> None:

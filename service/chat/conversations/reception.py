@@ -47,7 +47,7 @@ class Reception:
             return await self._replay(request, claim.completion_id)
         try:
             return await self._chatbot.start(replace(await self._archive.continue_request(request), claim=claim))
-        except BaseException:
+        except BaseException:  # raised again: who leaves (a cancellation) must not keep the key taken
             self._recorder.release(claim)
             raise
 

@@ -71,7 +71,7 @@ def open_records(url: str, data_directory: Path, erasures: Path) -> SqlRecordSto
     records = SqlRecordStore.open(url)
     try:
         num_erased = log.reconcile(records)
-    except BaseException:
+    except BaseException:  # raised again: records that must not be served are not left open either
         records.close()
         raise
     if num_erased:

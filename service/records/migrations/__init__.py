@@ -18,7 +18,7 @@ def migrated(engine: Engine) -> Engine:
     """The engine, its tables brought to the newest revision; closed where that fails. Raises as `upgrade` does."""
     try:
         upgrade(engine)
-    except BaseException:
+    except BaseException:  # raised again: nobody else knows this engine yet, so nobody else could close it
         engine.dispose()
         raise
     return engine
