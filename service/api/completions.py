@@ -15,6 +15,7 @@ from service.api.completion_format import Json, collect_completion, stream_piece
 from service.api.errors import translate
 from service.api.event_stream import DONE, EventStreamResponse, encode_event, wait_for_disconnect
 from service.api.keeping.idempotency import REPLAYED_HEADER, idempotency_key_of
+from service.api.openapi import answers_text
 from service.api.schemas import ChatCompletionRequest
 from service.chat.conversations.reception import Reception
 from service.chat.reply import Reply
@@ -27,7 +28,7 @@ _CLIENT_GONE = 499  # nginx's word for it; nobody is left to read it but the met
 router = APIRouter(dependencies=[requires(Scope.CHAT, is_for_browsers=True)])
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", responses=answers_text("text/event-stream"))
 async def create_completion(body: ChatCompletionRequest, request: Request) -> Response:
     """Answers a conversation. Errors before the first event have a status; later ones come as an `error` event."""
     reception: Reception = request.state.reception

@@ -24,6 +24,7 @@ from model_store.errors import (
     VersionNotFoundError,
 )
 from service.access.errors import ForbiddenError, InvalidApiKeyError, RateLimitedError
+from service.api.openapi import document_errors
 from service.errors import (
     ModelNotFoundError,
     NoCanaryError,
@@ -136,7 +137,8 @@ def error_response(error: Exception) -> JSONResponse:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Makes every error of this application leave in the envelope."""
+    """Makes every error of this application leave in the envelope, and its OpenAPI say so."""
+    document_errors(app)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
     for kind in (ServiceError, RecordsError, StoreError):
@@ -158,7 +160,8 @@ async def _handle_http_exception(request: Request, error: Exception) -> JSONResp
     message = {404: "There is nothing at this path.", 405: "This path does not take this method."}.get(
         status, "Refused."
     )
-    return JSONResponse(envelope(message, "invalid_request_error", code), status)
+    headers = error.headers if isinstance(error, HTTPException) else None  # a 405 names the methods that there are
+    return JSONResponse(envelope(message, "invalid_request_error", code), status, headers)
 
 
 async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:

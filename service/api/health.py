@@ -5,6 +5,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from service.api.openapi import answers_text
 from service.chat.chatbot import Chatbot
 from service.chat.model_router import ModelRouter
 from service.telemetry import Telemetry
@@ -18,7 +19,7 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"description": "Draining, or no model.", "model": dict[str, str]}})
 async def readyz(request: Request) -> JSONResponse:
     """Whether new conversations should be sent here.
 
@@ -33,7 +34,7 @@ async def readyz(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=Response, responses=answers_text("text/plain"))
 async def metrics(request: Request) -> Response:
     """All metrics in Prometheus' text format."""
     telemetry: Telemetry = request.state.telemetry

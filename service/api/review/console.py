@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -19,6 +19,7 @@ from model_store.contract.feedback import (
 from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
 from service.api.errors import translate
+from service.api.openapi import answers_text
 from service.api.review import ratings
 from service.api.review.formats import choices_json, feedback_json, found_json, page_json, reading_json
 from service.api.review.queries import (
@@ -129,7 +130,7 @@ async def remove_tag(conversation_id: ConversationId, tag: Tag, request: Request
     return {"object": "review.tags", "tags": list(tags)}
 
 
-@router.get("/v1/review/export")
+@router.get("/v1/review/export", response_class=Response, responses=answers_text("application/x-ndjson"))
 async def export_conversations(request: Request, query: Annotated[FilterQuery, Query()]) -> StreamingResponse:
     """The conversations that a filter shows, one JSON object a line; a last line says whether these are all."""
     caller = caller_of(request)

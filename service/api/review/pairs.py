@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -16,6 +16,7 @@ from model_store.shares import Count
 from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
 from service.api.errors import translate
+from service.api.openapi import answers_text
 from service.chat.comparison.comparison import Comparison
 from service.chat.comparison.pair_desk import MAX_EXPORTED, PairDesk
 from service.records.errors import RecordsError
@@ -69,7 +70,7 @@ async def show_results(request: Request, first: Annotated[Digest, Query()], seco
     return _counts_json(counts)
 
 
-@router.get("/v1/review/pairs/export")
+@router.get("/v1/review/pairs/export", response_class=Response, responses=answers_text("application/x-ndjson"))
 async def export_pairs(request: Request) -> StreamingResponse:
     """All choices of the tenant, ties too, oldest first, one JSON object a line; a last line says whether it is all."""
     caller = caller_of(request)

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -12,6 +12,7 @@ from model_store.contract.feedback import Rating, Ruling
 from model_store.curation import REASON_WORDS, CurationReport, Reason
 from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
+from service.api.openapi import answers_text
 from service.chat.review.rating_book import DoubtedRating, RaterView, RatingBook
 from service.records.store import GoldRating
 
@@ -111,7 +112,7 @@ async def mark_gold(
     return {"object": "review.gold", "completion_id": completion_id, "rating": body.rating}
 
 
-@router.get("/v1/review/gold")
+@router.get("/v1/review/gold", response_class=Response, responses=answers_text("application/x-ndjson"))
 async def export_gold(request: Request) -> PlainTextResponse:
     """The gold list, one JSON object a line."""
     gold = await asyncio.to_thread(_book(request).gold, caller_of(request).tenant)
