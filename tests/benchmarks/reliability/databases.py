@@ -76,8 +76,14 @@ class FaultProxy:
             self._thread.join(5)
 
     def _serve(self) -> None:
-        self._loop.run_until_complete(asyncio.start_server(self._connect, "127.0.0.1", self.port))
+        server = self._loop.run_until_complete(asyncio.start_server(self._connect, "127.0.0.1", self.port))
         self._loop.run_forever()
+        server.close()
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.close()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._is_cut:

@@ -10,7 +10,7 @@ _REQUIRED_WIDTH, _MEASURED_WIDTH = 52, 76
 
 
 class Verdict(StrEnum):
-    """How a row ended. `short`: it held, in fewer rounds than the promise asks for."""
+    """How a row ended. `short`: it held, in fewer rounds than the promise asks for or without its times."""
 
     PASS = "pass"
     FAIL = "FAIL"

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.benchmarks.reliability.finding import percentile
+from tests.benchmarks.reliability.machine import is_quiet, remark
 from tests.benchmarks.reliability.service_process import ServiceProcess, serving
 from tests.benchmarks.reliability.talk import ASKS, FEEDBACK, body, listen, thumb
 
@@ -58,11 +59,11 @@ class Drift:
     megabytes: float
     open_files: int
 
-    @property
-    def holds(self) -> bool:
+    def holds(self, *, judges_times: bool = True) -> bool:
         """Whether nothing grew by more than its bound; the 99th percentile is told, not judged."""
         is_steady = self.memory <= _MAX_MEMORY and self.descriptors <= _MAX_DESCRIPTORS
-        return is_steady and self.latency_p50 <= _MAX_LATENCY and self.num_failed == 0 and self.num_turns > 0
+        is_fast = self.latency_p50 <= _MAX_LATENCY or not judges_times
+        return is_steady and is_fast and self.num_failed == 0 and self.num_turns > 0
 
     def sentence(self) -> str:
         """For people."""
@@ -79,17 +80,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60, help="default: 60")
     parser.add_argument("--output", type=Path, default=Path("runs/reliability"), help="default: runs/reliability")
     options = parser.parse_args(arguments)
+    is_quiet()  # before there is a load of one's own
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         with serving(Path(folder), key_requests_per_minute=0) as service:
             turns, samples = _soak(service, 60 * options.minutes)
     drift = compare(turns, samples, 60 * options.minutes)
-    print(f"{'pass' if drift.holds else 'FAIL'}  {drift.sentence()}")
+    holds = drift.holds(judges_times=is_quiet())
+    print(f"{'pass' if holds else 'FAIL'}  {drift.sentence()}{remark()}")
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "soak.json"
-    report = {**asdict(drift), "holds": drift.holds, "samples": [asdict(sample) for sample in samples]}
+    report = {**asdict(drift), "holds": holds, "samples": [asdict(sample) for sample in samples]}
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(path, file=sys.stderr)
-    return 0 if drift.holds else 1
+    return 0 if holds else 1
 
 
 def _soak(service: ServiceProcess, seconds: float) -> tuple[list[_Turn], list[_Sample]]:

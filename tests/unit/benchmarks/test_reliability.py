@@ -65,4 +65,14 @@ def test_memory_that_grows_is_drift(growth: float, holds: bool) -> None:
     """A hundred megabytes that stay, and that grow by thirty to the end."""
     samples = [_Sample(at, 100 + growth * at / 600, 20) for at in range(0, 600, 10)]
     turns = [_Turn(at, 0.5, True) for at in range(0, 600, 5)]
-    assert compare(turns, samples, 600).holds is holds
+    assert compare(turns, samples, 600).holds() is holds
+
+
+def test_times_are_judged_on_a_quiet_machine_only() -> None:
+    """Replies that take twice as long in the end are drift, unless others had the cores; failures always are."""
+    samples = [_Sample(at, 100, 20) for at in range(0, 600, 10)]
+    turns = [_Turn(at, 0.5 if at < 300 else 1.0, True) for at in range(0, 600, 5)]
+    drift = compare(turns, samples, 600)
+    assert not drift.holds() and drift.holds(judges_times=False)
+    broken = compare([*turns, _Turn(590, 0.5, False)], samples, 600)
+    assert not broken.holds(judges_times=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 
 from tests.benchmarks.reliability.finding import Family, Finding, Plan, percentile, verdict
+from tests.benchmarks.reliability.machine import is_quiet, remark
 from tests.benchmarks.reliability.service_process import ServiceProcess, serving
 from tests.benchmarks.reliability.talk import ASKS, CHAT, Heard, body, listen
 
@@ -21,6 +22,9 @@ _SLOTS = 8
 _PLACES = 3 * _SLOTS
 _MIN_GOODPUT = {4: 0.95, 10: 0.90}
 _MAX_FREED_SECONDS = 0.25
+_STUCK_SECONDS = 30.0
+_EXIT_SECONDS = 60.0
+"""After the grace period; then it hangs."""
 _OPEN = {"key_requests_per_minute": 0}
 
 
@@ -82,6 +86,7 @@ async def _open_loop(port: int, per_second: float, seconds: float) -> list[_Answ
 def measure_overload(plan: Plan) -> Sequence[Finding]:
     """Saturation is a closed loop that keeps slots and queue full; then open loops of 4 and 10 times its rate."""
     seconds = float(plan.count(20, 5))
+    is_quiet()  # before there is a load of one's own
     with serving(plan.folder / "overload", num_slots=_SLOTS, **_OPEN) as service:
         asyncio.run(_closed_loop(service.port, seconds / 4))
         began = time.perf_counter()
@@ -102,20 +107,21 @@ def measure_overload(plan: Plan) -> Sequence[Finding]:
                 "memory": service.resident_megabytes / memory,
             }
             lost = len(answers) - len(whole) - len(refused)
-            holds = holds and lost == 0 and ratios["goodput"] >= least and ratios["accepted_p99"] <= 2
-            holds = holds and ratios["refusal_p99"] <= 0.1 and ratios["memory"] <= 1.25
+            is_fast = ratios["goodput"] >= least and ratios["accepted_p99"] <= 2 and ratios["refusal_p99"] <= 0.1
+            holds = holds and lost == 0 and ratios["memory"] <= 1.25 and (is_fast or not is_quiet())
             figures |= {f"{name}_{factor}x": round(value, 3) for name, value in ratios.items()}
             told.append(f"{factor}×: " + " / ".join(f"{value:.2f}" for value in ratios.values()) + f", {lost} lost")
     required = "goodput ≥ .95/.90, p99 ≤ 2, refusal ≤ .1, memory ≤ 1.25"
     return [
-        Finding(4, "overload, open loop", required, "; ".join(told), verdict(holds=holds, is_whole=not plan.is_quick),
-                figures)
+        Finding(4, "overload, open loop", required, "; ".join(told) + remark(),
+                verdict(holds=holds, is_whole=is_quiet() and not plan.is_quick), figures)
     ]  # fmt: skip
 
 
 def measure_leaving(plan: Plan) -> Sequence[Finding]:
     """Who leaves takes all slots (n = 8), so that a step is slow and a reply does not end by itself meanwhile."""
     rounds = plan.count(20, 3)
+    is_quiet()  # before there is a load of one's own
     freed: list[float] = []
     num_finished = 0
     with serving(plan.folder / "leaving", num_slots=_SLOTS, **_OPEN) as service:
@@ -126,16 +132,17 @@ def measure_leaving(plan: Plan) -> Sequence[Finding]:
         # Of each three leavers one waited behind somebody who left as well: nobody stayed to the end.
         num_finished = int(service.metric("rejoinder_completions_total"))
     p99 = percentile(freed, 0.99)
-    holds = p99 <= _MAX_FREED_SECONDS and num_finished < len(freed)
+    num_stuck = sum(seconds >= _STUCK_SECONDS for seconds in freed)
+    holds = num_stuck == 0 and num_finished < len(freed) and (p99 <= _MAX_FREED_SECONDS or not is_quiet())
     return [
         Finding(
             5,
             "client disconnects",
             "slot free within 2 steps and 250 ms",
             f"{len(freed)} left in prefill, decode and queue: places free after {1000 * p99:.0f} ms (p99); "
-            f"{num_finished} choices of {_SLOTS * len(freed)} ended by themselves first",
-            verdict(holds=holds, is_whole=not plan.is_quick),
-            {"freed_ms_p99": round(1000 * p99, 1), "ended_first": num_finished},
+            f"{num_stuck} never, {num_finished} choices of {_SLOTS * len(freed)} ended by themselves first{remark()}",
+            verdict(holds=holds, is_whole=is_quiet() and not plan.is_quick),
+            {"freed_ms_p99": round(1000 * p99, 1), "stuck": num_stuck, "ended_first": num_finished},
         )
     ]
 
@@ -153,7 +160,7 @@ def _leave(service: ServiceProcess, state: str, *, is_stream: bool, seed: int) -
         time.sleep(0.05)
     left_at = time.perf_counter()
     leaver.close()
-    _until(lambda: _num(service, name) == 0, seconds=30)
+    _until(lambda: _num(service, name) == 0, seconds=_STUCK_SECONDS)
     seconds = time.perf_counter() - left_at
     if other is not None:
         other.close()
@@ -181,17 +188,18 @@ def _send(service: ServiceProcess, request: object) -> socket.socket:
 def measure_ending(plan: Plan) -> Sequence[Finding]:
     """SIGTERM under 50 streams: once with time for them to end, once without any."""
     num_streams = plan.count(50, 12)
+    is_quiet()  # before there is a load of one's own
     told, endless, holds = [], 0, True
     for grace in (20, 0):
         heard, code, seconds = _end(plan.folder / f"ending-{grace}", grace, num_streams)
         bad = sum(one.num_ends != 1 for one in heard if one.status == 200)
         endless += bad
-        holds = holds and bad == 0 and code == 0 and seconds <= grace + 5
+        holds = holds and bad == 0 and code == 0 and (seconds <= grace + 5 or not is_quiet())
         cut = sum(one.error_code is not None for one in heard)
         told.append(f"grace {grace} s: {len(heard)} streams, {cut} told of the end, {bad} without one, {seconds:.1f} s")
     return [
-        Finding(6, "SIGTERM with 50 streams", "0 without terminal event; exit within grace", "; ".join(told),
-                verdict(holds=holds, is_whole=not plan.is_quick), {"without_terminal_event": endless})
+        Finding(6, "SIGTERM with 50 streams", "0 without terminal event; exit within grace", "; ".join(told) + remark(),
+                verdict(holds=holds, is_whole=is_quiet() and not plan.is_quick), {"without_terminal_event": endless})
     ]  # fmt: skip
 
 
@@ -205,7 +213,7 @@ def _end(folder: Path, grace: int, num_streams: int) -> tuple[list[Heard], int |
             _until(lambda: _num(service, "running") > 1, seconds=10)
             service.signal()
             began = time.perf_counter()
-            code = service.wait(grace + 10)
+            code = service.wait(grace + _EXIT_SECONDS)
             return [stream.result() for stream in streams], code, time.perf_counter() - began
     finally:
         service.kill()

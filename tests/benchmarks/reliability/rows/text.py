@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from xml.etree import ElementTree
 
 import httpx2
 
@@ -26,6 +28,19 @@ _CASES_AT_ONCE = 400
 _MOST_RUNS = 40
 _CANARY = "CANARY77"
 _JSON = {"content-type": "application/json"}
+_CHECKS = "status_code_conformance,content_type_conformance,response_schema_conformance"
+"""Of answers against the OpenAPI. 5xx are counted by the service itself: 503 is an answer by policy."""
+
+
+@dataclass(frozen=True)
+class _MadeUp:
+    """What became of requests that schemathesis made up."""
+
+    num_sent: int
+    broken: dict[str, float]
+    """Route and 5xx but 503 → how often, by the service's own count."""
+    undocumented: list[str]
+    """Operations whose answers are not what the OpenAPI says, each with the checks that found it."""
 
 
 def measure_hostile_text(plan: Plan) -> Sequence[Finding]:
@@ -33,7 +48,7 @@ def measure_hostile_text(plan: Plan) -> Sequence[Finding]:
     settings = {"key_requests_per_minute": 0, "max_completion_tokens": 4, "wrong_keys_per_minute": 1_000_000}
     with serving(plan.folder / "hostile", **settings) as service:
         on_sqlite = _table(service)
-        num_cases, broken = _made_up(service, plan.num_cases)
+        made_up = _make_up(service, plan.num_cases)
     try:
         with postgresql() as url, serving(plan.folder / "hostile-pg", **settings, database_url=url) as service:
             differ = sum(one != other for one, other in zip(on_sqlite, _table(service), strict=True))
@@ -41,16 +56,18 @@ def measure_hostile_text(plan: Plan) -> Sequence[Finding]:
     except NotRunError as error:
         differ, told = 0, f"PostgreSQL not run, {error}"
     wrong = sum(answer != expected[1:] for answer, expected in zip(on_sqlite, HOSTILE.values(), strict=True))
-    is_whole = num_cases >= _MIN_CASES and "not run" not in told
+    broken, undocumented = made_up.broken, made_up.undocumented
+    is_whole = made_up.num_sent >= _MIN_CASES and "not run" not in told
     return [
         Finding(
             19,
             "hostile text, schemathesis",
-            "no 5xx but 503; same on both databases",
-            f"{len(HOSTILE)} hostile requests: {wrong} answered wrongly, {told}; {num_cases} made-up requests: "
-            f"{sum(broken.values()):.0f} × 5xx {broken or ''}".rstrip(),
-            verdict(holds=not (wrong or differ or broken), is_whole=is_whole),
-            {"table": len(HOSTILE), "cases": num_cases, "broken": broken},
+            "no 5xx but 503; as documented; same on both databases",
+            f"{len(HOSTILE)} hostile requests: {wrong} answered wrongly, {told}; {made_up.num_sent} made-up requests: "
+            f"{sum(broken.values()):.0f} × 5xx {broken or ''}, {len(undocumented)} operations answer otherwise than "
+            f"documented {undocumented or ''}".rstrip(),
+            verdict(holds=not (wrong or differ or broken or undocumented), is_whole=is_whole),
+            {"table": len(HOSTILE), "cases": made_up.num_sent, "broken": broken, "undocumented": undocumented},
         )
     ]
 
@@ -61,33 +78,43 @@ def _table(service: ServiceProcess) -> list[tuple[int, str]]:
     return [(answer.status_code, answer.json()["error"]["code"]) for answer in answers]
 
 
-def _made_up(service: ServiceProcess, wanted: int) -> tuple[int, dict[str, float]]:
-    """Requests that schemathesis sent, by the service's own count, and the 5xx but 503 among the answers."""
+def _make_up(service: ServiceProcess, wanted: int) -> _MadeUp:
+    """Has schemathesis send so many requests. Raises NotRunError where it is not installed."""
     if find_spec("schemathesis") is None:
         raise NotRunError("schemathesis is not installed: pip install -e '.[reliability]'")
     before = service.metric("rejoinder_http_requests_total")
+    undocumented: set[str] = set()
     for run in range(_MOST_RUNS):
         sent = int(service.metric("rejoinder_http_requests_total") - before)
         if sent >= wanted or not service.is_running:
             break
-        _run_schemathesis(service, max(10, min(_CASES_AT_ONCE, (wanted - sent) // 20)), seed=run)
+        undocumented |= _run_schemathesis(service, max(10, min(_CASES_AT_ONCE, (wanted - sent) // 20)), seed=run)
     sent = int(service.metric("rejoinder_http_requests_total") - before)
     pattern = re.compile(r'^rejoinder_http_requests_total\{route="([^"]*)",status="(5\d\d)"\} (\S+)$', re.MULTILINE)
     found = pattern.findall(httpx2.get(f"{service.url}/metrics").text)
-    return sent, {f"{route} {status}": float(number) for route, status, number in found if status != "503"}
+    broken = {f"{route} {status}": float(number) for route, status, number in found if status != "503"}
+    return _MadeUp(sent, broken, sorted(undocumented))
 
 
-def _run_schemathesis(service: ServiceProcess, num_examples: int, seed: int) -> None:
-    """One run; what it finds is in the service's metrics, and its report in the row's folder."""
+def _run_schemathesis(service: ServiceProcess, num_examples: int, seed: int) -> set[str]:
+    """One run: operations whose answers are not as documented. Its reports are in the row's folder."""
+    folder = service.log_file.parent
+    junit = folder / f"schemathesis-{seed}.xml"
     program = str(Path(sys.executable).with_name("schemathesis"))
     command = [program, "run", f"{service.url}/openapi.json"]
-    command += ["--phases=examples,coverage,fuzzing", "--checks=not_a_server_error", "--continue-on-failure"]
+    command += ["--phases=examples,coverage,fuzzing", f"--checks={_CHECKS}", "--continue-on-failure"]
+    command += ["--report=junit", f"--report-junit-path={junit}", "--request-timeout=120"]
     command += [f"--max-examples={num_examples}", f"--seed={seed}", "--workers=1", "--no-color", "--no-shrink"]
     command += ["--suppress-health-check=all", "--generation-database=none", "--warnings=off"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=service.log_file.parent)
-    (service.log_file.parent / f"schemathesis-{seed}.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    (folder / f"schemathesis-{seed}.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     if done.returncode not in (0, 1):
         raise RuntimeError(f"schemathesis ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
+    return {
+        f"{case.get('name')}: {failure.get('message')}"
+        for case in ElementTree.parse(junit).iter("testcase")
+        for failure in case.iter("failure")
+    }
 
 
 def measure_control_tokens(plan: Plan) -> Sequence[Finding]:
