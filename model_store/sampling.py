@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-DEFAULT_TEMPERATURE = 0.7
+DEFAULT_TEMPERATURE = 0.5
 DEFAULT_TOP_P = 0.9
 OPENING_MIN_P = 0.5
 """A wording may be drawn at random, what it says should not be: plans half as likely as the best still get a chance."""

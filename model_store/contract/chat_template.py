@@ -7,7 +7,8 @@ Customers' words are rendered in lower case. Only the reply that is being made h
 history is text.
 
 Serving and training call the same `render`; the loss mask of training is read off the roles that it returns, so the
-two cannot drift apart. Cutting a conversation to the model's length is `service.chat.context_window`'s business.
+two cannot drift apart. Cutting a conversation to the model's length is `service.chat.context_window`'s business; both
+begin no earlier than `recent_start`.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,20 @@ from model_store.contract.placeholders import fold_case
 from model_store.contract.tokenizer import Tokenizer
 
 _ROLE_IDS = {Role.SYSTEM: SYSTEM_ID, Role.USER: USER_ID, Role.ASSISTANT: ASSISTANT_ID}
+
+
+EXCHANGES_BEFORE = 1
+"""Messages of the customer, with their replies, that the network sees before the last. After more it loses the thread:
+`python -m tests.benchmarks.bench_depth` says how often."""
+
+
+def recent_start(messages: Sequence[Message]) -> int:
+    """Where that part of a conversation begins which the network should see; an article stays before its question."""
+    asked = [index for index, message in enumerate(messages) if message.role is Role.USER]
+    if len(asked) <= EXCHANGES_BEFORE + 1:
+        return 0
+    start = asked[-EXCHANGES_BEFORE - 1]
+    return start - 1 if messages[start - 1].role is Role.SYSTEM else start
 
 
 def message_start(token_ids: Sequence[int]) -> int:

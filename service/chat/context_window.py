@@ -1,13 +1,13 @@
 """The context window: which part of a conversation the model sees.
 
-The oldest turns go first and whole; the system message and the last message always stay, and so does an article that
-is offered for it.
+No more turns than the network can follow, and of these the oldest go first and whole where they do not fit. The system
+message and the last message always stay, and so does an article that is offered for it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model_store.contract.chat_template import render
+from model_store.contract.chat_template import recent_start, render
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
 from service.errors import ContextLengthExceededError
@@ -22,7 +22,7 @@ class Prompt:
 
 
 def fit_prompt(messages: Sequence[Message], tokenizer: Tokenizer, *, max_tokens: int, max_context: int) -> Prompt:
-    """The longest recent part of a conversation that leaves room for a completion of `max_tokens`.
+    """The part of a conversation from `recent_start` on, as much of it as leaves room for `max_tokens` more.
 
     Raises:
         ContextLengthExceededError: the system message and the last message alone do not fit.
@@ -32,7 +32,7 @@ def fit_prompt(messages: Sequence[Message], tokenizer: Tokenizer, *, max_tokens:
     lengths = [_num_tokens(message, tokenizer) for message in rest]
     num_fixed = len(render(system, tokenizer, for_completion=True).token_ids)
     num_free = max_context - max_tokens - num_fixed
-    start = 0
+    start = recent_start(rest)
     while start < len(rest) and sum(lengths[start:]) > num_free:
         start = _next_turn(rest, start)
     if start == len(rest):

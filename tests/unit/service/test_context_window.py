@@ -10,9 +10,8 @@ from service.errors import ContextLengthExceededError
 from tests.contract.fake_engine import train_tokenizer
 
 SYSTEM = Message(Role.SYSTEM, "Be kind.")
+EARLIER = (Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hello, how can I help"))
 TALK = (
-    Message(Role.USER, "I forgot my password"),
-    Message(Role.ASSISTANT, "You can reset it"),
     Message(Role.USER, "Where is my order"),
     Message(Role.ASSISTANT, "It is on its way"),
     Message(Role.USER, "Thank you"),
@@ -37,6 +36,15 @@ def test_a_conversation_that_fits_is_kept_whole(tokenizer: Tokenizer) -> None:
     assert exact.messages == TALK and len(exact.token_ids) == whole
     tight = fit_prompt(TALK, tokenizer, max_tokens=10, max_context=whole + 9)
     assert tight.messages == TALK[2:]
+
+
+def test_no_more_turns_are_shown_than_the_network_can_follow(tokenizer: Tokenizer) -> None:
+    """One exchange before the last message, however much room there is; an article stays before its question."""
+    article = Message(Role.SYSTEM, "<ARTICLE> Returns: send it back")
+    shown = fit_prompt((SYSTEM, *EARLIER, *EARLIER, *TALK), tokenizer, max_tokens=10, max_context=500)
+    assert shown.messages == (SYSTEM, *TALK)
+    shown = fit_prompt((*EARLIER, article, *TALK), tokenizer, max_tokens=10, max_context=500)
+    assert shown.messages == (article, *TALK)
 
 
 def test_the_system_message_stays(tokenizer: Tokenizer) -> None:
@@ -66,7 +74,7 @@ def test_a_last_message_that_does_not_fit_is_refused_with_figures(tokenizer: Tok
 def test_an_article_stays_with_the_question_that_it_is_offered_for(tokenizer: Tokenizer) -> None:
     """However many turns go, the article is right before the last message, or the two do not fit."""
     article = Message(Role.SYSTEM, "<ARTICLE> Returns: send it back")
-    offered = (SYSTEM, *TALK[:-1], article, TALK[-1])
+    offered = (SYSTEM, *EARLIER, *TALK[:-1], article, TALK[-1])
     for num_free in range(length(tokenizer, SYSTEM, article, TALK[-1]), length(tokenizer, *offered) + 1):
         kept = fit_prompt(offered, tokenizer, max_tokens=10, max_context=num_free + 10).messages
         assert kept[0] == SYSTEM and kept[-2:] == (article, TALK[-1]) and kept[1].role is not Role.ASSISTANT

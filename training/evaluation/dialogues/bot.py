@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from model_store.contract.chat_template import render
+from model_store.contract.chat_template import recent_start, render
 from model_store.contract.conversation import Message, Role, detect_language
 from model_store.contract.tokenizer import Tokenizer
 from model_store.knowledge.offer import plans_for
@@ -80,11 +80,12 @@ class PolicyBot:
 
 
 def fit_window(messages: Sequence[Message], tokenizer: Tokenizer, num_tokens: int) -> tuple[Message, ...]:
-    """The longest recent part of a conversation that renders to at most `num_tokens`; it opens with the customer.
+    """The recent part of a conversation, as long as it renders to at most `num_tokens`; it opens with the customer.
 
     Raises ValueError for a last message that alone is too long.
     """
-    starts = [index for index, message in enumerate(messages) if message.role is Role.USER]
+    recent = recent_start(messages)
+    starts = [index for index, message in enumerate(messages) if message.role is Role.USER and index >= recent]
     for start in starts:
         window = tuple(messages[start:])
         if len(render(window, tokenizer, for_completion=True).token_ids) <= num_tokens:
