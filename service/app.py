@@ -165,7 +165,7 @@ def load_masker(settings: Settings, facts: FactSheet) -> ConversationMasker:
 
 
 def load_guidance(settings: Settings, facts: FactSheet) -> Guidance:
-    """The shop's rules and help articles. Raises InvalidDataFileError.
+    """The shop's rules and help articles; embedding many takes some ten seconds. Raises InvalidDataFileError.
 
     The sample articles speak for the sample shop: a shop with facts of its own has no articles until it names some.
     """
@@ -173,9 +173,11 @@ def load_guidance(settings: Settings, facts: FactSheet) -> Guidance:
     plans = PlanRules.load(
         settings.plan_rules_file or DEFAULT_PLAN_RULES_FILE, min_confidence=settings.min_plan_confidence
     )
-    articles = HelpArticles.load(folder, facts) if folder else HelpArticles()
-    _log.info("knowledge_loaded", folder=str(folder), num_passages=articles.num_passages)
-    return Guidance(SafetyRules.load(), plans, articles, _load_intents(settings), settings.intent_weight)
+    intents = _load_intents(settings)
+    articles = HelpArticles.load(folder, facts, intents) if folder else HelpArticles()
+    found_by = "words and meaning" if articles.is_by_meaning else "words"
+    _log.info("knowledge_loaded", folder=str(folder), num_passages=articles.num_passages, found_by=found_by)
+    return Guidance(SafetyRules.load(), plans, articles, intents, settings.intent_weight)
 
 
 def _load_intents(settings: Settings) -> IntentModel | None:
@@ -198,7 +200,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
-        masker, guidance = load_masker(settings, facts), load_guidance(settings, facts)
+        masker, guidance = load_masker(settings, facts), await asyncio.to_thread(load_guidance, settings, facts)
         store = await asyncio.to_thread(_open_store, settings)
         secret = load_feedback_secret(settings)
         records = await asyncio.to_thread(open_records, settings.records_url, settings.data_dir, settings.erasures_path)

@@ -1,10 +1,12 @@
 """A pretrained sentence encoder, tuned on a domain pack's asks: three files that onnxruntime serves.
 
 `intents.json` names the intents and accounts for the other two, `model.onnx` (`training.export.intent_graph` writes it)
-and `tokenizer.json`. One message costs some milliseconds of one core, once a reply.
+and `tokenizer.json`. One message costs some milliseconds of one core, once a reply. A graph with a second output also
+says where a text lies among others by its meaning, which help articles are searched by.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import Tokenizer as BackendTokenizer
 
 from model_store.contract.manifest import FileEntry
+from model_store.contract.placeholders import fold_case
 from model_store.contract.tokenizer import read_backend
 from model_store.digest import digest_bytes, digest_stream
 from model_store.errors import IntentModelUnusableError, InvalidTokenizerError, problems_of
@@ -23,10 +26,15 @@ DESCRIPTION_NAME = "intents.json"
 GRAPH_NAME = "model.onnx"
 TOKENIZER_NAME = "tokenizer.json"
 DEFAULT_DIRECTORY = Path(__file__).with_name("default")
+LOGITS_OUTPUT = "logits"
+EMBEDDING_OUTPUT = "embedding"
+"""The graph's outputs; the second may be missing."""
 _FORMAT = 1
 _MAX_BYTES = 256 << 20
 _MAX_CHARS = 2_000
 """Of a message, from its start: many times what `max_tokens` can hold, and little to tokenise."""
+_MAX_PASSAGE_TOKENS = 160
+"""Of a passage; nearly all of what may be quoted at once."""
 
 
 class IntentModelDescription(BaseModel):
@@ -49,6 +57,16 @@ class IntentModelDescription(BaseModel):
     files: dict[str, FileEntry]
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one pass over a message gives."""
+
+    probabilities: NDArray[np.float32]
+    """[num intents], in the order of `IntentModel.intents`."""
+    embedding: NDArray[np.float32] | None
+    """[D], of unit length; None from a model that does not embed."""
+
+
 class IntentModel:
     """Says how likely each intent is for a message. Immutable; threads may share it."""
 
@@ -60,7 +78,10 @@ class IntentModel:
         self._prefix = description.prefix
         self._separator = description.separator
         self._tokenizer = _open_tokenizer(directory / TOKENIZER_NAME, description.max_tokens)
+        self._passage_tokenizer = _open_tokenizer(directory / TOKENIZER_NAME, _MAX_PASSAGE_TOKENS)
         self._session = _open_session(directory / GRAPH_NAME)
+        self.embeds = EMBEDDING_OUTPUT in {output.name for output in self._session.get_outputs()}
+        """Whether texts can be compared by their meaning."""
 
     @classmethod
     def load(cls, directory: Path = DEFAULT_DIRECTORY) -> "IntentModel":
@@ -88,12 +109,27 @@ class IntentModel:
 
     def probabilities(self, text: str, before: Sequence[str] = ()) -> NDArray[np.float32]:
         """[num intents], in the order of `intents`; `before`: `turns.turns_before` a later message."""
+        return self.hear(text, before).probabilities
+
+    def hear(self, text: str, before: Sequence[str] = ()) -> Heard:
+        """All that one pass over a message, with what came `before`, can tell."""
         if self._separator is not None:
             text = self._separator.join((text, *before))
-        token_ids = np.array([self._tokenizer.encode(self._prefix + text[:_MAX_CHARS]).ids], np.int64)
-        (logits,) = self._session.run(None, {"token_ids": token_ids})
-        weights = np.exp(logits[0] - logits[0].max())
-        return np.asarray(weights / weights.sum(), np.float32)
+        found = self._run(self._tokenizer, text)
+        logits = found[LOGITS_OUTPUT][0]
+        weights = np.exp(logits - logits.max())
+        embedding = found[EMBEDDING_OUTPUT][0] if self.embeds else None
+        return Heard(np.asarray(weights / weights.sum(), np.float32), embedding)
+
+    def embed_passage(self, text: str) -> NDArray[np.float32]:
+        """[D], of unit length: where a passage lies among messages, which are short. Only where the model `embeds`."""
+        embedding: NDArray[np.float32] = self._run(self._passage_tokenizer, fold_case(text))[EMBEDDING_OUTPUT][0]
+        return embedding
+
+    def _run(self, tokenizer: BackendTokenizer, text: str) -> dict[str, NDArray[np.float32]]:
+        token_ids = np.array([tokenizer.encode(self._prefix + text[:_MAX_CHARS]).ids], np.int64)
+        names = [LOGITS_OUTPUT, EMBEDDING_OUTPUT] if self.embeds else [LOGITS_OUTPUT]
+        return dict(zip(names, self._session.run(names, {"token_ids": token_ids}), strict=True))
 
     def _try_out(self, path: Path) -> None:
         """A graph that opens and answers otherwise than described would fail every customer's message."""

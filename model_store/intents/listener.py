@@ -6,14 +6,16 @@ different messages. Service and evaluation listen through the same class.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store.contract.chat_template import message_start
 from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
-from model_store.intents.intent_model import IntentModel
+from model_store.intents.intent_model import Heard, IntentModel
 from model_store.intents.turns import turns_before
 from model_store.sampling import Opinion
 
@@ -23,6 +25,22 @@ _MIN_KNOWN = 0.5
 """Share of a network's topics that must be intents of the model; fewer are another business's, with names in common."""
 _MIN_WORDS = 3
 _WORD = re.compile(r"[a-z']+|[\u4e00-\u9fff]", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What a listener makes of a conversation's last message; None: nothing."""
+
+    opinion: Opinion | None = None
+    embedding: NDArray[np.float32] | None = None
+    """[D], of unit length: `IntentModel.hear`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LastMessage:
+    text: str
+    before: tuple[str, ...]
+    by_model: Heard
 
 
 class Listener:
@@ -45,14 +63,34 @@ class Listener:
         None where the plans are not its intents, and from a model that hears single messages for a later one of hardly
         a word: an order number, a yes or a no is about what was said before, which the network alone knows.
         """
+        return self._opinion(self._heard(prompt_ids))
+
+    def hear(self, prompt_ids: Sequence[int]) -> Hearing:
+        """The opinion, and where the message lies by its meaning. A first message takes one pass for both.
+
+        What came before moves an embedding to where nothing is searched, so a later message is embedded by itself.
+        """
+        heard = self._heard(prompt_ids)
+        if heard is None:
+            return Hearing()
+        is_moved = bool(heard.before) and self._model.hears_turns and self._model.embeds
+        embedding = (self._model.hear(heard.text) if is_moved else heard.by_model).embedding
+        return Hearing(self._opinion(heard), embedding)
+
+    def _heard(self, prompt_ids: Sequence[int]) -> _LastMessage | None:
         if not self._known:
             return None
         start = message_start(prompt_ids)
         text = self._tokenizer.decode(prompt_ids[start:])
         before = self._turns_before(prompt_ids[:start])
-        if before and not self._model.hears_turns and _num_words(text) < _MIN_WORDS:
+        return _LastMessage(text, before, self._model.hear(text, before))
+
+    def _opinion(self, message: _LastMessage | None) -> Opinion | None:
+        if message is None:
             return None
-        probabilities = self._model.probabilities(text, before)[[*self._known.values()]]
+        if message.before and not self._model.hears_turns and _num_words(message.text) < _MIN_WORDS:
+            return None
+        probabilities = message.by_model.probabilities[[*self._known.values()]]
         logprobs = self._weight * np.log(probabilities + _FLOOR)
         return Opinion(tuple(self._known), tuple(map(float, logprobs)), self._model.digest)
 

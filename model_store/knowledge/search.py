@@ -1,15 +1,18 @@
-"""Finding the passage that answers a question: BM25 (Robertson and Zaragoza 2009), and whether the best one fits.
+"""Finding the passage that answers a question: by words (BM25, Robertson and Zaragoza 2009), by meaning where passages
+are embedded, and whether the best one fits.
 
-Everything is held in memory; a shop's help pages are some hundred passages. Searching takes well under a millisecond.
+Everything is held in memory; a shop's help pages are some hundred passages, an embedding has a kilobyte. Searching
+takes well under a millisecond. Who embeds: `model_store.intents`.
 """
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import bm25s
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store.knowledge.words import topic_words
 
@@ -17,6 +20,10 @@ MIN_FIT = 0.18
 """The least fit of a passage that is offered. Measured on the pack's training articles, 63 English and 62 Chinese: it
 keeps 82 % and 88 % of the passages that were rightly found first, and offers one for 33 % and 20 % of the asks that no
 article is about, which is for the model to see. In collections of eight articles: 88 % and 87 %, 20 % and 13 %."""
+
+
+MEANING_WEIGHT = 1.5
+"""What meaning counts against words, each by how far the passages lie apart in it: `training/EXPERIMENTS.md`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,65 +42,101 @@ class Passage:
     """How well it fits the question that it was found for, 0 to 1; before a search 0."""
 
 
+Embedding = NDArray[np.float32]
+"""[D], of unit length: texts about the same thing lie in the same direction."""
+
+
+def passage_text(title: str, text: str, keywords: str = "") -> str:
+    """What a passage is searched by."""
+    return " ".join(filter(None, (f"{title}.", text, keywords)))
+
+
 class PassageSearch:
     """Passages in all languages, ready to be searched. Immutable and safe to share between threads."""
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
+    def __init__(self, passages: Sequence[Passage], embed: Callable[[str], Embedding] | None = None) -> None:
+        """`embed` says where a passage's text lies; without it questions are answered by their words alone."""
         languages = {passage.language for passage in passages}
         self._by_language = {
-            language: _Shelf([passage for passage in passages if passage.language == language])
+            language: _Shelf([passage for passage in passages if passage.language == language], embed)
             for language in languages
         }
 
-    def find(self, question: str, language: str, limit: int = 3) -> list[Passage]:
-        """The best passage of each of the `limit` best articles, best first; none without a word in common."""
-        shelf = self._by_language.get(language)
-        return [passage for passage, _ in shelf.ranking(topic_words(question))[:limit]] if shelf else []
+    def find(self, question: str, language: str, limit: int = 3, meaning: Embedding | None = None) -> list[Passage]:
+        """The best passage of each of the `limit` best articles, best first; by words alone none without one in common.
 
-    def fitting(self, question: str, language: str) -> Passage | None:
+        `meaning` is where the question lies, by whoever embedded the passages.
+        """
+        shelf = self._by_language.get(language)
+        ranking = shelf.ranking(topic_words(question), meaning) if shelf else []
+        return [found.passage for found in ranking[:limit]]
+
+    def fitting(self, question: str, language: str, meaning: Embedding | None = None) -> Passage | None:
         """The best passage with its fit, if it fits the question."""
         shelf = self._by_language.get(language)
-        best = shelf.best(topic_words(question)) if shelf else None
-        return replace(best[0], fit=best[1]) if best and best[1] >= MIN_FIT else None
+        best = shelf.best(topic_words(question), meaning) if shelf else None
+        return best if best and best.fit >= MIN_FIT else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    passage: Passage
+    by_words: float
+    """BM25's score."""
 
 
 class _Shelf:
     """The passages of one language."""
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
-        words = [topic_words(f"{passage.title} {passage.text} {passage.keywords}") for passage in passages]
+    def __init__(self, passages: Sequence[Passage], embed: Callable[[str], Embedding] | None) -> None:
+        texts = [passage_text(passage.title, passage.text, passage.keywords) for passage in passages]
+        words = [topic_words(text) for text in texts]
         self._passages = list(passages)
+        self._embeddings = np.stack([embed(text) for text in texts]) if embed else None
         self._words = {passage.id: frozenset(found) for passage, found in zip(passages, words, strict=True)}
         self._num_passages = Counter(word for found in words for word in set(found))
         self._index = bm25s.BM25()
         # A passage without a single word would leave an index without a vocabulary.
         self._index.index([found or [""] for found in words], show_progress=False)
 
-    def ranking(self, words: Sequence[str]) -> list[tuple[Passage, float]]:
-        """The best passage of each article with its score, best first."""
-        known = [word for word in words if word in self._num_passages]
-        if not known:
-            return []
-        scores = self._index.get_scores(known)
-        best: dict[str, tuple[Passage, float]] = {}
-        for place in np.argsort(-scores, kind="stable"):
-            if scores[place] > 0:
-                best.setdefault(self._passages[place].article, (self._passages[place], float(scores[place])))
+    def ranking(self, words: Sequence[str], meaning: Embedding | None = None) -> list[_Found]:
+        """The best passage of each article, best first."""
+        by_words = self._by_words(words)
+        if self._embeddings is None or meaning is None:
+            places = [place for place in np.argsort(-by_words, kind="stable") if by_words[place] > 0]
+        else:
+            both = _spread(by_words) + MEANING_WEIGHT * _spread(self._embeddings @ meaning)
+            places = list(np.argsort(-both, kind="stable"))
+        best: dict[str, _Found] = {}
+        for place in places:
+            best.setdefault(self._passages[place].article, _Found(self._passages[place], float(by_words[place])))
         return list(best.values())
 
-    def best(self, words: Sequence[str]) -> tuple[Passage, float] | None:
+    def best(self, words: Sequence[str], meaning: Embedding | None = None) -> Passage | None:
         """The best passage and its fit: what share of the question's words it covers, rare ones counting more, halved
-        where the next best article is as good.
+        where another article has as much of them.
         """
-        ranking = self.ranking(words)
+        ranking = self.ranking(words, meaning)
         if not ranking:
             return None
-        (passage, score), *others = ranking
-        lead = 1 - (others[0][1] / score if others else 0.0)
+        found, *others = ranking
+        rival = max((other.by_words for other in others), default=0.0)
+        lead = max(0.0, 1 - rival / found.by_words) if found.by_words else 0.0
         asked = set(words)
-        covered = sum(self._rarity(word) for word in asked & self._words[passage.id])
-        return passage, covered / sum(self._rarity(word) for word in asked) * (1 + lead) / 2
+        covered = sum(self._rarity(word) for word in asked & self._words[found.passage.id])
+        everything = sum(self._rarity(word) for word in asked)
+        return replace(found.passage, fit=covered / everything * (1 + lead) / 2 if covered else 0.0)
+
+    def _by_words(self, words: Sequence[str]) -> NDArray[np.float32]:
+        known = [word for word in words if word in self._num_passages]
+        return self._index.get_scores(known) if known else np.zeros(len(self._passages), np.float32)
 
     def _rarity(self, word: str) -> float:
         # A word that no passage holds counts like one that a single passage holds: the scale is that of any collection.
         return math.log(1 + len(self._passages) / max(1, self._num_passages[word]))
+
+
+def _spread(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores by how many standard deviations they lie above their mean."""
+    deviation = scores.std()
+    return (scores - scores.mean()) / deviation if deviation else np.zeros_like(scores)

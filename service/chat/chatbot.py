@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import time
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from model_store.contract.chat_template import render
@@ -16,7 +17,7 @@ from model_store.contract.conversation import Message, check_prompt
 from model_store.contract.placeholders import ARTICLE
 from model_store.contract.unmasking import unmask
 from model_store.intents.intent_model import IntentModel
-from model_store.intents.listener import Listener
+from model_store.intents.listener import Hearing, Listener
 from model_store.knowledge.offer import HELP_PLAN, offer_article, plans_for
 from model_store.knowledge.search import Passage
 from model_store.sampling import OPENING_MIN_P, Opinion
@@ -65,11 +66,11 @@ class Guidance:
     """What hears messages beside the network; None: the network alone."""
     intent_weight: float = 1.0
 
-    def opinion_of(self, prompt: Prompt, model: LoadedModel) -> Opinion | None:
-        """What the intent model thinks that the reply should open with."""
+    def hear(self, prompt: Prompt, model: LoadedModel) -> Hearing:
+        """What the intent model makes of the last message: what the reply should open with, and what it is about."""
         if self.intents is None:
-            return None
-        return Listener(self.intents, model.tokenizer, self.intent_weight).opinion_of(prompt.token_ids)
+            return Hearing()
+        return Listener(self.intents, model.tokenizer, self.intent_weight).hear(prompt.token_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,17 +205,17 @@ class Chatbot:
     def _prepare(self, request: ChatRequest, model: LoadedModel, max_tokens: int) -> _Question:
         """In a thread: masking and tokenising a long conversation takes longer than the event loop can spare."""
         conversation = self._mask(request)
-        article = self._find_article(request.messages[-1].content, conversation.language, model)
-        if article is not None:
-            offered = offer_article(conversation.messages, article.title, article.text, article.language)
-            try:
-                return self._heard(_Question(conversation, _fit(offered, model, max_tokens), article), model)
-            except ContextLengthExceededError:
-                pass  # A long question matters more than an article about it.
-        return self._heard(_Question(conversation, _fit(conversation.messages, model, max_tokens)), model)
-
-    def _heard(self, question: _Question, model: LoadedModel) -> _Question:
-        return replace(question, opinion=self._guidance.opinion_of(question.prompt, model))
+        prompt = _fit(conversation.messages, model, max_tokens)
+        heard = self._guidance.hear(prompt, model)
+        question = _Question(conversation, prompt, opinion=heard.opinion)
+        article = self._find_article(request.messages[-1].content, conversation.language, model, heard)
+        if article is None:
+            return question
+        offered = offer_article(conversation.messages, article.title, article.text, article.language)
+        try:
+            return replace(question, prompt=_fit(offered, model, max_tokens), article=article)
+        except ContextLengthExceededError:
+            return question  # A long question matters more than an article about it.
 
     def _mask(self, request: ChatRequest) -> MaskedConversation:
         if request.is_masked:
@@ -225,16 +226,17 @@ class Chatbot:
         """In a thread: a recorded text with its values put back, and its article where the shop still has it."""
         conversation = self._masker.mask(request.messages, request.history)
         resolve = self._masker.resolver(conversation)
-        if ARTICLE in completion.completion_text:
-            article = self._guidance.articles.find(request.messages[-1].content, conversation.language)
+        offered = completion.sampling.get("article")
+        if ARTICLE in completion.completion_text and isinstance(offered, Mapping):
+            article = self._guidance.articles.passage(str(offered["id"]))
             resolve = quoting(resolve, article) if article else resolve
         return unmask(completion.completion_text, resolve)
 
-    def _find_article(self, question: str, language: str, model: LoadedModel) -> Passage | None:
+    def _find_article(self, question: str, language: str, model: LoadedModel, heard: Hearing) -> Passage | None:
         """A passage for the question; None for a model that never learned to quote, and where the shop forbids it."""
         if HELP_PLAN not in model.tokenizer.plans or not self._guidance.plans.allows(HELP_PLAN):
             return None
-        return self._guidance.articles.find(question, language)
+        return self._guidance.articles.find(question, language, heard.embedding)
 
     def _context(
         self,

@@ -33,6 +33,8 @@ class Subject:
     tokenizer: Tokenizer
     pack: DomainPack
     judge: IntentJudge
+    intents: IntentModel | None = None
+    """Who hears messages beside the policy, and by whom help articles are found by their meaning."""
 
     @classmethod
     def of(cls, bundle: Bundle, pack_name: str, intents: IntentModel | None = None) -> "Subject":
@@ -43,7 +45,7 @@ class Subject:
         tokenizer = Tokenizer.load(bundle.path("tokenizer.json"))
         policy = load_policy(bundle.directory)
         policy.listener = Listener(intents, tokenizer) if intents else None
-        return cls(policy, tokenizer, load_pack(pack_name), pack_judge(pack_name))
+        return cls(policy, tokenizer, load_pack(pack_name), pack_judge(pack_name), intents)
 
     def answer(self, prompts: Sequence[HeldOutPrompt], sampling: Sampling = GREEDY) -> list[SampledReply]:
         """One reply to each prompt, in order."""

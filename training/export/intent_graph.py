@@ -1,7 +1,8 @@
 """The tuned sentence encoder (`training.data.plan_teacher`) as files that are served: weights of 8 bits, few subwords.
 
 Of the quarter of a million subwords of a hundred languages those stay that the pack's languages were seen to use; what
-is left out is spelled with shorter ones. Graph: `token_ids` [1, S] int64 → `logits` [1, num intents].
+is left out is spelled with shorter ones. Graph: `token_ids` [1, S] int64 → `logits` [1, num intents] and, where
+passages are searched by meaning, `embedding` [1, D] of unit length.
 """
 
 import json
@@ -16,8 +17,10 @@ from onnx import TensorProto, helper
 from tokenizers import Regex as TokenizerRegex
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from model_store.intents.intent_model import EMBEDDING_OUTPUT
 from training.export.graph_writer import CONTRIB, CONTRIB_OPSET, IR_VERSION, OPSET, GraphWriter
 from training.export.quantize import QuantizationProfile
+from training.export.search_space import SearchSpace
 
 GRAPH_NAME = "intents"
 OPENING, PADDING, CLOSING = "<s>", "<pad>", "</s>"
@@ -35,32 +38,50 @@ class EncoderShape:
     layer_norm_eps: float
 
 
-def build_intent_graph(weights: Mapping[str, NDArray[np.float32]], shape: EncoderShape) -> onnx.ModelProto:
-    """The graph of an `IntentEncoder`'s weights, named as in its state dictionary.
+def build_intent_graph(
+    weights: Mapping[str, NDArray[np.float32]], shape: EncoderShape, space: SearchSpace | None = None
+) -> onnx.ModelProto:
+    """The graph of an `IntentEncoder`'s weights, named as in its state dictionary; with a `space` it embeds as well.
 
     Raises ValueError when a weight is missing.
     """
-    return _EncoderGraph(weights, shape).build()
+    return _EncoderGraph(weights, shape, space).build()
 
 
 class _EncoderGraph:
-    """BERT (Devlin et al. 2019), the mean of its last states, and a linear head."""
+    """BERT (Devlin et al. 2019), the mean of its last states, and a linear head; beside it a projection of means."""
 
-    def __init__(self, weights: Mapping[str, NDArray[np.float32]], shape: EncoderShape) -> None:
+    def __init__(
+        self, weights: Mapping[str, NDArray[np.float32]], shape: EncoderShape, space: SearchSpace | None
+    ) -> None:
         self._write = GraphWriter(weights, QuantizationProfile("int8_block64"))
         self._shape = shape
+        self._space = space
 
     def build(self) -> onnx.ModelProto:
         write = self._write
-        hidden = self._embed()
+        states = [self._embed()]
         for layer in range(self._shape.num_layers):
-            hidden = self._layer(f"network.encoder.layer.{layer}", hidden)
+            states.append(self._layer(f"network.encoder.layer.{layer}", states[-1]))
         text_axis = write.constant("text_axis", [1], np.int64)
-        mean = write.node("ReduceMean", [hidden, text_axis], keepdims=0)
+        needed = {self._shape.num_layers, *(self._space.layers if self._space else ())}
+        means = {layer: write.node("ReduceMean", [states[layer], text_axis], keepdims=0) for layer in sorted(needed)}
         head = write.constant("head.weight", write.weight("head.weight").T, np.float32)
-        scores = write.node("MatMul", [mean, head])
+        scores = write.node("MatMul", [means[self._shape.num_layers], head])
         write.node("Add", [scores, write.constant("head.bias", write.weight("head.bias"), np.float32)], name="logits")
+        if self._space:
+            self._project(self._space, means)
         return self._as_model()
+
+    def _project(self, space: SearchSpace, means: Mapping[int, str]) -> None:
+        write = self._write
+        parts = []
+        for layer, centre in zip(space.layers, space.centres, strict=True):
+            moved = write.node("Sub", [means[layer], write.constant(f"search.centre.{layer}", centre, np.float32)])
+            parts.append(write.node("LpNormalization", [moved], axis=-1, p=2))
+        directions = write.constant("search.directions", space.directions, np.float32)
+        projected = write.node("MatMul", [write.node("Concat", parts, axis=-1), directions])
+        write.node("LpNormalization", [projected], name=EMBEDDING_OUTPUT, axis=-1, p=2)
 
     def _embed(self) -> str:
         write, prefix = self._write, "network.embeddings"
@@ -105,6 +126,9 @@ class _EncoderGraph:
         num_intents = len(self._write.weight("head.bias"))
         inputs = [helper.make_tensor_value_info("token_ids", TensorProto.INT64, [1, "length"])]
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, num_intents])]
+        if self._space:
+            shape = [1, self._space.directions.shape[1]]
+            outputs.append(helper.make_tensor_value_info(EMBEDDING_OUTPUT, TensorProto.FLOAT, shape))
         graph = helper.make_graph(self._write.nodes, GRAPH_NAME, inputs, outputs, self._write.initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="rejoinder")

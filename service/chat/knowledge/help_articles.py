@@ -11,24 +11,30 @@ from urllib.parse import quote
 from model_store.contract.facts import FactSheet, fallback_phrases
 from model_store.contract.placeholders import ARTICLE
 from model_store.contract.unmasking import Resolver
+from model_store.intents.intent_model import IntentModel
 from model_store.knowledge.offer import quote_article
-from model_store.knowledge.search import Passage, PassageSearch
+from model_store.knowledge.search import Embedding, Passage, PassageSearch
 from service.chat.knowledge.markdown import read_article
 from service.errors import InvalidDataFileError
 
 MAX_ARTICLES = 2000
+MAX_BY_MEANING = 2000
+"""Passages that are embedded at start, some ten milliseconds each; more are searched by their words alone."""
 _HELP_PAGE = "HELP_PAGE"
 
 
 class HelpArticles:
     """One shop's articles. Immutable and safe to share between threads."""
 
-    def __init__(self, passages: Sequence[Passage] = ()) -> None:
+    def __init__(self, passages: Sequence[Passage] = (), intents: IntentModel | None = None) -> None:
+        """With an intent model that embeds, passages are found by their meaning as well; this takes seconds then."""
         self.num_passages = len(passages)
-        self._search = PassageSearch(passages)
+        self.is_by_meaning = intents is not None and intents.embeds and len(passages) <= MAX_BY_MEANING
+        self._by_id = {passage.id: passage for passage in passages}
+        self._search = PassageSearch(passages, intents.embed_passage if intents and self.is_by_meaning else None)
 
     @classmethod
-    def load(cls, folder: Path, facts: FactSheet) -> "HelpArticles":
+    def load(cls, folder: Path, facts: FactSheet, intents: IntentModel | None = None) -> "HelpArticles":
         """Reads every `*.md` file of a folder. Raises InvalidDataFileError naming the one that cannot be used."""
         if not folder.is_dir():
             raise InvalidDataFileError(path=folder, problem="it is not a folder")
@@ -36,11 +42,16 @@ class HelpArticles:
         if len(paths) > MAX_ARTICLES:
             raise InvalidDataFileError(path=folder, problem=f"it holds more than {MAX_ARTICLES} articles")
         passages = [passage for path in paths for passage in read_article(path)]
-        return cls([replace(passage, link=passage.link or _default_link(passage, facts)) for passage in passages])
+        linked = [replace(passage, link=passage.link or _default_link(passage, facts)) for passage in passages]
+        return cls(linked, intents)
 
-    def find(self, question: str, language: str) -> Passage | None:
-        """The passage that may answer a question, or None."""
-        return self._search.fitting(question, language)
+    def find(self, question: str, language: str, meaning: Embedding | None = None) -> Passage | None:
+        """The passage that may answer a question, or None; `meaning` is where the question lies: `IntentModel.hear`."""
+        return self._search.fitting(question, language, meaning)
+
+    def passage(self, passage_id: str) -> Passage | None:
+        """The passage that was offered under this id, if the shop still has it."""
+        return self._by_id.get(passage_id)
 
 
 def quoting(resolve: Resolver, passage: Passage) -> Resolver:

@@ -16,6 +16,7 @@ from training.data.subwords import name_plans
 from training.evaluation.authored.help_articles import (
     Answer,
     Case,
+    Shelves,
     answer_cases,
     article_cases,
     article_table,
@@ -30,6 +31,7 @@ from training.evaluation.subject import Subject
 
 PACK = load_pack("shop")
 HELD_OUT = [article for article in PACK.held_out_articles if article.language == "en"]
+WORDS_ALONE = Shelves()
 RULES = AskingBack.load()
 NEVER_UNSURE = replace(RULES, min_confidence=0.0, article=RULES.article.model_copy(update={"is_on": False}))
 KNIVES, KEYS = (Passage(title, title, title, "We do.", "en") for title in ("Knives", "Keys"))
@@ -65,7 +67,7 @@ def test_every_figure_is_the_share_that_it_says() -> None:
 
 def test_articles_are_searched_among_all_of_the_packs() -> None:
     """Most held-out questions find theirs; without it in the collection none does, and nothing is wanted."""
-    whole, without = (article_cases(PACK, HELD_OUT, is_there=is_there) for is_there in (True, False))
+    whole, without = (article_cases(PACK, HELD_OUT, WORDS_ALONE, is_there=is_there) for is_there in (True, False))
     assert len(whole) == len(without) == sum(len(article.questions) for article in HELD_OUT)
     assert sum(is_offer_right(case) for case in whole) > len(whole) / 2
     titles = [article.title for article in HELD_OUT for _ in article.questions]
@@ -77,7 +79,7 @@ def test_the_recall_on_unseen_articles_is_no_worse_than_it_was() -> None:
     """Of 125 questions a language, to 88 and 87 articles: at least 70 % and 80 % have theirs among the first three."""
     for language, least in (("en", 0.7), ("zh", 0.8)):
         held_out = [article for article in PACK.held_out_articles if article.language == language]
-        cases = article_cases(PACK, held_out, is_there=True)
+        cases = article_cases(PACK, held_out, WORDS_ALONE, is_there=True)
         assert sum(case.wanted in case.found for case in cases) / len(cases) >= least
 
 
@@ -92,8 +94,8 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 def test_a_policy_quotes_what_it_is_offered_and_nothing_else(subject: Subject) -> None:
     """Random weights, and still no article is invented: without an offer neither the plan nor the words are open."""
-    whole = article_cases(PACK, HELD_OUT[:8], is_there=True)
-    cases = [case for case in whole if case.offered][:12] + intent_cases(PACK, HELD_OUT)[:6]
+    whole = article_cases(PACK, HELD_OUT[:8], WORDS_ALONE, is_there=True)
+    cases = [case for case in whole if case.offered][:12] + intent_cases(PACK, HELD_OUT, WORDS_ALONE)[:6]
     answers = answer_cases(subject, cases, NEVER_UNSURE)
     assert [found.case for found in answers] == cases and not any(found.is_invented for found in answers)
     for found in answers:
@@ -116,7 +118,7 @@ def with_rule(**entries: object) -> AskingBack:
 @pytest.mark.usefixtures("all_rivals")
 def test_an_unsure_bot_quotes_by_the_rule_or_asks_back(subject: Subject) -> None:
     """What random weights would say does not matter: neither is left to them."""
-    offered = [case for case in article_cases(PACK, HELD_OUT[:4], is_there=True) if case.offered]
+    offered = [case for case in article_cases(PACK, HELD_OUT[:4], WORDS_ALONE, is_there=True) if case.offered]
     for is_on in (True, False):
         rules = replace(with_rule(is_on=is_on, min_fit=0), min_confidence=1.1)
         answers = answer_cases(subject, offered, rules)
@@ -128,7 +130,7 @@ def test_an_unsure_bot_quotes_by_the_rule_or_asks_back(subject: Subject) -> None
 @pytest.mark.usefixtures("all_rivals")
 def test_a_quote_in_place_of_the_right_plan_is_counted_as_its_loss(subject: Subject) -> None:
     """Of the same question as an ask of every topic in turn, one is what the model would have answered."""
-    offered = next(case for case in article_cases(PACK, HELD_OUT, is_there=True) if case.offered)
+    offered = next(case for case in article_cases(PACK, HELD_OUT, WORDS_ALONE, is_there=True) if case.offered)
     topics = sorted({plan.partition("/")[0] for plan in PACK.plans})
     asks = [replace(offered, intent=topic) for topic in topics]
     always = replace(with_rule(min_probability=0, sure_from=1), min_confidence=0.0)

@@ -16,6 +16,7 @@ from model_store.intents.intent_model import DEFAULT_DIRECTORY, IntentModel, Int
 from training.data.plan_teacher.encoder import IntentEncoder
 from training.data.plan_teacher.pretrained_encoder import EncoderTokenizer
 from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
+from training.export.search_space import SearchSpace, unit_rows
 
 INTENTS = ("greeting", "refund", "track_package")
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", *"▁abcdefghijklmnopqrstuvwxyz:", "▁query", "▁where", "▁money", "钱", "退"]
@@ -45,8 +46,7 @@ def encoder() -> IntentEncoder:
     return encoder.eval()
 
 
-@pytest.fixture
-def directory(tmp_path: Path, encoder: IntentEncoder) -> Path:
+def write(tmp_path: Path, encoder: IntentEncoder, space: SearchSpace | None = None) -> Path:
     """The encoder as files, with the subwords that the texts need."""
     kept = pieces_in_use(encoder.tokenizer.backend, TEXTS)
     weights = {name: tensor.detach().numpy() for name, tensor in encoder.state_dict().items()}
@@ -54,7 +54,7 @@ def directory(tmp_path: Path, encoder: IntentEncoder) -> Path:
     weights[words] = weights[words][kept]
     config = encoder.network.config
     shape = EncoderShape(config.num_hidden_layers, config.num_attention_heads, config.layer_norm_eps)
-    (tmp_path / "model.onnx").write_bytes(build_intent_graph(weights, shape).SerializeToString())
+    (tmp_path / "model.onnx").write_bytes(build_intent_graph(weights, shape, space).SerializeToString())
     (tmp_path / "tokenizer.json").write_text(prune_tokenizer(encoder.tokenizer.backend, kept).to_str())
     files = {}
     for name in ("model.onnx", "tokenizer.json"):
@@ -67,11 +67,42 @@ def directory(tmp_path: Path, encoder: IntentEncoder) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def directory(tmp_path: Path, encoder: IntentEncoder) -> Path:
+    """Without a space to search in."""
+    return write(tmp_path, encoder)
+
+
 @pytest.mark.parametrize("text", [text.removeprefix("query: ") for text in TEXTS])
 def test_the_files_say_what_the_encoder_says(encoder: IntentEncoder, directory: Path, text: str) -> None:
     """Eight-bit weights and fewer subwords move a probability by less than two points."""
     expected = encoder.probabilities([text])[0]
     assert np.abs(IntentModel.load(directory).probabilities(text) - expected).max() < 0.02
+
+
+def test_one_pass_tells_the_intent_and_where_the_message_lies(tmp_path: Path, encoder: IntentEncoder) -> None:
+    """The second output is the projection of the encoder's own states; the first is what it is without it."""
+    generator = np.random.default_rng(0)
+    texts = [text.removeprefix("query: ") for text in TEXTS]
+    states = encoder.mean_states(texts, (1, 2))
+    assert np.allclose(states[:, 1], encoder.embed(texts), atol=1e-5)
+    directions = generator.normal(size=(128, 16)).astype(np.float32)
+    space = SearchSpace((1, 2), states.mean(axis=0) + 0.5, directions)
+    model = IntentModel.load(write(tmp_path, encoder, space))
+    expected = unit_rows(unit_rows(states - space.centres).reshape(len(texts), -1) @ directions)
+    for text, row, probabilities in zip(texts, expected, encoder.probabilities(texts), strict=True):
+        heard = model.hear(text)
+        assert model.embeds and heard.embedding is not None
+        assert float(heard.embedding @ row) > 0.98 and np.linalg.norm(heard.embedding) == pytest.approx(1, abs=1e-4)
+        assert np.abs(heard.probabilities - probabilities).max() < 0.02
+    heard = model.hear("where")
+    assert heard.embedding is not None and np.allclose(model.embed_passage("Where"), heard.embedding, atol=1e-5)
+
+
+def test_a_model_without_a_space_hears_and_does_not_embed(directory: Path) -> None:
+    """Files from before, or of a pack without articles, serve on."""
+    model = IntentModel.load(directory)
+    assert not model.embeds and model.hear("where").embedding is None
 
 
 def test_a_long_message_is_cut_and_an_empty_one_is_heard(directory: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from model_store.contract.chat_template import render
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
-from model_store.intents.intent_model import IntentModel
+from model_store.intents.intent_model import Heard, IntentModel
 from model_store.intents.listener import Listener
 from model_store.intents.turns import closing_sentence
 from model_store.store import DEFAULT_BUNDLE
@@ -17,19 +17,21 @@ from model_store.store import DEFAULT_BUNDLE
 class Ear:
     """An intent model that remembers what it heard and is always of one mind."""
 
-    def __init__(self, *intents: str, hears_turns: bool = False) -> None:
+    def __init__(self, *intents: str, hears_turns: bool = False, embeds: bool = False) -> None:
         self.intents = intents
         self.hears_turns = hears_turns
+        self.embeds = embeds
         self.digest = "e" * 64
         self.heard: list[str] = []
         self.before: list[tuple[str, ...]] = []
 
-    def probabilities(self, text: str, before: tuple[str, ...] = ()) -> np.ndarray:
-        """The first intent four times as likely as all others together."""
+    def hear(self, text: str, before: tuple[str, ...] = ()) -> Heard:
+        """The first intent four times as likely as all others together; an embedding that counts the words."""
         self.heard.append(text)
         self.before.append(before)
         rest = 0.2 / (len(self.intents) - 1)
-        return np.array([0.8, *[rest] * (len(self.intents) - 1)], np.float32)
+        embedding = np.array([len(f"{text} {' '.join(before)}".split())], np.float32) if self.embeds else None
+        return Heard(np.array([0.8, *[rest] * (len(self.intents) - 1)], np.float32), embedding)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +41,9 @@ def tokenizer() -> Tokenizer:
 
 
 def listener_of(
-    tokenizer: object, *intents: str, weight: float = 1.0, hears_turns: bool = False
+    tokenizer: object, *intents: str, weight: float = 1.0, hears_turns: bool = False, embeds: bool = False
 ) -> tuple[Listener, Ear]:
-    ear = Ear(*intents, hears_turns=hears_turns)
+    ear = Ear(*intents, hears_turns=hears_turns, embeds=embeds)
     return Listener(ear, tokenizer, weight), ear  # type: ignore[arg-type]
 
 
@@ -70,6 +72,18 @@ def test_a_model_that_heeds_the_turn_before_is_asked_for_an_order_number_too(tok
     listener, _ = listener_of(tokenizer, *shop_intents(tokenizer), hears_turns=True)
     turns = [Message(Role.USER, "lost"), Message(Role.ASSISTANT, "Order?"), Message(Role.USER, "<ORDER_ID>")]
     assert listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids) is not None
+
+
+@pytest.mark.parametrize("hears_turns", [True, False])
+def test_a_message_is_embedded_by_itself(tokenizer: Tokenizer, hears_turns: bool) -> None:
+    """A first message takes one pass; a later one another where the turn before would move it."""
+    listener, ear = listener_of(tokenizer, *shop_intents(tokenizer), hears_turns=hears_turns, embeds=True)
+    turns = [Message(Role.USER, "it broke"), Message(Role.ASSISTANT, "Oh?"), Message(Role.USER, "do you mend it")]
+    first, later = (listener.hear(render(turns[:end], tokenizer, for_completion=True).token_ids) for end in (1, 3))
+    assert first.opinion is not None and later.opinion is not None
+    assert first.embedding is not None and later.embedding is not None
+    assert (first.embedding[0], later.embedding[0] if hears_turns else 4) == (2, 4)
+    assert len(ear.heard) == (3 if hears_turns else 2)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Searching help articles: which passage is found, and when the best one counts as fitting."""
 
+import numpy as np
 import pytest
 
 from model_store.knowledge.search import Passage, PassageSearch
@@ -14,6 +15,18 @@ PASSAGES = [
     Passage("gou#1", "gou", "宠物", "小型犬可以进一楼。", "zh"),
 ]
 SEARCH = PassageSearch(PASSAGES)
+
+
+def embed(text: str) -> np.ndarray:
+    """Where a text lies, told by a word of its title."""
+    signs = ("Repairs", "dog", "wool", "")
+    topic = next(number for number, sign in enumerate(signs) if sign in text)
+    vector = np.zeros(len(signs), np.float32)
+    vector[topic] = 1
+    return vector
+
+
+BY_MEANING = PassageSearch(PASSAGES, embed)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +101,34 @@ def test_a_collection_may_be_empty_or_wordless() -> None:
     """A service without articles finds nothing and breaks nowhere."""
     assert PassageSearch([]).fitting("dogs", "en") is None
     assert PassageSearch([Passage("a", "a", "…", "!!", "en")]).fitting("dogs", "en") is None
+
+
+def test_meaning_finds_what_no_word_of_the_question_is_in() -> None:
+    """A puppy is a dog: nothing is found by words, and by meaning the right article comes first."""
+    question, meaning = "may my puppy come along", embed("dog")
+    assert SEARCH.find(question, "en") == []
+    assert BY_MEANING.find(question, "en", meaning=meaning)[0].id == "dogs#1"
+
+
+def test_words_and_meaning_together_choose_the_passage() -> None:
+    """A word in passing loses against the meaning, and decides between two passages of one meaning."""
+    assert BY_MEANING.find("the lead of my bag came off", "en", meaning=embed("Repairs"))[0].id == "zips#1"
+    assert BY_MEANING.find("costs of a handle", "en", meaning=embed("Repairs"))[0].id == "zips#2"
+
+
+def test_where_a_meaning_is_missing_the_words_decide() -> None:
+    """A question that nobody embedded, or a collection."""
+    question = "are dogs allowed"
+    assert (
+        BY_MEANING.fitting(question, "en")
+        == SEARCH.fitting(question, "en")
+        == SEARCH.fitting(question, "en", embed("wool"))
+    )
+
+
+def test_what_is_found_against_the_words_fits_less() -> None:
+    """Without a word in common it is found and does not fit; with words the lead over the rival is gone."""
+    assert BY_MEANING.fitting("may my puppy come along", "en", embed("dog")) is None
+    agreed = BY_MEANING.fitting("mend a zip", "en", embed("Repairs"))
+    by_words = SEARCH.fitting("mend a zip", "en")
+    assert agreed is not None and by_words is not None and agreed.fit == pytest.approx(by_words.fit)

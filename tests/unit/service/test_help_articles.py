@@ -1,13 +1,16 @@
 """Markdown help articles: read, cut, linked, and refused by name."""
 
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pytest
 
 from model_store.contract.facts import FactSheet
+from model_store.intents.intent_model import IntentModel
 from model_store.knowledge.search import Passage
 from service.app import DEFAULT_FACTS_FILE, DEFAULT_KNOWLEDGE_DIRECTORY
-from service.chat.knowledge.help_articles import MAX_ARTICLES, HelpArticles, quoting
+from service.chat.knowledge.help_articles import MAX_ARTICLES, MAX_BY_MEANING, HelpArticles, quoting
 from service.chat.knowledge.markdown import MAX_FILE_BYTES, MAX_PASSAGE_CHARS, read_article
 from service.errors import InvalidDataFileError
 
@@ -140,3 +143,50 @@ def test_the_articles_that_ship_are_whole() -> None:
     ):
         passage = articles.find(question, language)
         assert passage is not None and passage.article == article
+
+
+class Embedder:
+    """An intent model that embeds a text by the pets in it, or not at all."""
+
+    def __init__(self, *, embeds: bool = True) -> None:
+        self.embeds = embeds
+        self.num_embedded = 0
+
+    def embed_passage(self, text: str) -> np.ndarray:
+        """Dogs lie in one direction, everything else in the other."""
+        self.num_embedded += 1
+        return np.array([1.0, 0.0] if "dog" in text else [0.0, 1.0], np.float32)
+
+
+def passages(number: int) -> list[Passage]:
+    """One about dogs among others."""
+    others = [Passage(f"{n}#1", f"{n}", "Zips", "We mend zips of bags.", "en") for n in range(1, number)]
+    return [*others, Passage("pets#1", "pets", "Bringing a dog", "A dog on a lead may come in, and bags too.", "en")]
+
+
+def test_passages_are_embedded_once_and_found_by_meaning() -> None:
+    """A question about puppies and bags, which the words alone take for one about bags."""
+    embedder = Embedder()
+    articles = HelpArticles(passages(3), cast(IntentModel, embedder))
+    meaning = embedder.embed_passage("dog")
+    found = articles.find("bags for a puppy on a lead", "en", meaning)
+    assert articles.is_by_meaning and found is not None and found.id == "pets#1"
+    articles.find("bags", "en", meaning)
+    assert embedder.num_embedded == 4
+
+
+@pytest.mark.parametrize(("number", "embeds"), [(3, False), (MAX_BY_MEANING + 1, True)])
+def test_a_model_that_does_not_embed_or_a_huge_folder_leaves_the_words(number: int, embeds: bool) -> None:
+    """Nothing is embedded, and whatever a question's meaning is makes no difference."""
+    embedder = Embedder(embeds=embeds)
+    articles = HelpArticles(passages(number), cast(IntentModel, embedder))
+    meaning = np.array([0.0, 1.0], np.float32)
+    assert not articles.is_by_meaning and embedder.num_embedded == 0
+    assert articles.find("a dog on a lead", "en", meaning) == articles.find("a dog on a lead", "en")
+
+
+def test_a_passage_is_known_by_its_id_as_long_as_the_shop_has_it() -> None:
+    """What was quoted once can be put back into its reply."""
+    articles = HelpArticles(passages(2))
+    known = articles.passage("pets#1")
+    assert known is not None and known.title == "Bringing a dog" and articles.passage("gone#1") is None

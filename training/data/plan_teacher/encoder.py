@@ -19,6 +19,7 @@ from training.data.plan_teacher.pretrained_encoder import (
     encoder_file,
     load_pretrained_encoder,
     mean_embedding,
+    mean_states,
     pad_queries,
 )
 from training.precision import fast_matrices
@@ -62,6 +63,11 @@ class IntentEncoder(nn.Module):
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """[n, H] float32."""
         return self._over_batches(texts, lambda ids, mask: mean_embedding(self.network, ids, mask))
+
+    def mean_states(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
+        """[n, num layers, H] float32: of each text, the means of these layers' hidden states."""
+        rows = self._over_batches(texts, lambda ids, mask: mean_states(self.network, ids, mask, layers).flatten(1))
+        return rows.reshape(len(texts), len(layers), -1)
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """[n, num intents] float32, in the order of `intents`."""

@@ -6,7 +6,7 @@ of the file: header, unigram vocabulary, normalisation map, tensor directory, te
 
 import importlib.util
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,13 @@ def mean_embedding(network: BertModel, token_ids: Tensor, mask: Tensor) -> Tenso
     """[B, H]: the mean of the last hidden states, as this encoder was trained."""
     hidden: Tensor = network(input_ids=token_ids, attention_mask=mask).last_hidden_state
     return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def mean_states(network: BertModel, token_ids: Tensor, mask: Tensor, layers: Sequence[int]) -> Tensor:
+    """[B, num layers, H]: the means of these layers' hidden states, 0 being the embeddings."""
+    states = network(input_ids=token_ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    means = [(states[layer] * mask[..., None]).sum(1) / mask.sum(1, keepdim=True) for layer in layers]
+    return torch.stack(means, dim=1)
 
 
 class _Reader:

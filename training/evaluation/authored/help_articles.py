@@ -7,11 +7,14 @@ offer, quoting by the rule and asking back are the service's own; replies are gr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message
+from model_store.contract.placeholders import fold_case
+from model_store.intents.intent_model import IntentModel
 from model_store.knowledge.offer import HELP_PLAN, offer_article
 from model_store.knowledge.search import Passage, PassageSearch
 from training.data.domain_pack import DomainPack, held_out_prompts, user_message
@@ -97,12 +100,12 @@ def measure_articles(
 
 
 def _measure(subject: Subject, asking_back: AskingBack, unseen: Sequence[HelpArticle]) -> ArticleFigures:
-    pack = subject.pack
-    asks = intent_cases(pack, unseen)
+    pack, shelves = subject.pack, Shelves(subject.intents)
+    asks = intent_cases(pack, unseen, shelves)
     left_alone = [Answer(case, None) for case in asks if case.offered is None]
     return figures_of(
-        answer_cases(subject, article_cases(pack, unseen, is_there=True), asking_back),
-        answer_cases(subject, article_cases(pack, unseen, is_there=False), asking_back),
+        answer_cases(subject, article_cases(pack, unseen, shelves, is_there=True), asking_back),
+        answer_cases(subject, article_cases(pack, unseen, shelves, is_there=False), asking_back),
         [*left_alone, *answer_cases(subject, [case for case in asks if case.offered is not None], asking_back)],
     )
 
@@ -135,24 +138,47 @@ def is_offer_right(case: Case) -> bool:
     return case.offered is not None and case.offered.title == case.wanted
 
 
-def article_cases(pack: DomainPack, unseen: Sequence[HelpArticle], *, is_there: bool) -> list[Case]:
+class Shelves:
+    """Collections of articles, searched as the service does; what an intent model embeds is embedded once."""
+
+    def __init__(self, intents: IntentModel | None = None) -> None:
+        """Without an intent model that embeds, articles are found by their words alone."""
+        self._intents = intents if intents and intents.embeds else None
+        self._embed = cache(self._intents.embed_passage) if self._intents else None
+
+    def search(self, articles: Sequence[HelpArticle]) -> PassageSearch:
+        """One collection."""
+        passages = [
+            Passage(article.title, article.title, article.title, article.passage, article.language)
+            for article in articles
+        ]
+        return PassageSearch(passages, self._embed)
+
+    def case(self, search: PassageSearch, question: str, language: str, wanted: str | None) -> Case:
+        """What a collection offers for a question."""
+        meaning = self._intents.hear(fold_case(question)).embedding if self._intents else None
+        found = tuple(passage.title for passage in search.find(question, language, _RECALL_LIMIT, meaning))
+        return Case(question, language, wanted, found, search.fitting(question, language, meaning))
+
+
+def article_cases(pack: DomainPack, unseen: Sequence[HelpArticle], shelves: Shelves, *, is_there: bool) -> list[Case]:
     """Unseen articles' questions, each put to these and the pack's training articles, with or without its own."""
     everything = [*pack.articles, *unseen]
-    whole = _search(everything)
+    whole = shelves.search(everything)
     cases = []
     for article in unseen:
-        search = whole if is_there else _search([other for other in everything if other is not article])
+        search = whole if is_there else shelves.search([other for other in everything if other is not article])
         for question in article.questions:
-            cases.append(_case(search, question, article.language, article.title if is_there else None))
+            cases.append(shelves.case(search, question, article.language, article.title if is_there else None))
     return cases
 
 
-def intent_cases(pack: DomainPack, unseen: Sequence[HelpArticle]) -> list[Case]:
+def intent_cases(pack: DomainPack, unseen: Sequence[HelpArticle], shelves: Shelves) -> list[Case]:
     """The intents' held-out asks in the language of unseen articles, put to these and the pack's training articles."""
-    search = _search([*pack.articles, *unseen])
+    search = shelves.search([*pack.articles, *unseen])
     languages = {article.language for article in unseen}
     return [
-        replace(_case(search, ask, intent.language, None), intent=intent.name)
+        replace(shelves.case(search, ask, intent.language, None), intent=intent.name)
         for intent, ask in held_out_prompts(pack)
         if intent.language in languages
     ]
@@ -199,17 +225,3 @@ def article_table(figures: Mapping[str, ArticleFigures], title: str = "help arti
         shown = (f"{cell.value:.1%} [{cell.low:.1%}, {cell.high:.1%}]" for cell in cells)
         lines.append(f"{name.replace('_', ' '):28}" + "".join(f"{text:>26}" for text in shown))
     return "\n".join(lines)
-
-
-def _search(articles: Sequence[HelpArticle]) -> PassageSearch:
-    return PassageSearch(
-        [
-            Passage(article.title, article.title, article.title, article.passage, article.language)
-            for article in articles
-        ]
-    )
-
-
-def _case(search: PassageSearch, question: str, language: str, wanted: str | None) -> Case:
-    found = tuple(passage.title for passage in search.find(question, language, _RECALL_LIMIT))
-    return Case(question, language, wanted, found, search.fitting(question, language))

@@ -24,12 +24,14 @@ from model_store.intents.intent_model import (
     IntentModelDescription,
 )
 from model_store.intents.turns import SEPARATOR
+from model_store.knowledge.search import passage_text
 from training.config import TrainingConfig
 from training.data.corpora import load_public_messages
 from training.data.domain_pack import DomainPack, fill_slots
 from training.data.plan_teacher.encoder import MAX_TOKENS, IntentEncoder
 from training.data.plan_teacher.pretrained_encoder import LICENCE, PREFIX
 from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
+from training.export.search_space import MIN_ARTICLES, SearchSpace, fit_search_space, search_layers
 from training.stages.base_model.plan_teacher import draw_later_messages, intents_of, load_encoder, taught_pack
 from training.workspace import StageResult, Workspace
 
@@ -46,7 +48,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     encoder = load_encoder(workspace, pack)
     directory = workspace.path(DIRECTORY)
     directory.mkdir(exist_ok=True)
-    num_pieces = _write_files(encoder, list(_texts(config, pack)), directory)
+    num_pieces = _write_files(encoder, list(_texts(config, pack)), search_space(encoder, pack), directory)
     hears_turns = config.plan_teacher.num_later_messages > 0
     description = _description(encoder, pack, directory, SEPARATOR if hears_turns else None)
     _write_description(description, directory)
@@ -68,12 +70,25 @@ def right_intents(model: IntentModel, pack: DomainPack) -> dict[str, float]:
     return {language: float(np.mean(rights)) for language, rights in is_right.items()}
 
 
+def search_space(encoder: IntentEncoder, pack: DomainPack) -> SearchSpace | None:
+    """Where help articles are searched by meaning, learned from the pack's training articles; None for too few."""
+    if len(pack.articles) < MIN_ARTICLES:
+        return None
+    texts = [(passage_text(article.title, article.passage), number) for number, article in enumerate(pack.articles)]
+    texts += [(question, number) for number, article in enumerate(pack.articles) for question in article.questions]
+    layers = search_layers(encoder.network.config.num_hidden_layers)
+    states = encoder.mean_states([fold_case(text) for text, _ in texts], layers)
+    return fit_search_space(layers, states, [number for _, number in texts])
+
+
 def _texts(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
     """What customers write, as the service lets the model hear it."""
     generator = random.Random(config.seed)
     for intent in pack.intents:
         for ask in (*intent.asks, *intent.development_asks):
             yield PREFIX + fold_case(fill_slots(ask, pack.slots[intent.language], generator))
+    for article in pack.articles:
+        yield from map(fold_case, article.texts)
     later = draw_later_messages(pack, intents_of(pack), config.seed)
     yield from (fold_case(text) for text, _, _ in islice(later, config.plan_teacher.num_later_messages))
     folder = config.corpus.uniform_data_dir
@@ -81,7 +96,7 @@ def _texts(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
         yield from map(fold_case, messages)
 
 
-def _write_files(encoder: IntentEncoder, texts: list[str], directory: Path) -> int:
+def _write_files(encoder: IntentEncoder, texts: list[str], space: SearchSpace | None, directory: Path) -> int:
     """Gives the number of subwords that are left."""
     backend = encoder.tokenizer.backend
     kept = pieces_in_use(backend, (" ".join(text.split()) for text in texts))
@@ -89,7 +104,7 @@ def _write_files(encoder: IntentEncoder, texts: list[str], directory: Path) -> i
     weights[_WORDS] = weights[_WORDS][kept]
     shape = encoder.network.config
     sizes = EncoderShape(shape.num_hidden_layers, shape.num_attention_heads, shape.layer_norm_eps)
-    replace_file(directory / GRAPH_NAME, build_intent_graph(weights, sizes).SerializeToString())
+    replace_file(directory / GRAPH_NAME, build_intent_graph(weights, sizes, space).SerializeToString())
     replace_file(directory / TOKENIZER_NAME, prune_tokenizer(backend, kept).to_str().encode())
     return len(kept)
 
