@@ -7,7 +7,7 @@ stand the `conversation_id` and choice 0's `feedback_token`, this in a stream in
 in the one with the usage.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from service.chat.decoding import TokenLogprob
@@ -29,8 +29,7 @@ async def collect_completion(reply: Reply, *, has_logprobs: bool) -> Json:
             finishes[event.choice_index] = event
             continue
         texts[event.choice_index].append(event.text)
-        if event.logprob is not None:
-            logprobs[event.choice_index].append(event.logprob)
+        logprobs[event.choice_index] += event.logprobs
     choices = [
         {
             "index": index,
@@ -59,7 +58,7 @@ async def stream_pieces(reply: Reply, *, has_logprobs: bool, has_usage: bool) ->
     feedback_token = ""
     async for event in reply.events():
         if isinstance(event, ReplyDelta):
-            logprobs = _logprobs([event.logprob] if event.logprob else []) if has_logprobs else None
+            logprobs = _logprobs(event.logprobs) if has_logprobs else None
             yield {**head, "choices": [_piece(event.choice_index, {"content": event.text}, logprobs)]}
             continue
         num_open -= 1
@@ -106,7 +105,7 @@ def _ending(finish: ReplyFinish) -> Json:
     }
 
 
-def _logprobs(tokens: list[TokenLogprob]) -> Json:
+def _logprobs(tokens: Sequence[TokenLogprob]) -> Json:
     content = [{**_token(token), "top_logprobs": [_token(rival) for rival in token.rivals]} for token in tokens]
     return {"content": content, "refusal": None}
 

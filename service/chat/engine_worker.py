@@ -21,6 +21,9 @@ from service.errors import CompletionFailedError, OverloadedError, ServiceError
 _log = structlog.get_logger(__name__)
 _PLACES_PER_SLOT = 3  # One that is served and two that wait.
 _MAX_RETRY_AFTER_SECONDS = 60
+PACE_SECONDS = 1 / 30
+"""Between wake-ups of a reader who has shown something: as often as eyes can follow. Each of them runs a task, encodes
+an event and writes to a socket, which token by token takes a good part of what making the token takes."""
 _SMOOTHING = 0.1
 
 
@@ -65,6 +68,44 @@ Sink = Callable[[Delta | ServiceError], None]
 
 PromptObserver = Callable[[int, int], None]
 """Hears of every prompt that was read to its end: its tokens, and how many an earlier prompt had begun with."""
+
+
+class DeltaInbox:
+    """Where the deltas of one reply wait for its reader, who is woken at a pace. Lives on the event loop.
+
+    What is kept waiting comes with the next delta, so no timer is needed: a completion that has not ended brings one.
+    """
+
+    def __init__(self, pace_seconds: float = PACE_SECONDS) -> None:
+        self._pace_seconds = pace_seconds
+        self._deltas: dict[int, list[Delta]] = {}
+        self._error: ServiceError | None = None
+        self._is_due = asyncio.Event()
+        self._rests_until = 0.0
+
+    def put(self, choice_index: int, item: Delta | ServiceError) -> None:
+        """Takes what becomes of a choice. The reader hears of it at once unless it rests; of an end even then."""
+        if isinstance(item, ServiceError):
+            self._error = item
+        else:
+            self._deltas.setdefault(choice_index, []).append(item)
+            if item.finish_reason is None and time.monotonic() < self._rests_until:
+                return
+        self._is_due.set()
+
+    def rest(self) -> None:
+        """The reader has shown something; what comes now may wait for a moment."""
+        self._rests_until = time.monotonic() + self._pace_seconds
+
+    async def take(self) -> dict[int, list[Delta]]:
+        """The deltas that have come, by choice, each at least one. Raises the error that came, once there are none."""
+        await self._is_due.wait()
+        if self._error is None:
+            self._is_due.clear()
+        elif not self._deltas:
+            raise self._error
+        deltas, self._deltas = self._deltas, {}
+        return deltas
 
 
 class EngineWorker:

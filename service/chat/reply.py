@@ -9,7 +9,7 @@ import math
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from model_store.contract.placeholders import ARTICLE
 from model_store.contract.unmasking import Resolver, unmask
 from model_store.knowledge.search import Passage
 from service.chat.decoding import CompletionDecoder, TokenLogprob
+from service.chat.engine_worker import DeltaInbox
 from service.chat.model_router import LoadedModel
 from service.chat.plan_rules import FixedReply, PlanChoice, PlanRules
 from service.chat.recording import CompletionSink
@@ -64,11 +65,11 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReplyDelta:
-    """A piece of one choice: text to show and, where asked for, the token that brought it."""
+    """A piece of one choice: text to show and, where asked for, the tokens that brought it."""
 
     choice_index: int
     text: str
-    logprob: TokenLogprob | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +261,11 @@ class ModelReply(NewReply):
         self._decoders = [
             CompletionDecoder(context.model.tokenizer, context.resolve, request.stop) for _ in context.completion_ids
         ]
-        self._items: asyncio.Queue[tuple[int, Delta | ServiceError]] = asyncio.Queue()
+        # A stop string is looked for at once: every token behind it is made for nothing.
+        self._inbox = DeltaInbox(0.0) if request.stop else DeltaInbox()
         for index, (completion_id, choice_params) in enumerate(zip(context.completion_ids, self._params, strict=True)):
             context.model.worker.submit(
-                CompletionRequest(completion_id, context.prompt_ids, choice_params), partial(self._put, index)
+                CompletionRequest(completion_id, context.prompt_ids, choice_params), partial(self._inbox.put, index)
             )
 
     async def events(self) -> AsyncIterator[ReplyDelta | ReplyFinish]:
@@ -271,33 +273,44 @@ class ModelReply(NewReply):
         open_choices = set(range(len(self._decoders)))
         is_first_text = True
         try:
-            index, delta = await self._first_item()
+            deltas = await self._first_deltas()
             while True:
-                if index in open_choices:
-                    piece, outcome = self._advance(index, delta)
-                    if piece.text or piece.logprob:
+                for index in open_choices & deltas.keys():
+                    piece, outcome = self._advance(index, deltas[index])
+                    if piece.text or piece.logprobs:
                         if is_first_text:
                             self._recorder.note_first_token(time.monotonic() - self.context.started_at)
                             is_first_text = False
+                        self._inbox.rest()
                         yield piece
                     if outcome is not None:
                         open_choices.remove(index)
                         yield await self._finish(outcome)
                 if not open_choices:
                     return
-                index, delta = await self._next_item()
+                deltas = await self._inbox.take()
         finally:
             self.cancel()
 
-    def _advance(self, index: int, delta: Delta) -> tuple[ReplyDelta, _Outcome | None]:
-        """What a delta shows, and how the choice ends if it does."""
-        fixed = self._choose_plan(index, delta) if not self._decoders[index].token_ids else None
+    def _advance(self, index: int, deltas: Sequence[Delta]) -> tuple[ReplyDelta, _Outcome | None]:
+        """What deltas show, and how the choice ends if it does."""
+        decoder, worker = self._decoders[index], self.context.model.worker
+        fixed = None if decoder.token_ids else self._choose_plan(index, deltas[0])
         if fixed is not None:
-            self.context.model.worker.cancel(delta.request_id)
+            worker.cancel(deltas[0].request_id)
             return ReplyDelta(index, unmask(fixed.text, self.context.resolve)), self._fixed_outcome(index, fixed)
-        piece = self._decode(index, delta)
-        has_ended = self._decoders[index].has_stopped or delta.finish_reason is not None
-        return piece, self._outcome(index, delta) if has_ended else None
+        text = ""
+        logprobs: list[TokenLogprob] = []
+        outcome: _Outcome | None = None
+        for delta in deltas:
+            text += decoder.feed(delta)
+            if self._has_logprobs and (logprob := decoder.logprob(delta)):
+                logprobs.append(logprob)
+            if decoder.has_stopped or delta.finish_reason is not None:
+                worker.cancel(delta.request_id)
+                outcome = self._outcome(index, delta)
+                break
+        return ReplyDelta(index, text, tuple(logprobs)), outcome
 
     def _choose_plan(self, index: int, first: Delta) -> FixedReply | None:
         """Notes what the model sets out to do, and asks the operator's rules whether it may."""
@@ -346,30 +359,14 @@ class ModelReply(NewReply):
     def abort(self, error: ServiceError) -> None:
         """See `Reply.abort`."""
         self.cancel()
-        self._put(0, error)
+        self._inbox.put(0, error)
 
-    def _put(self, index: int, item: Delta | ServiceError) -> None:
-        self._items.put_nowait((index, item))
-
-    async def _first_item(self) -> tuple[int, Delta]:
+    async def _first_deltas(self) -> dict[int, list[Delta]]:
         try:
             async with asyncio.timeout(self.context.max_wait_seconds):
-                return await self._next_item()
+                return await self._inbox.take()
         except TimeoutError as error:
             raise OverloadedError(capacity=self.context.model.worker.capacity) from error
-
-    async def _next_item(self) -> tuple[int, Delta]:
-        index, item = await self._items.get()
-        if isinstance(item, ServiceError):
-            raise item
-        return index, item
-
-    def _decode(self, index: int, delta: Delta) -> ReplyDelta:
-        decoder = self._decoders[index]
-        text = decoder.feed(delta)
-        if decoder.has_stopped:
-            self.context.model.worker.cancel(delta.request_id)
-        return ReplyDelta(index, text, decoder.logprob(delta) if self._has_logprobs else None)
 
     def _outcome(self, index: int, last: Delta) -> _Outcome:
         decoder, params, choice = self._decoders[index], self._params[index], self._plans.get(index)

@@ -1,12 +1,13 @@
 """The engine worker: places, endings and failures, with a fake engine in a real thread."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import pytest
 
-from service.chat.engine_worker import EngineWorker
-from service.engine.types import CompletionRequest, Delta, EngineOptions, SamplingParams
+from service.chat.engine_worker import DeltaInbox, EngineWorker
+from service.engine.types import CompletionRequest, Delta, EngineOptions, FinishReason, SamplingParams
 from service.errors import CompletionFailedError, OverloadedError, ServiceError
 from tests.contract.fake_engine import FakeEngine
 
@@ -149,3 +150,52 @@ def test_a_retired_worker_closes_after_its_last_place_is_free() -> None:
         assert engine.is_closed
 
     asyncio.run(scenario())
+
+
+def delta(token_id: int, finish_reason: FinishReason | None = None) -> Delta:
+    """A token of one completion."""
+    return Delta("a", token_id, 0.0, 0.0, (), finish_reason)
+
+
+async def is_woken(reader: "asyncio.Task[dict[int, list[Delta]]]") -> bool:
+    """Whether a reader that waits now gets something without anything else coming."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return reader.done()
+
+
+def test_a_reader_that_has_shown_something_is_woken_once_for_all_that_follows() -> None:
+    """The first delta at once; what comes while the reader rests, together with the end."""
+
+    async def scenario() -> list[dict[int, list[Delta]]]:
+        inbox = DeltaInbox(pace_seconds=math.inf)
+        inbox.put(0, delta(300))
+        first = await inbox.take()
+        inbox.rest()
+        reader = asyncio.create_task(inbox.take())
+        for token_id in (301, 302):
+            inbox.put(0, delta(token_id))
+            assert not await is_woken(reader)
+        inbox.put(0, delta(303, "stop"))
+        assert await is_woken(reader)
+        return [first, reader.result()]
+
+    found = [[delta.token_id for delta in deltas[0]] for deltas in asyncio.run(scenario())]
+    assert found == [[300], [301, 302, 303]]
+
+
+def test_an_error_wakes_a_resting_reader_after_what_came_before_it() -> None:
+    """The text that was made is still told; then the error is raised, again and again."""
+
+    async def scenario() -> dict[int, list[Delta]]:
+        inbox = DeltaInbox(pace_seconds=math.inf)
+        inbox.rest()
+        inbox.put(1, delta(300))
+        inbox.put(0, CompletionFailedError())
+        deltas = await inbox.take()
+        for _ in range(2):
+            with pytest.raises(CompletionFailedError):
+                await inbox.take()
+        return deltas
+
+    assert [delta.token_id for delta in asyncio.run(scenario())[1]] == [300]
