@@ -39,10 +39,14 @@ class Round:
     conversations: tuple[tuple[Heard, ...], ...]
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens that reached clients in whole streams."""
+        return sum(heard.num_tokens for turns in self.conversations for heard in turns if heard.is_whole)
+
+    @property
     def tokens_per_second(self) -> float:
-        """Tokens that reached clients in whole streams, over the time until the last of them."""
-        tokens = sum(heard.num_tokens for turns in self.conversations for heard in turns if heard.is_whole)
-        return tokens / self.seconds
+        """These, over the time until the last of them."""
+        return self.num_tokens / self.seconds
 
     def first_token_seconds(self, turn: int) -> list[float]:
         """From request to first text, of every conversation that came to that turn."""

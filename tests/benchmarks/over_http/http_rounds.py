@@ -3,17 +3,19 @@
 import asyncio
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from model_store.intents.intent_model import IntentModel
 from service.engine.engine import Engine
 from service.engine.types import EngineOptions
-from tests.benchmarks.engines.contender import NotInstalledError
+from tests.benchmarks.engines.contender import NotInstalledError, now, since
 from tests.benchmarks.engines.llama import import_llama_cpp
 from tests.benchmarks.engines.llama_file import write_llama
 from tests.benchmarks.engines.rounds import case_name
@@ -21,6 +23,8 @@ from tests.benchmarks.engines.shapes import Shape, customers_asks, llama_shape, 
 from tests.benchmarks.engines.this_engine import bundle_of
 from tests.benchmarks.over_http.conversations import (
     NUM_TURNS,
+    Asker,
+    Conversation,
     Round,
     ServiceAsker,
     draw_conversations,
@@ -28,6 +32,7 @@ from tests.benchmarks.over_http.conversations import (
     median,
     percentile,
 )
+from tests.benchmarks.over_http.cores import Cores, cpu_seconds_of, running_on
 from tests.benchmarks.over_http.llama_asker import LlamaAsker
 from tests.benchmarks.over_http.replay import replay
 from tests.benchmarks.over_http.servers import Server, running_llama, running_service
@@ -63,6 +68,13 @@ class HttpRow(BaseModel):
     tokens_per_second: float = 0.0
     engine_tokens_per_second: float = 0.0
     """Of the bare engine on the same lengths; 0 where there is none to compare with."""
+    server_cpu_ms: float = 0.0
+    """CPU time for a token: the server's, which holds the two models' below, and the client's beside it."""
+    engine_cpu_ms: float = 0.0
+    """The bare engine's."""
+    intent_cpu_ms: float = 0.0
+    """The intent model's, which hears every message once."""
+    client_cpu_ms: float = 0.0
     first_token_ms: float = 0.0
     second_turn_first_token_ms: float = 0.0
     gap_ms_p50: float = 0.0
@@ -74,11 +86,20 @@ class HttpRow(BaseModel):
     num_slots: int = 0
     resident_megabytes: float = 0.0
     """After the last round."""
+    cores: str = ""
+    """Where server and clients ran."""
     not_installed: str | None = None
 
 
 def measure_http(plan: HttpPlan) -> list[HttpRow]:
-    """Every number of streams on fresh servers. Nothing is pinned: client and servers share the machine's cores."""
+    """Every number of streams on fresh servers, which have a core to themselves where there are two."""
+    cores = Cores.apart()
+    print(f"  over HTTP: {cores}", file=sys.stderr)
+    with running_on(cores.servers):
+        return _measure(plan, cores)
+
+
+def _measure(plan: HttpPlan, cores: Cores) -> list[HttpRow]:
     shape = shipped_shape()
     rows: list[HttpRow] = []
     try:
@@ -90,8 +111,29 @@ def measure_http(plan: HttpPlan) -> list[HttpRow]:
         rows.append(HttpRow(server=LLAMA_SERVER, streams=0, not_installed=str(error)))
     for streams in plan.streams:
         print(f"  over HTTP, {case_name(streams)}", file=sys.stderr, flush=True)
-        rows += _measure_streams(shape, streams, plan, has_llama=has_llama)
+        found = _measure_streams(shape, streams, plan, cores, has_llama=has_llama)
+        rows += [row.model_copy(update={"cores": str(cores)}) for row in found]
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """CPU seconds of one round."""
+
+    server: float
+    client: float
+    engine: float = 0.0
+    intents: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """One round of everybody."""
+
+    ours: Round
+    cost: _Cost
+    bare_tokens_per_second: float
+    theirs: Round | None
 
 
 @dataclass(frozen=True)
@@ -99,23 +141,44 @@ class _Contest:
     """All servers running at once; whoever is not asked waits."""
 
     shape: Shape
+    cores: Cores
     engine: Engine
+    intents: IntentModel
     service: Server
     llama: Server | None
 
-    def play(self, num_streams: int, num_conversations: int, seed: int) -> tuple[Round, float, Round | None]:
-        """One round of our service, of the bare engine on the same lengths, and of the other server on them."""
+    def play(self, num_streams: int, num_conversations: int, seed: int) -> _Played:
+        """One round of our service, of the bare models on the same lengths, and of the other server on them."""
         conversations = draw_conversations(customers_asks(), num_conversations, seed)
-        ours = asyncio.run(hold(self.service.port, ServiceAsker(), conversations, num_streams))
+        ours, cost = self._ask(self.service, ServiceAsker(), conversations, num_streams)
         bare = replay(self.engine, self.shape, ours.conversations, num_streams)
+        cost = replace(cost, engine=bare.cpu_seconds, intents=self._hear(conversations))
+        speed = bare.num_tokens / bare.wall_seconds
         if self.llama is None:
-            return ours, bare, None
+            return _Played(ours, cost, speed, None)
         asker = LlamaAsker(ours.conversations, self.shape.architecture.vocab_size)
         answered = [conversation for conversation in conversations if _is_whole(ours, conversation.number)]
-        return ours, bare, asyncio.run(hold(self.llama.port, asker, answered, num_streams))
+        return _Played(ours, cost, speed, self._ask(self.llama, asker, answered, num_streams)[0])
+
+    def _ask(
+        self, server: Server, asker: Asker, conversations: Sequence[Conversation], num_streams: int
+    ) -> tuple[Round, _Cost]:
+        with running_on(self.cores.clients):
+            before, client_before = cpu_seconds_of(server.pid), time.process_time()
+            heard = asyncio.run(hold(server.port, asker, conversations, num_streams))
+            cost = _Cost(cpu_seconds_of(server.pid) - before, time.process_time() - client_before)
+        return heard, cost
+
+    def _hear(self, conversations: Sequence[Conversation]) -> float:
+        """CPU seconds of the intent model for what was asked."""
+        started = now()
+        for conversation in conversations:
+            for ask in conversation.asks:
+                self.intents.probabilities(ask)
+        return since(started, 0).cpu_seconds
 
 
-def _measure_streams(shape: Shape, streams: int, plan: HttpPlan, *, has_llama: bool) -> list[HttpRow]:
+def _measure_streams(shape: Shape, streams: int, plan: HttpPlan, cores: Cores, *, has_llama: bool) -> list[HttpRow]:
     num_slots = max(MEASURED_SLOTS, -(-streams // _PLACES_A_SLOT))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -123,22 +186,31 @@ def _measure_streams(shape: Shape, streams: int, plan: HttpPlan, *, has_llama: b
         stack.callback(engine.close)
         service = stack.enter_context(running_service(folder, num_slots))
         llama = stack.enter_context(_llama_server(shape, folder)) if has_llama else None
-        contest = _Contest(shape, engine, service, llama)
+        contest = _Contest(shape, cores, engine, IntentModel.load(), service, llama)
         contest.play(1, 1, seed=0)
         num_rounds = max(2, min(plan.rounds, _MOST_STREAMS // streams))
         num_conversations = max(streams, plan.conversations)
         played = [contest.play(streams, num_conversations, seed=number + 1) for number in range(num_rounds)]
-        ours = summary(SERVICE, streams, [ours for ours, _, _ in played])
+        ours = summary(SERVICE, streams, [one.ours for one in played])
         extra = {
-            "engine_tokens_per_second": median([bare for _, bare, _ in played]),
+            "engine_tokens_per_second": median([one.bare_tokens_per_second for one in played]),
+            **_cpu_ms(played),
             "num_slots": num_slots,
             "resident_megabytes": service.resident_megabytes,
         }
         rows = [ours.model_copy(update=extra)]
         if llama is not None:
-            theirs = summary(LLAMA_SERVER, streams, [other for _, _, other in played if other is not None])
+            theirs = summary(LLAMA_SERVER, streams, [one.theirs for one in played if one.theirs is not None])
             rows.append(theirs.model_copy(update={"num_slots": 1, "resident_megabytes": llama.resident_megabytes}))
     return rows
+
+
+def _cpu_ms(played: Sequence[_Played]) -> dict[str, float]:
+    """Milliseconds of CPU time a token, medians of rounds."""
+    return {
+        f"{name}_cpu_ms": median([1000 * getattr(one.cost, part) / max(1, one.ours.num_tokens) for one in played])
+        for name, part in (("server", "server"), ("engine", "engine"), ("intent", "intents"), ("client", "client"))
+    }
 
 
 def _llama_server(shape: Shape, folder: Path) -> AbstractContextManager[Server]:

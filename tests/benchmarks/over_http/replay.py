@@ -3,18 +3,18 @@
 The difference is what the service adds: masking, rules, records with fsync, events. Other texts of the same lengths.
 """
 
-import time
 from collections.abc import Sequence
 
 from model_store.contract.control_tokens import EOS_ID
 from service.engine.engine import Engine
 from service.engine.types import CompletionRequest, SamplingParams
+from tests.benchmarks.engines.contender import Timing, now, since
 from tests.benchmarks.engines.shapes import Shape
 from tests.benchmarks.over_http.sse_client import Heard
 
 
-def replay(engine: Engine, shape: Shape, conversations: Sequence[Sequence[Heard]], num_streams: int) -> float:
-    """Tokens a second; every stream goes on with the next turn, then with the next conversation, as the clients do."""
+def replay(engine: Engine, shape: Shape, conversations: Sequence[Sequence[Heard]], num_streams: int) -> Timing:
+    """How long it takes; every stream goes on with the next turn, then with the next conversation, as clients do."""
     waiting = [requests for number, turns in enumerate(conversations) if (requests := _requests(shape, number, turns))]
     waiting.reverse()
     num_tokens = sum(request.sampling.max_tokens for requests in waiting for request in requests)
@@ -27,14 +27,14 @@ def replay(engine: Engine, shape: Shape, conversations: Sequence[Sequence[Heard]
             engine.submit(requests[0])
             rest[requests[0].request_id] = requests[1:]
 
-    started = time.perf_counter()
+    started = now()
     for _ in range(num_streams):
         go_on([])
     while engine.has_work:
         for delta in engine.step():
             if delta.finish_reason is not None:
                 go_on(rest.pop(delta.request_id))
-    return num_tokens / (time.perf_counter() - started)
+    return since(started, num_tokens)
 
 
 def _requests(shape: Shape, number: int, turns: Sequence[Heard]) -> list[CompletionRequest]:

@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +32,7 @@ from tests.benchmarks.engines.shapes import (
 )
 from tests.benchmarks.engines.this_engine import staggered_lengths
 from tests.benchmarks.over_http.conversations import Conversation, ServiceAsker, draw_conversations, hold, percentile
+from tests.benchmarks.over_http.cores import Cores, cpu_seconds_of, running_on
 from tests.benchmarks.over_http.http_rounds import SERVICE, HttpRow
 from tests.benchmarks.over_http.sse_client import Heard, ask
 
@@ -132,12 +137,14 @@ def test_ratios_are_told_with_what_is_aimed_at() -> None:
 
 
 def test_what_clients_get_is_compared_with_the_bare_engine() -> None:
-    """Delivered share at 16 streams, second turn against first, failures, and memory with 64 slots."""
+    """Share of the CPU time at 16 streams, second turn against first, failures, and memory with 64 slots."""
     http = HttpRow(
         server=SERVICE,
         streams=16,
         tokens_per_second=90,
-        engine_tokens_per_second=100,
+        engine_tokens_per_second=200,
+        server_cpu_ms=1.0,
+        engine_cpu_ms=0.9,
         first_token_ms=50,
         second_turn_first_token_ms=20,
         num_requests=32,
@@ -145,10 +152,29 @@ def test_what_clients_get_is_compared_with_the_bare_engine() -> None:
         resident_megabytes=300,
     )
     found = {target.what.split(": ")[1]: (target.value, target.is_met) for target in targets(report(http=(http,)))}
-    assert found["share of the bare engine's tokens/s"] == (0.9, True)
+    assert found["share of the bare engine's speed"] == (0.9, True)
     assert found["second turn's first token, of the first's"] == (0.4, False)
     assert found["streams that failed"] == (0, True)
     assert found["MB resident, 64 slots"] == (300, True)
+
+
+def test_a_client_gets_a_core_of_its_own_where_there_are_two() -> None:
+    """What runs meanwhile, children included, stays on the cores named; afterwards all is as before."""
+    usable = os.sched_getaffinity(0)
+    cores = Cores.apart()
+    assert cores.servers | cores.clients == usable and len(cores.servers) == 1
+    assert (cores.servers == cores.clients) == (len(usable) == 1) == ("share" in str(cores))
+    with running_on(cores.servers):
+        code = "import os; print(*os.sched_getaffinity(0))"
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+        assert set(map(int, told.split())) == cores.servers
+    assert os.sched_getaffinity(0) == usable
+
+
+def test_the_cpu_time_of_another_process_is_told() -> None:
+    """Of this one it is what this one says itself."""
+    before = time.process_time()
+    assert before <= cpu_seconds_of(os.getpid()) <= time.process_time()
 
 
 def test_the_tables_say_what_is_not_installed_and_where_the_core_was_shared() -> None:

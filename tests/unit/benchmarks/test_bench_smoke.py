@@ -41,6 +41,7 @@ def test_the_service_is_measured_over_real_sockets(tmp_path: Path) -> None:
     row = next(row for row in json.loads((tmp_path / "bench.json").read_text())["http"] if row["num_slots"] > 1)
     assert row["num_failed"] == 0 and row["num_requests"] == 8
     assert row["tokens_per_second"] > 0 and row["engine_tokens_per_second"] > 0
+    assert row["server_cpu_ms"] > row["engine_cpu_ms"] > 0 and row["intent_cpu_ms"] > 0 and row["client_cpu_ms"] > 0
     assert row["first_token_ms"] > 0 and row["second_turn_first_token_ms"] > 0
     assert row["num_slots"] == 64 and row["resident_megabytes"] > 50
 
@@ -51,6 +52,6 @@ def test_a_replay_makes_the_tokens_of_all_turns(tmp_path: Path) -> None:
     engine = Engine.open(*bundle_of(shape, tmp_path), EngineOptions(num_slots=2))
     whole = Heard(is_whole=True, num_prompt_tokens=20, num_tokens=4)
     conversations = [(whole, whole), (Heard(is_whole=True), whole), (whole,)]
-    assert replay(engine, shape, conversations, num_streams=2) > 0
+    assert replay(engine, shape, conversations, num_streams=2).num_tokens == 16
     assert not engine.has_work
     engine.close()
