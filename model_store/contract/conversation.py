@@ -49,6 +49,11 @@ def check_prompt(messages: Sequence[Message]) -> None:
         raise InvalidConversationError(problem="the last message must be the user's")
 
 
+def has_han(text: str) -> bool:
+    """Whether there is any Han character in a text."""
+    return _HAN.search(text) is not None
+
+
 def detect_language(text: str) -> str:
     """`"zh"` when a fifth or more of the letters are Han characters, else `"en"`.
 

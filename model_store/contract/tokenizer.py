@@ -7,6 +7,7 @@ subwords. Training a tokenizer is the training job's business (`training.data.su
 import codecs
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Tokenizer as BackendTokenizer
@@ -31,6 +32,7 @@ def _byte_alphabet() -> dict[str, int]:
     return {character: byte for byte, character in stand_ins.items()}
 
 
+_HAN_LEADS = frozenset(range(0xE3, 0xEA))
 _PLAN_SHAPE = re.compile(r"<\|plan:(.+)\|>")
 
 
@@ -91,6 +93,12 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` for many texts."""
         return [self.encode(text) for text in texts]
+
+    @cached_property
+    def han_ids(self) -> frozenset[int]:
+        """Tokens that hold a Han character or begin one: those with a byte that in UTF-8 opens U+3000 to U+9FFF."""
+        tokens = enumerate(self._token_bytes[NUM_CONTROL_TOKENS:], NUM_CONTROL_TOKENS)
+        return frozenset(token_id for token_id, spelling in tokens if not _HAN_LEADS.isdisjoint(spelling))
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that one token stands for; control tokens give their spelling."""

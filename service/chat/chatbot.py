@@ -11,10 +11,12 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from model_store.contract.bans import banned_in_reply
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message, check_prompt
 from model_store.contract.placeholders import ARTICLE
+from model_store.contract.tokenizer import Tokenizer
 from model_store.contract.unmasking import unmask
 from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import Hearing, Listener
@@ -82,10 +84,10 @@ class _Question:
     article: Passage | None = None
     opinion: Opinion | None = None
 
-    @property
-    def banned_token_ids(self) -> frozenset[int]:
+    def banned_token_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """What a completion must not hold; an article only where it is offered."""
-        banned = self.conversation.banned_token_ids
+        conversation = self.conversation
+        banned = banned_in_reply(conversation.messages, conversation.vault.placeholders, tokenizer)
         return banned - {ARTICLE_ID} if self.article else banned
 
 
@@ -193,7 +195,7 @@ class Chatbot:
             seed=secrets.randbits(63) if request.seed is None else request.seed & MAX_SEED,
             max_tokens=max_tokens,
             num_top_logprobs=request.num_top_logprobs or 0,
-            banned_token_ids=question.banned_token_ids,
+            banned_token_ids=question.banned_token_ids(model.tokenizer),
             opening_token_ids=rules.opening_ids(plans, pinned),
             opening_min_p=OPENING_MIN_P,
             opening_opinion=question.opinion,

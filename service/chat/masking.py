@@ -11,7 +11,6 @@ from pathlib import Path
 
 import yaml
 
-from model_store.contract.control_tokens import banned_unless_named
 from model_store.contract.conversation import Message, Role, detect_language
 from model_store.contract.entities import EntityMasker, EntityPattern, EntityVault, compile_operator_pattern
 from model_store.contract.facts import FactSheet
@@ -29,11 +28,6 @@ class MaskedConversation:
     messages: tuple[Message, ...]
     vault: EntityVault
     language: str
-
-    @property
-    def banned_token_ids(self) -> frozenset[int]:
-        """Tokens that a completion must not hold: structure, and entities that this conversation has not named."""
-        return banned_unless_named(self.vault.placeholders)
 
 
 class ConversationMasker:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from model_store.contract.bans import banned_in_reply
 from model_store.contract.chat_template import render
-from model_store.contract.control_tokens import EOS_ID, banned_unless_named
+from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message
 from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
@@ -24,12 +25,12 @@ def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[in
     return render(messages, tokenizer, for_completion=True).token_ids
 
 
-def banned_ids(messages: Sequence[Message]) -> frozenset[int]:
-    """Tokens that no completion of these messages may hold: structure, and entities that they have not named."""
+def banned_ids(messages: Sequence[Message], tokenizer: Tokenizer) -> frozenset[int]:
+    """Tokens that no completion of these messages may hold, as in the service."""
     named = {
         segment.text for message in messages for segment in split_masked(message.content) if segment.is_placeholder
     }
-    return banned_unless_named(named)
+    return banned_in_reply(messages, named, tokenizer)
 
 
 def opening_ids(messages: Sequence[Message], tokenizer: Tokenizer) -> frozenset[int]:
@@ -80,7 +81,7 @@ def build_prompt(
     return Prompt(
         tuple(messages),
         render_prompt(messages, tokenizer),
-        banned_ids(messages),
+        banned_ids(messages, tokenizer),
         opening_ids(messages, tokenizer),
         references,
         intents,

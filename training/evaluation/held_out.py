@@ -93,7 +93,7 @@ def sample_replies(
     samples = sample_completions(
         policy,
         [render_prompt(prompt.messages, tokenizer) for prompt in prompts],
-        banned_ids=[banned_ids(prompt.messages) for prompt in prompts],
+        banned_ids=[banned_ids(prompt.messages, tokenizer) for prompt in prompts],
         opening_ids=[opening_ids(prompt.messages, tokenizer) for prompt in prompts],
         temperature=sampling.temperature,
         top_p=sampling.top_p,
@@ -129,7 +129,7 @@ def as_scored(reply: SampledReply, tokenizer: Tokenizer) -> ScoredText:
     """A sampled reply, to be scored under the bans that it was sampled under."""
     messages = reply.prompt.messages
     prompt_ids = render_prompt(messages, tokenizer)
-    return ScoredText(prompt_ids, reply.token_ids, opening_ids(messages, tokenizer), banned_ids(messages))
+    return ScoredText(prompt_ids, reply.token_ids, opening_ids(messages, tokenizer), banned_ids(messages, tokenizer))
 
 
 def authored_texts(prompt: HeldOutPrompt, tokenizer: Tokenizer) -> list[ScoredText]:

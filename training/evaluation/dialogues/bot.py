@@ -70,7 +70,7 @@ class PolicyBot:
         samples = sample_completions(
             self._subject.policy,
             [render_prompt(window, tokenizer) for window in windows],
-            banned_ids=[banned_ids(messages) for messages in conversations],
+            banned_ids=[banned_ids(messages, tokenizer) for messages in conversations],
             temperature=0.0,
             max_new_tokens=SERVING_MAX_TOKENS,
             seed=0,
