@@ -29,7 +29,7 @@ from model_store.store import DEFAULT_BUNDLE, ModelStore, seed
 from model_store.trust import Trust
 from service.access.access_control import open_access, operator_keys
 from service.api import completions, feedback, health, models
-from service.api.access import widget_tokens
+from service.api.access import sign_in, widget_tokens
 from service.api.access.middleware import AccessMiddleware
 from service.api.errors import install_error_handlers
 from service.api.keeping import conversations
@@ -104,6 +104,7 @@ def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -
         conversations,
         feedback,
         widget_tokens,
+        sign_in,
         models,
         versions,
         insights,
@@ -216,7 +217,7 @@ def _lifespan(
         try:
             async with (
                 _in_background(follow, purge, *([courier.run()] if courier else [])),
-                open_access(settings, secret) as access,
+                open_access(settings, secret, records) as access,
                 open_oversight(settings, store, records, masker) as oversight,
                 open_review(settings, records, recorder) as review_desk,
                 open_comparison(settings, chatbot, (store, model_router), records, open_lent) as comparison,

@@ -1,4 +1,4 @@
-"""`python -m service keys create · list · revoke`: the API keys in the database, beside a running service or alone."""
+"""`python -m service keys create · list · revoke · person`: who may call, beside a running service or alone."""
 
 import argparse
 import json
@@ -7,15 +7,17 @@ from typing import Any
 
 from service.access.api_keys import KEY_PREFIX, ApiKey, Scope, key_id, make_key
 from service.access.key_store import KeyStore
+from service.access.sign_in.people import person_id
+from service.errors import MissingOptionError
 from service.records.store import DEFAULT_TENANT
-from service.settings import Settings
+from service.settings import Settings, load_feedback_secret
 
 _COLUMNS = ("ID", "TENANT", "NAME", "SCOPES", "ORIGINS", "CREATED", "REVOKED")
 
 
 def add_to(commands: Any) -> None:
     """Adds the commands to the parser's."""
-    keys = commands.add_parser("keys", help="make, list and revoke API keys").add_subparsers(
+    keys = commands.add_parser("keys", help="make, list and revoke API keys; tell who a person is").add_subparsers(
         required=True, metavar="COMMAND"
     )
     create = keys.add_parser("create", help="make a key and print it, this once")
@@ -46,6 +48,9 @@ def add_to(commands: Any) -> None:
     revoke = keys.add_parser("revoke", help="end a key for good")
     revoke.add_argument("key", metavar="KEY", help="its id, or the key itself where one was found")
     revoke.set_defaults(run=_revoke)
+    person = keys.add_parser("person", help="show the id that audit and ratings have of somebody who signs in")
+    person.add_argument("subject", metavar="SUBJECT", help="what the OpenID provider calls them: the claim `sub`")
+    person.set_defaults(run=_person)
 
 
 def _create(settings: Settings, options: argparse.Namespace) -> int:
@@ -86,6 +91,13 @@ def _revoke(settings: Settings, options: argparse.Namespace) -> int:
     finally:
         store.close()
     print(f"{key.id} of tenant {key.tenant} is revoked, and its widget tokens with it. {_when(settings)}")
+    return 0
+
+
+def _person(settings: Settings, options: argparse.Namespace) -> int:
+    if settings.oidc_issuer is None:
+        raise MissingOptionError(option="SERVICE_OIDC_ISSUER", reason="it is half of what a person's id is made of")
+    print(person_id(settings.oidc_issuer, options.subject, load_feedback_secret(settings)))
     return 0
 
 

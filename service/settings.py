@@ -5,22 +5,21 @@ Every variable starts with `SERVICE_`; `HOST`, `PORT` and `DATA_DIR` also work w
 
 import base64
 import binascii
-import ipaddress
 import os
 import re
 import secrets
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from model_store.erasures import ERASURES_NAME
 from model_store.errors import InvalidKeyError
 from model_store.signing import TrustedKeys
+from service.addresses import is_loopback, is_web_address
 from service.errors import UnsafeBindError
+from service.sign_in_settings import SignInSettings
 
 _DAY_SECONDS = 86_400
 _SECRET_BYTES = 32
@@ -29,7 +28,7 @@ _SIGNING_KEY_BYTES = range(24, 65)  # Standard Webhooks 1.0.0
 _NO_PATH = re.compile(r"://|[?#%\x00]|(^|/)\.\.(/|$)")
 
 
-class Settings(BaseSettings):
+class Settings(SignInSettings):
     """Everything an operator can set. Raises pydantic's ValidationError for a value out of bounds."""
 
     model_config = SettingsConfigDict(env_prefix="SERVICE_", frozen=True, populate_by_name=True, extra="ignore")
@@ -205,7 +204,7 @@ class Settings(BaseSettings):
     def _check_handover_webhook_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is None or not url.get_secret_value():
             return None
-        if not _is_webhook_address(url.get_secret_value()):
+        if not is_web_address(url.get_secret_value()):
             problem = "It must be http(s)://host[:port]/path without user, password or fragment, and not link-local."
             raise PydanticCustomError("invalid_url", problem)
         return url
@@ -252,8 +251,8 @@ class Settings(BaseSettings):
 
     @property
     def is_keyless(self) -> bool:
-        """Whether callers need no key: none is set, and nobody but this machine can reach the service."""
-        return self.api_key is None and _is_loopback(self.host)
+        """Whether callers need no key: none is set, nobody but this machine can reach it, and nobody signs in."""
+        return self.api_key is None and is_loopback(self.host) and not self.has_sign_in
 
     @property
     def records_url(self) -> str:
@@ -275,7 +274,7 @@ class Settings(BaseSettings):
 
 def check_bind(settings: Settings) -> None:
     """Raises UnsafeBindError when people on the network could reach the service without a key."""
-    if settings.api_key is None and not _is_loopback(settings.host):
+    if settings.api_key is None and not is_loopback(settings.host):
         raise UnsafeBindError(host=settings.host)
 
 
@@ -308,15 +307,6 @@ def _write_secret_once(path: Path) -> None:
         draft.unlink()
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _signing_keys(text: str) -> tuple[bytes, ...]:
     """The keys that this text holds; none where any is not as it should be."""
     keys = []
@@ -329,29 +319,3 @@ def _signing_keys(text: str) -> tuple[bytes, ...]:
             return ()
         keys.append(key)
     return tuple(keys)
-
-
-def _is_webhook_address(url: str) -> bool:
-    """Whether this is a plain web address, and none of those at which clouds tell machines their secrets."""
-    try:
-        parts = urlsplit(url)
-        has_port = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    is_plain = not (parts.username or parts.password or parts.fragment) and url.isascii() and url.isprintable()
-    host = parts.hostname or ""
-    return parts.scheme in ("http", "https") and has_port and is_plain and " " not in url and _may_be_told(host)
-
-
-def _may_be_told(host: str) -> bool:
-    if not host:
-        return False
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        try:
-            address = ipaddress.ip_address(socket.inet_aton(host))  # 2852039166 and 0xa9fea9fe are addresses, too
-        except OSError:
-            return True
-    plain = getattr(address, "ipv4_mapped", None) or address
-    return not (plain.is_link_local or plain.is_multicast or plain.is_unspecified)

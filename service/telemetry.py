@@ -44,7 +44,8 @@ def configure_logging(level: str) -> None:
     handler.setLevel(level.upper())  # the root's level is none for libraries that set their own
     root = logging.getLogger()
     root.handlers = [handler]
-    for name in ("httpx", "httpcore"):  # they would log addresses and headers, which may hold secrets
+    # They would log addresses and headers, which may hold secrets.
+    for name in ("httpx", "httpcore", "httpx2", "httpcore2", "authlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     root.setLevel(level.upper())
 
@@ -70,6 +71,7 @@ class Telemetry:
             "alias_feedback", "Thumbs recorded, by who made the reply.", "alias", "rating"
         )
         self.refused_callers = self._counter("refused_callers", "Requests without a right to ask.", "code")
+        self.sign_ins = self._counter("sign_ins", "Sign-ins of the staff, by how they ended.", "outcome")
         self._prefix_cache_queries = self._counter(
             "prefix_cache_queries", "Prompt tokens looked up among earlier ones."
         )

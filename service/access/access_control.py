@@ -5,9 +5,8 @@ route (`service.api.access`).
 """
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,9 +14,10 @@ from service.access.api_keys import BROWSER_SCOPES, OWN_PREFIX, ApiKey, Scope, c
 from service.access.errors import InvalidApiKeyError, OriginNotAllowedError, TooManyWrongKeysError
 from service.access.key_ring import KeyRing
 from service.access.key_store import KeyStore
-from service.access.rate_limits import Quota, RateLimits
+from service.access.rate_limits import Quota, RateLimits, network_of
+from service.access.sign_in.sign_in import PageProof, SignIn
 from service.access.widget_tokens import WidgetTokenSigner
-from service.records.store import DEFAULT_TENANT
+from service.records.store import DEFAULT_TENANT, RecordStore
 from service.settings import Settings
 
 _OPERATOR = "operator"
@@ -31,7 +31,9 @@ class Caller:
 
     tenant: str
     key_id: str
+    """The API key's id; of a person who has signed in, theirs."""
     scopes: frozenset[Scope]
+    is_person: bool = False
     token_id: str | None = None
     user: str | None = None
     origin: str | None = None
@@ -45,17 +47,29 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request says about its caller: two headers, and the address that it comes from."""
+    """What a request says about its caller: headers, its address, and the cookie of a person who has signed in."""
 
     authorization: str
     origin: str | None
     address: str
+    session_cookie: str = ""
+    fetch_site: str = ""
+    is_safe_method: bool = True
 
 
 class AccessControl:
     """Lets callers in and keeps count of them. Lives on the event loop."""
 
-    def __init__(self, settings: Settings, ring: KeyRing, signer: WidgetTokenSigner, limits: RateLimits) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ring: KeyRing,
+        signer: WidgetTokenSigner,
+        limits: RateLimits,
+        sign_in: SignIn | None = None,
+    ) -> None:
+        self.sign_in = sign_in
+        """None where people have API keys only."""
         self._settings = settings
         self._ring = ring
         self._signer = signer
@@ -66,11 +80,14 @@ class AccessControl:
         return origin in self._ring.origins
 
     async def admit(self, credentials: Credentials) -> Caller:
-        """The caller. Raises InvalidApiKeyError or RateLimitedError."""
+        """The caller; a key goes before a sign-in.
+
+        Raises InvalidApiKeyError, RateLimitedError or CrossSiteRequestError.
+        """
         given = _bearer(credentials.authorization)
         if self._settings.is_keyless and not given.startswith(OWN_PREFIX):
             return Caller(tenant=DEFAULT_TENANT, key_id=_OPERATOR, scopes=frozenset(Scope))
-        caller = self._identify(given, credentials.origin)
+        caller = self._identify(given, credentials.origin) if given else self._person(credentials)
         if caller is None:
             if given:
                 await self._limits.spend(self._wrong_keys(credentials.address))
@@ -107,6 +124,16 @@ class AccessControl:
             origin=claim.origin,
         )
 
+    def _person(self, credentials: Credentials) -> Caller | None:
+        """Raises CrossSiteRequestError."""
+        if self.sign_in is None:
+            return None
+        proof = PageProof(credentials.origin or "", credentials.fetch_site, credentials.is_safe_method)
+        person = self.sign_in.admit(credentials.session_cookie, proof)
+        if person is None:
+            return None
+        return Caller(tenant=person.tenant, key_id=person.id, scopes=person.scopes, is_person=True)
+
     def _quotas(self, caller: Caller) -> list[Quota]:
         """The narrowest first: what one page asks too much is not taken from the others."""
         settings = self._settings
@@ -119,7 +146,7 @@ class AccessControl:
         return [Quota(settings.widget_requests_per_minute, "widget", caller.token_id), *shared]
 
     def _wrong_keys(self, address: str) -> Quota:
-        return Quota(self._settings.wrong_keys_per_minute, "wrong-keys", _network(address), TooManyWrongKeysError)
+        return Quota(self._settings.wrong_keys_per_minute, "wrong-keys", network_of(address), TooManyWrongKeysError)
 
 
 def operator_keys(settings: Settings) -> tuple[ApiKey, ...]:
@@ -140,16 +167,18 @@ def operator_keys(settings: Settings) -> tuple[ApiKey, ...]:
 
 
 @asynccontextmanager
-async def open_access(settings: Settings, secret: str) -> AsyncIterator[AccessControl]:
+async def open_access(settings: Settings, secret: str, records: RecordStore) -> AsyncIterator[AccessControl]:
     """Access control that follows the keys in the database, whose tables must be there, until the block ends."""
     store = KeyStore.open_reader(settings.records_url)
     ring = KeyRing(store, operator_keys(settings))
     await ring.poll()
     follower = asyncio.create_task(ring.follow(settings.poll_seconds))
     url = settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else None
-    signer = WidgetTokenSigner(secret, settings.widget_token_seconds)
+    signer, limits = WidgetTokenSigner(secret, settings.widget_token_seconds), RateLimits(url)
+    sign_in = SignIn(settings, secret, records, limits) if settings.has_sign_in else None
     try:
-        yield AccessControl(settings, ring, signer, RateLimits(url))
+        async with sign_in.following(settings.poll_seconds) if sign_in else nullcontext():
+            yield AccessControl(settings, ring, signer, limits, sign_in)
     finally:
         follower.cancel()
         with suppress(asyncio.CancelledError):
@@ -161,14 +190,3 @@ def _bearer(authorization: str) -> str:
     """The credential, or nothing. RFC 9110: the scheme's case does not matter."""
     scheme, _, given = authorization.partition(" ")
     return given.strip() if scheme.lower() == "bearer" else ""
-
-
-def _network(address: str) -> str:
-    """What one guesser can call from: an address, or a whole /64 of IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return "unknown"
-    if parsed.version == 6:
-        parsed = parsed.ipv4_mapped or ipaddress.ip_network((int(parsed), 64), strict=False).network_address
-    return str(parsed)

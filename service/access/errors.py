@@ -4,16 +4,23 @@ AccessError
 ├── InvalidApiKeyError
 ├── ForbiddenError                known, but not allowed
 │   ├── MissingScopeError
+│   │   └── PersonMayNotError
 │   ├── ApiKeyRequiredError
 │   ├── NotOperatorError
-│   └── OriginNotAllowedError
+│   ├── OriginNotAllowedError
+│   ├── CrossSiteRequestError
+│   ├── SignInRefusedError
+│   └── NoRoleError
 ├── ApiKeyNotFoundError
 └── InvalidApiKeyFieldError
 RateLimitedError                  an UnavailableError: the caller's own quota, not a full server
-└── TooManyWrongKeysError
+├── TooManyWrongKeysError
+└── TooManySignInsError
+ProviderUnavailableError          an UnavailableError: nobody can sign in now
+SignInExpiredError                a RequestError: begin again
 """
 
-from service.errors import ServiceError, UnavailableError
+from service.errors import RequestError, ServiceError, UnavailableError
 
 
 class AccessError(ServiceError):
@@ -66,6 +73,52 @@ class OriginNotAllowedError(ForbiddenError):
     )
 
 
+class PersonMayNotError(MissingScopeError):
+    """Somebody who has signed in has no role for this."""
+
+    template = "Your sign-in does not come with the right `{scope}`. Ask whoever gives out roles in your shop."
+
+
+class CrossSiteRequestError(ForbiddenError):
+    """Another web page had a signed-in browser ask for something."""
+
+    code = "cross_site_request"
+    template = "This request does not come from the staff's own pages, so a sign-in is not good for it."
+
+
+class SignInRefusedError(ForbiddenError):
+    """The identity provider did not say who somebody is, or not so that it can be believed."""
+
+    code = "sign_in_refused"
+    template = "The identity provider did not confirm who you are. Sign in again; if it fails again, tell the operator."
+
+
+class NoRoleError(ForbiddenError):
+    """Somebody is who they say, and that is nobody of the staff."""
+
+    code = "no_role"
+    template = (
+        "You are known to the identity provider, but have no role here. Ask whoever gives out roles in your shop."
+    )
+
+
+class SignInExpiredError(RequestError):
+    """An answer of the identity provider that this browser has not asked for, or too long ago."""
+
+    code = "sign_in_expired"
+    template = "This sign-in was begun too long ago, or in another browser or tab. Sign in again."
+
+
+class ProviderUnavailableError(UnavailableError):
+    """The identity provider does not answer, or not as it should."""
+
+    code = "identity_provider_unavailable"
+    template = "The identity provider cannot be asked now who you are. Try again in a moment; API keys go on working."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after_seconds=10)
+
+
 class ApiKeyNotFoundError(AccessError):
     """No API key goes by this id."""
 
@@ -95,3 +148,10 @@ class TooManyWrongKeysError(RateLimitedError):
 
     code = "too_many_wrong_keys"
     template = "Too many wrong API keys came from this address. Try again in {seconds} seconds."
+
+
+class TooManySignInsError(RateLimitedError):
+    """Somebody tries to sign in and fails, again and again."""
+
+    code = "too_many_sign_ins"
+    template = "Too many sign-ins from this address have failed. Try again in {seconds} seconds."

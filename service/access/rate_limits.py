@@ -4,6 +4,7 @@ Fixed windows from the first request on: one number a caller, an exact time to c
 limit around the end of a window. When the shared store is away, every process counts for itself.
 """
 
+import ipaddress
 import math
 import time
 from dataclasses import dataclass
@@ -62,6 +63,17 @@ class RateLimits:
                 self._alone_until = time.monotonic() + _PAUSE_SECONDS
                 _log.warning("rate_limits_not_shared", error=type(error.storage_error).__name__)
         await _count_with(self._local, quota, is_spending)
+
+
+def network_of(address: str) -> str:
+    """What one guesser can call from: an address, or a whole /64 of IPv6."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if parsed.version == 6:
+        parsed = parsed.ipv4_mapped or ipaddress.ip_network((int(parsed), 64), strict=False).network_address
+    return str(parsed)
 
 
 async def _count_with(limiter: FixedWindowRateLimiter, quota: Quota, is_spending: bool) -> None:

@@ -102,11 +102,11 @@ class SqlRecordStore:
         self._write(lambda connection: audit.record(connection, event))
 
     def list_audit(
-        self, actions: Collection[str], *, limit: int, tenant: str = DEFAULT_TENANT
+        self, actions: Collection[str], *, limit: int, tenant: str = DEFAULT_TENANT, since: datetime | None = None
     ) -> tuple[AuditEvent, ...]:
         """See `RecordStore.list_audit`."""
         with transaction(self._engine) as connection:
-            return audit.newest(connection, tenant, actions, limit=limit)
+            return audit.newest(connection, tenant, actions, limit=limit, since=since)
 
     def record_gold(self, gold: GoldRating) -> None:
         """See `RecordStore.record_gold`."""

@@ -170,9 +170,10 @@ class KeptAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """Something a member of the staff did: who (an API key's id), what (`models.promote`), to what, and how exactly.
+    """Something a member of the staff did: who, what (`models.promote`), to what, and how exactly.
 
-    `details` is a JSON object; texts in it are masked.
+    `actor` is the id of an API key, or of a person who has signed in. `details` is a JSON object; texts in it are
+    masked.
     """
 
     id: str
@@ -304,9 +305,9 @@ class RecordStore(Protocol):
         """Keeps what a member of the staff does. Raises UnstorableRecordError."""
 
     def list_audit(
-        self, actions: Collection[str], *, limit: int, tenant: str = DEFAULT_TENANT
+        self, actions: Collection[str], *, limit: int, tenant: str = DEFAULT_TENANT, since: datetime | None = None
     ) -> tuple[AuditEvent, ...]:
-        """A tenant's latest events of these kinds, newest first."""
+        """A tenant's latest events of these kinds, newest first; `since` leaves out what was before."""
 
     def record_gold(self, gold: GoldRating) -> None:
         """Keeps, replaces or takes back what is called the truth about a completion.

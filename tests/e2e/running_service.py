@@ -99,7 +99,7 @@ def run_service(data_dir: Path, open_engine: EngineOpener, bundle: Path, **chang
     """Serves `bundle` on a free port until the block ends; `changes` are settings."""
     fields: dict[str, object] = {
         "host": "127.0.0.1",
-        "port": _free_port(),
+        "port": free_port(),
         "data_dir": data_dir,
         "default_bundle": bundle,
         "poll_seconds": 0.05,
@@ -145,7 +145,7 @@ def run_process(
     directory: Path, pace: str, *, plans: Sequence[str] = (), variables: Mapping[str, str] | None = None
 ) -> Iterator[ServiceProcess]:
     """Runs `serve_fake` until the block ends; `variables` are added to its environment."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "tests.e2e.serve_fake", str(directory), str(port), pace, *plans]
     with subprocess.Popen(command, cwd=_ROOT, env={**os.environ, **(variables or {})}) as process:
         running = ServiceProcess(f"http://127.0.0.1:{port}", process)
@@ -163,7 +163,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -146,6 +146,15 @@ def test_a_machine_to_itself_needs_no_key(tmp_path_factory: pytest.TempPathFacto
             assert records.get_completion(holder.complete()["id"], tenant="acme").tenant == "acme"
 
 
+def test_without_a_provider_nobody_signs_in(service: RunningService) -> None:
+    """Its paths are none, and pages are told to ask for a key."""
+    answers = [client(service.url).get(f"/sign-in{path}") for path in ("", "/done")]
+    answers.append(client(service.url).post("/sign-in/end"))
+    assert [answer.status_code for answer in answers] == [404] * 3
+    state = client(service.url).get("/sign-in/session").json()
+    assert (state["can_sign_in"], state["person"]) == (False, None)
+
+
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with little patience: five wrong keys, four requests of a key, six of a tenant."""

@@ -5,14 +5,18 @@ Before the body is read, and before any route: a route that forgets to ask who c
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access.access_control import AccessControl, Credentials
-from service.access.errors import InvalidApiKeyError, RateLimitedError
+from service.access.errors import CrossSiteRequestError, InvalidApiKeyError, RateLimitedError
+from service.api.access.cookies import SESSION, read_cookie
 from service.api.errors import error_response
 from service.telemetry import Telemetry
 
 _METHODS = ("POST",)
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""What changes nothing (RFC 9110, 9.2.1)."""
 _SENT_HEADERS = ("authorization", "content-type", "idempotency-key", "x-request-id")
 _READ_HEADERS = ("idempotent-replayed", "retry-after", "x-model-digest", "x-request-id")
 
@@ -46,15 +50,23 @@ class AccessMiddleware:
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         access: AccessControl = scope["state"]["access"]
-        headers = Headers(scope=scope)
-        credentials = Credentials(
-            headers.get("authorization", ""), headers.get("origin"), (scope.get("client") or ("", 0))[0]
-        )
         try:
-            caller = await access.admit(credentials)
-        except (InvalidApiKeyError, RateLimitedError) as error:
+            caller = await access.admit(_credentials(HTTPConnection(scope), access))
+        except (InvalidApiKeyError, CrossSiteRequestError, RateLimitedError) as error:
             self._telemetry.refused_callers.labels(error.code).inc()
             await error_response(error)(scope, receive, send)
             return
         scope["state"]["caller"] = caller
         await self._app(scope, receive, send)
+
+
+def _credentials(connection: HTTPConnection, access: AccessControl) -> Credentials:
+    headers = connection.headers
+    return Credentials(
+        authorization=headers.get("authorization", ""),
+        origin=headers.get("origin"),
+        address=connection.client.host if connection.client else "",
+        session_cookie=read_cookie(connection, SESSION, access.sign_in),
+        fetch_site=headers.get("sec-fetch-site", ""),
+        is_safe_method=connection.scope["method"] in SAFE_METHODS,
+    )

@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from service.access.access_control import Caller
 from service.access.api_keys import Scope
-from service.access.errors import ApiKeyRequiredError, MissingScopeError
+from service.access.errors import ApiKeyRequiredError, MissingScopeError, PersonMayNotError
 
 
 def requires(scope: Scope, *, is_for_browsers: bool = False) -> Any:
@@ -15,7 +15,7 @@ def requires(scope: Scope, *, is_for_browsers: bool = False) -> Any:
     async def check(request: Request) -> None:
         caller = caller_of(request)
         if scope not in caller.scopes:
-            raise MissingScopeError(scope=scope)
+            raise (PersonMayNotError if caller.is_person else MissingScopeError)(scope=scope)
         if caller.is_browser and not is_for_browsers:
             raise ApiKeyRequiredError()
 

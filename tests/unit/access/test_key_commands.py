@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.access.sign_in.people import person_id
 from service.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -68,3 +69,20 @@ def test_mistakes_are_named(run: Run) -> None:
     assert code == 1 and "keys list" in err
     with pytest.raises(SystemExit):
         run("create", "--scope", "everything")
+
+
+def test_a_person_who_signs_in_can_be_told_by_their_subject(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The id that records have, by the provider of the settings; without one there is nothing to tell."""
+    code, _, err = run("person", "kim-1")
+    assert code == 1 and "SERVICE_OIDC_ISSUER" in err
+    values = {
+        "ISSUER": "https://id.example",
+        "CLIENT_ID": "rejoinder",
+        "CLIENT_SECRET": "a secret",
+        "ORIGIN": "https://chat.example",
+        "ROLES": '{"leads": {"tenant": "default", "scopes": ["review"]}}',
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"SERVICE_OIDC_{name}", value)
+    monkeypatch.setenv("SERVICE_FEEDBACK_SECRET", "0123456789abcdef")
+    assert run("person", "kim-1") == (0, f"{person_id('https://id.example', 'kim-1', '0123456789abcdef')}\n", "")

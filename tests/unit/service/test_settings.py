@@ -116,3 +116,47 @@ def test_a_desk_needs_a_key_to_be_told(url: str) -> None:
     for secret in ("k" * 32, "whsec_c2hvcnQ=", "whsec_!", SIGNING_KEY + " x"):
         with pytest.raises(ValidationError, match="whsec_"):
             Settings(handover_webhook_url=url, handover_webhook_secret=secret)  # type: ignore[arg-type]
+
+
+OIDC = {
+    "oidc_issuer": "https://id.example/realms/shop",
+    "oidc_client_id": "rejoinder",
+    "oidc_client_secret": "a client's secret",
+    "oidc_origin": "https://chat.example",
+    "oidc_roles": '{"leads": {"tenant": "default", "scopes": ["review", "admin"]}}',
+}
+
+
+@pytest.mark.parametrize("name", [name for name in OIDC if name != "oidc_issuer"])
+def test_a_provider_needs_all_that_belongs_to_it(name: str) -> None:
+    """What is missing, or empty, is named; without a provider nothing of it is needed; a key is needed with one."""
+    settings = Settings.model_validate(OIDC)
+    assert settings.has_sign_in and not settings.is_keyless and "client's" not in repr(settings)
+    with pytest.raises(ValidationError, match=f"oidc_issuer needs {name}"):
+        Settings.model_validate({**OIDC, name: ""})
+    assert not Settings.model_validate({**dict.fromkeys(OIDC, "")}).has_sign_in
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("oidc_issuer", "http://id.example"),
+        ("oidc_issuer", "https://id.example/?x=1"),
+        ("oidc_issuer", "https://169.254.169.254/"),
+        ("oidc_origin", "http://chat.example"),
+        ("oidc_origin", "https://chat.example/review"),
+        ("oidc_origin", "https://Chat.example"),
+        ("oidc_scopes", "profile"),
+        ("oidc_roles", "leads=review"),
+        ("oidc_roles", "[]"),
+        ("oidc_roles", '{"leads": {"tenant": "default", "scopes": []}}'),
+        ("oidc_roles", '{"leads": {"tenant": "default", "scopes": ["chat"]}}'),
+        ("oidc_roles", '{"leads": {"tenant": "A B", "scopes": ["review"]}}'),
+        ("oidc_roles", '{"": {"tenant": "default", "scopes": ["review"]}}'),
+        ("oidc_session_seconds", "86401"),
+    ],
+)
+def test_a_provider_that_could_let_in_the_wrong_people_is_refused(name: str, value: str) -> None:
+    """No password or cookie in the clear, no right that a page does not need, no role that is misspelt."""
+    with pytest.raises(ValidationError):
+        Settings.model_validate({**OIDC, name: value})
