@@ -20,6 +20,7 @@ from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import load_entity_patterns
 from service.chat.plan_rules import PlanChoice, PlanRules
 from service.settings import Settings, check_bind
+from service.sign_in_settings import StaffRole
 from tests.chart.conftest import CHART, Helm, Render
 from tests.chart.value_sets import HIGHLY_AVAILABLE, OWN_OBJECTS, PLACED, SHOP, VALUE_SETS
 
@@ -97,6 +98,8 @@ def test_every_manifest_is_valid_kubernetes(render: Render, values: dict[str, An
         ({"ingress": {"enabled": True}}, "ingress/hosts"),
         ({"httpRoute": {"enabled": True}}, "httpRoute/parentRefs"),
         ({"backup": {"enabled": True}}, "claim of a volume"),
+        ({"oidc": {"issuer": "https://id.example"}}, "oidc/existingSecret"),
+        ({"oidc": {"roles": {"leads": {"tenant": "default", "scopes": ["chat"]}}}}, "oidc/roles/leads/scopes"),
         ({"networkPolicy": {"from": [{"podselector": {}}]}}, "podselector"),
         ({"monitoring": {"prometheusRule": {"thresholds": {"errorShare": 2}}}}, "thresholds/errorShare"),
     ],
@@ -189,6 +192,9 @@ def test_the_service_takes_the_environment_of_its_pod(
         assert getattr(settings, field) == value
     fields = {f"SERVICE_{field.upper()}" for field in Settings.model_fields}
     assert {name for name in env if name.startswith("SERVICE_")} <= fields
+    assert settings.has_sign_in is ("oidc" in values)
+    roles = values.get("oidc", {}).get("roles", {})
+    assert settings.staff_roles == {name: StaffRole.model_validate(role) for name, role in roles.items()}
 
 
 def test_the_service_reads_the_facts_patterns_and_plan_rules_of_the_config_map(render: Render, tmp_path: Path) -> None:

@@ -116,12 +116,25 @@ SHUT_OFF: dict[str, Any] = {
     **SHARED,
     "rateLimits": {"existingSecret": "valkey"},
     "handovers": {"existingSecret": "desk"},
+    "oidc": {
+        "issuer": "https://id.shop.example/realms/shop",
+        "clientId": "rejoinder",
+        "existingSecret": "sign-in",
+        "origin": "https://chat.shop.example",
+        "claim": "realm_access.roles",
+        "roles": {
+            'Shop: "leads"': {"tenant": "default", "scopes": ["review", "admin"]},
+            "clerks": {"tenant": "default", "scopes": ["review"]},
+        },
+    },
     "networkPolicy": {
         "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}],
         "databasePort": 6432,
         "backendsAt": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
         "handoversPort": 8443,
         "handoversAt": [{"ipBlock": {"cidr": "10.2.0.0/16"}}],
+        "oidcPort": 8444,
+        "oidcAt": [{"ipBlock": {"cidr": "10.3.0.0/16"}}],
     },
 }
 OPEN: dict[str, Any] = {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}}
