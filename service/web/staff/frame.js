@@ -5,6 +5,7 @@
  */
 
 import { button, element } from "../view/dom.js";
+import { SignIn, personMenu } from "./sign-in.js";
 import { StaffApi } from "./staff-api.js";
 
 const PAGES = [
@@ -17,13 +18,14 @@ const PAGES = [
 export function openFrame() {
   const live = element("p", { role: "status", class: "hidden" });
   const say = (sentence) => (live.textContent = sentence);
-  const api = new StaffApi({ askForKey: askForKey });
+  const signIn = new SignIn();
+  const api = new StaffApi({ askForKey: (problem) => askWhoIsHere(api, signIn, problem) });
   const forget = button("plain", () => forgetKey(api, say), "Forget key");
   forget.hidden = !api.hasKey;
   api.addEventListener("key", () => (forget.hidden = !api.hasKey));
   const home = element("a", { class: "brand", href: "/" }, element("img", { src: "/web/icon.svg", alt: "" }), "Rejoinder");
   document.querySelector("header.bar").replaceChildren(
-    element("a", { class: "skip", href: "#main" }, "Skip to content"), home, navigation(), forget, live,
+    element("a", { class: "skip", href: "#main" }, "Skip to content"), home, navigation(), forget, personMenu(signIn, say), live,
   );
   return { api, say };
 }
@@ -42,6 +44,28 @@ function forgetKey(api, say) {
   api.forgetKey();
   say("Key forgotten.");
   location.reload();
+}
+
+/** Asks for what lets a person in: a sign-in where the shop has a provider, which leaves the page, else an API key. */
+async function askWhoIsHere(api, signIn, problem) {
+  const { can_sign_in: canSignIn } = await signIn.look();
+  return canSignIn ? askToSignIn(api, signIn, problem) : askForKey(problem);
+}
+
+async function askToSignIn(api, signIn, problem) {
+  const isWanted = await askInDialog({
+    title: "Sign in",
+    content: [
+      ...(problem ? [element("p", { class: "note bad" }, problem)] : []),
+      element("p", {}, "This page is for the shop’s staff. You sign in where you do for the shop’s other programs."),
+    ],
+    action: "Sign in",
+  });
+  if (isWanted) {
+    api.forgetKey(); // it would go before the sign-in
+    signIn.go();
+  }
+  return null;
 }
 
 /**
@@ -95,10 +119,11 @@ export function askInDialog({ title, content, action, answer = () => true, isDan
   });
 }
 
-/** A note that something failed, with a button that tries again, for what the key may not with another key. */
+/** A note that something failed, with a button that tries again, for what may not be done as somebody who may. */
 export function failureNote(error, api, onRetry) {
+  const other = api.hasKey ? "Use another key" : "Use another sign-in";
   const retry = error.status === 403
-    ? button("", async () => (await api.changeKey(error.message)) && onRetry(), "Use another key")
+    ? button("", async () => (await api.changeKey(error.message)) && onRetry(), other)
     : button("", onRetry, "Try again");
   return element("div", { class: "note bad row", role: "alert" }, element("span", {}, error.message), retry);
 }

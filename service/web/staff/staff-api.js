@@ -11,7 +11,7 @@ export class StaffApi extends EventTarget {
   #askForKey;
   #asking = null;
 
-  /** `askForKey(problem)` resolves to a key, or to null when the person gives none. */
+  /** `askForKey(problem)` resolves to a key, or to null when the person gives none or leaves the page to sign in. */
   constructor({ askForKey }) {
     super();
     this.#askForKey = askForKey;
@@ -51,7 +51,7 @@ export class StaffApi extends EventTarget {
       const error = await errorFrom(response);
       if (response.status !== 401) throw error;
       const problem = this.hasKey ? "This key is wrong or was revoked." : "";
-      if (!(await this.changeKey(problem))) throw new ApiError("no_key", "An API key is needed to see this page.");
+      if (!(await this.changeKey(problem))) throw new ApiError("no_key", "You have to be signed in, or to give an API key, to see this page.");
     }
   }
 
