@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -26,7 +27,7 @@ def run_with_sign_in(
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     with run_provider(f"{origin}/sign-in/done") as provider:
-        settings = {
+        settings: dict[str, Any] = {
             "oidc_issuer": provider.url,
             "oidc_client_id": CLIENT_ID,
             "oidc_client_secret": CLIENT_SECRET,

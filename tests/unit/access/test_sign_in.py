@@ -90,7 +90,7 @@ def test_a_claim_may_lie_within_another(claim: str, claims: dict[str, Any]) -> N
     """By its name as it stands, or by a path of names."""
     roles = Roles("https://id.example", claim, {"leads": StaffRole(tenant="acme", scopes={"admin"})}, SECRET)  # type: ignore[arg-type]
     person = roles.person({"sub": "1", "preferred_username": "kim\nx", "email": "kim@shop.example", **claims})
-    assert (person.tenant, person.scopes, person.name) == ("acme", {Scope.ADMIN}, "kim@shop.example")
+    assert (person.tenant, person.scopes, person.name) == ("acme", frozenset({Scope.ADMIN}), "kim@shop.example")
 
 
 def test_a_person_is_told_from_others_by_provider_subject_and_secret() -> None:
