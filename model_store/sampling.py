@@ -4,10 +4,15 @@ Who draws: `service.engine.sampler` for people, `training.reformer.decoder` for 
 to the same distribution. Which plans may come first: `model_store.knowledge.offer.plans_for`.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from model_store.contract.control_tokens import banned_unless_named
+from model_store.contract.conversation import Message, Role, has_han
+from model_store.contract.tokenizer import Tokenizer
 
 DEFAULT_TEMPERATURE = 0.5
 DEFAULT_TOP_P = 0.9
@@ -36,3 +41,14 @@ class Opinion:
         after = before + np.asarray(self.logprobs)
         result[ids] = after + (np.logaddexp.reduce(before) - np.logaddexp.reduce(after))
         return result
+
+
+def banned_in_reply(messages: Sequence[Message], named: Collection[str], tokenizer: Tokenizer) -> frozenset[int]:
+    """Token ids that a reply to masked messages must not hold; `named` are the placeholders that it may use.
+
+    Structure, personal data that nobody named, and Chinese for customers who have not written any: a network that has
+    read two languages slips into the wrong one now and then.
+    """
+    banned = banned_unless_named(named)
+    speaks_chinese = any(has_han(message.content) for message in messages if message.role is Role.USER)
+    return banned if speaks_chinese else banned | tokenizer.han_ids

@@ -1,4 +1,7 @@
-"""Configuration: YAML to frozen pydantic. A stage receives its own section, an algorithm plain arguments."""
+"""Configuration: YAML to frozen pydantic. A stage receives its own section, an algorithm plain arguments.
+
+Here: the learning loop's sections and the whole. Those of the first model: `base_config`.
+"""
 
 import hashlib
 import json
@@ -6,129 +9,20 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from model_store.contract.manifest import Architecture
+from training.base_config import (
+    CorpusConfig,
+    LanguageModelConfig,
+    MessageSummaryConfig,
+    ModelConfig,
+    PlanTeacherConfig,
+    Section,
+)
 from training.errors import InvalidConfigError
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelConfig(_Section):
-    """The network's shape."""
-
-    hidden_size: int = Field(256, ge=16)
-    num_layers: int = Field(6, ge=2, multiple_of=2)
-    num_attention_heads: int = Field(4, ge=1)
-    attention_head_size: int = Field(64, ge=8)
-    feed_forward_size: int = Field(1024, ge=16)
-    vocab_size: int = Field(4096, ge=600)
-    max_positions: int = Field(512, ge=64)
-    local_chunk_length: int = Field(64, ge=16)
-    ngram_rows: int = Field(0, ge=0)
-    """Room for n-grams that are known by look-up (88 % of the rows can be taken); 0: none."""
-    start_from: Path | None = None
-    """A bundle of the same shape whose embeddings, layers and head are taken over; its n-grams are not."""
-    message_summary: bool = False
-    """Whether a reply's opening gets the sum of the message's n-grams; needs rows for them."""
-
-    def architecture(self) -> Architecture:
-        """The same as the manifest says it; layers alternate local and LSH."""
-        return Architecture(
-            hidden_size=self.hidden_size,
-            attn_layers=("local", "lsh") * (self.num_layers // 2),
-            num_attention_heads=self.num_attention_heads,
-            attention_head_size=self.attention_head_size,
-            feed_forward_size=self.feed_forward_size,
-            vocab_size=self.vocab_size,
-            max_positions=self.max_positions,
-            local_chunk_length=self.local_chunk_length,
-            ngram_rows=self.ngram_rows,
-            message_summary=self.message_summary,
-        )
-
-
-class CorpusConfig(_Section):
-    """Which dialogues the base model learns from."""
-
-    domain_pack: str = "shop"
-    uniform_data_dir: Path | None = None
-    """Folder of uniform JSON lines (`*.jsonl.gz`); without it the authored pack is all there is."""
-    tokenizer: Path | None = None
-    """Keep the vocabulary of this `tokenizer.json`: token ids in stored feedback stay valid. None: train a new one."""
-    max_rows_per_source: int = Field(6000, ge=1)
-    max_window_tokens: int = Field(256, ge=32)
-    num_generated_conversations: int = Field(40_000, ge=10)
-    """Conversations drawn from the authored pack for supervised tuning, both languages together."""
-    flow_share: float = Field(0.18, ge=0, lt=0.7)
-    """Of these conversations, those on a path through an authored flow: several turns in words of their own."""
-    num_generated_asks: int = Field(0, ge=0)
-    """Messages drawn with their plans alone: the source `domain_asks`."""
-    num_mixtures: int = Field(0, ge=0)
-    """Messages mixed of pieces of asks, with the teacher's opinion of their plan: the source `domain_mixtures`."""
-    num_given_plans: int = Field(0, ge=0)
-    """Conversations whose last reply follows its plan and not the message: the source `domain_given_plans`."""
-
-
-class PlanTeacherConfig(_Section):
-    """Whose opinion of unlabelled messages the network learns to share."""
-
-    kind: Literal["linear", "encoder"] = "linear"
-    """linear: a bag of n-grams. encoder: its opinion averaged with that of a pretrained sentence encoder, tuned on
-    the pack's asks; needs the extra `teacher`."""
-    num_epochs: float = Field(2.0, gt=0)
-    num_later_messages: int = Field(0, ge=0)
-    """encoder: messages that an epoch hears with the turn before them, beside the asks. 0: it hears single messages."""
-    batch_tokens: int = Field(3072, ge=64)
-    lr: float = Field(1.5e-4, gt=0)
-    """Of the encoder; the head's is ten times as large."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """Of the encoder's hidden states."""
-
-
-class MessageSummaryConfig(_Section):
-    """Choosing n-grams and teaching their rows, before anything else, what messages are about."""
-
-    num_epochs: int = Field(2, ge=1)
-    batch_size: int = Field(256, ge=1)
-    mixture_share: float = Field(0.33, ge=0, lt=1)
-    """Share of the messages that are mixed ones with a teacher's opinion."""
-    authored_share: float = Field(1.0, gt=0, le=1)
-    """Share of the pack's asks that an epoch reads; less than all of them is for trials."""
-    drawn_share: float = Field(0.3, ge=0)
-    """Generated asks (after other concerns, from flows, about articles) for each authored one."""
-    lr: float = Field(3e-3, gt=0)
-    """Of the matrices; the n-grams' rows take steps three times as large."""
-    dropout: float = Field(0.2, ge=0, lt=1)
-
-
-class LanguageModelConfig(_Section):
-    """One stage of next-token training."""
-
-    num_tokens: int = Field(ge=1)
-    batch_tokens: int = Field(4096, ge=64)
-    source_shares: dict[str, float]
-    """Token share of each source; sources without data are left out and the rest scaled up."""
-    source_temperature: float | None = Field(None, ge=1)
-    """Weigh the shares by the sources' tokens to the power 1 / temperature: at 1 as much as there is, the higher the
-    more alike. None: the shares as they stand."""
-    user_token_weight: float = Field(0.3, ge=0, le=1)
-    plan_token_weight: float = Field(1.0, ge=0)
-    """Weight of a reply's plan against one of its words: one token decides whether dozens make sense."""
-    summary_weight: float = Field(0.0, ge=0)
-    """Weight of the plan's loss by the message's summary alone, which keeps the summary good; 0: no such loss."""
-    muon_lr: float = Field(2e-3, gt=0)
-    adamw_lr: float = Field(1e-3, gt=0)
-    decay_share: float = Field(0.4, ge=0, le=1)
-    """Share of the steps, at the end, over which the learning rate falls linearly to 3 %."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    checkpoint_every: int = Field(500, ge=1)
-
-
-class FeedbackConfig(_Section):
+class FeedbackConfig(Section):
     """Where thumbs come from and what they count."""
 
     min_ratings: int = Field(60, ge=1)
@@ -183,7 +77,7 @@ class FeedbackConfig(_Section):
     correction_weight: float = Field(2.0, ge=0)
 
 
-class RewardConfig(_Section):
+class RewardConfig(Section):
     """The reward model, and the terms around its score."""
 
     lr: float = Field(2e-4, gt=0)
@@ -215,7 +109,7 @@ class RewardConfig(_Section):
     """For no person where one is asked for; half of it for a planned hand-over that nobody asked for."""
 
 
-class QLearningConfig(_Section):
+class QLearningConfig(Section):
     """Implicit language Q-learning: the critic, and how the policy is drawn from it."""
 
     lr: float = Field(2e-4, gt=0)
@@ -237,7 +131,7 @@ class QLearningConfig(_Section):
     that were rated, each token by exp(β (Q - V))."""
 
 
-class PolicyConfig(_Section):
+class PolicyConfig(Section):
     """How the policy is moved towards the reward."""
 
     algorithm: Literal["rloo", "grpo", "kto", "filtered", "ilql"] = "rloo"
@@ -280,7 +174,7 @@ class PolicyConfig(_Section):
     max_minutes: float = Field(6.0, gt=0)
 
 
-class GateConfig(_Section):
+class GateConfig(Section):
     """What a candidate must hold on prompts that feedback cannot touch."""
 
     num_prompts: int = Field(400, ge=10)
@@ -325,7 +219,7 @@ class GateConfig(_Section):
     """Which alias an accepted version gets."""
 
 
-class CanaryConfig(_Section):
+class CanaryConfig(Section):
     """When a candidate that answers beside the stable version becomes the stable one, or goes."""
 
     alpha: float = Field(0.05, gt=0, lt=0.5)
@@ -349,14 +243,14 @@ class CanaryConfig(_Section):
     """Share of conversations that is assumed for that while the candidate has no ratings: SERVICE_CANARY_SHARE."""
 
 
-class ExportConfig(_Section):
+class ExportConfig(Section):
     """How the served graph stores its weights."""
 
     weights: Literal["int8_block64", "float32"] = "int8_block64"
     """float32 is for models too small to stand rounding, such as those of the tests."""
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """Everything a run depends on besides its data."""
 
     name: str = "rejoinder-shop"

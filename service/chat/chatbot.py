@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from model_store.contract.bans import banned_in_reply
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message, check_prompt
@@ -22,7 +21,7 @@ from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import Hearing, Listener
 from model_store.knowledge.offer import HELP_PLAN, offer_article, plans_for
 from model_store.knowledge.search import Passage
-from model_store.sampling import OPENING_MIN_P, Opinion
+from model_store.sampling import OPENING_MIN_P, Opinion, banned_in_reply
 from service.chat.context_window import Prompt, fit_prompt
 from service.chat.conversations.replay import ReplayedReply
 from service.chat.knowledge.help_articles import HelpArticles, quoting

@@ -30,7 +30,8 @@ from tests.benchmarks.sweep_report import (
     table_head,
     table_row,
 )
-from training.config import LanguageModelConfig, ModelConfig, TrainingConfig, load_config
+from training.base_config import LanguageModelConfig, ModelConfig
+from training.config import TrainingConfig, load_config
 from training.data.domain_pack import DomainPack, load_pack, user_message
 from training.data.generator import ConversationGenerator
 from training.data.plan_teacher.linear import LinearTeacher

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from model_store.contract.bans import banned_in_reply
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message
 from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
 from model_store.knowledge.offer import has_article, plans_for
+from model_store.sampling import banned_in_reply
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
 
 SPLITS = ("train", "validation", "test")

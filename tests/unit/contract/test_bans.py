@@ -2,10 +2,10 @@
 
 import pytest
 
-from model_store.contract.bans import banned_in_reply
 from model_store.contract.control_tokens import PLACEHOLDER_IDS
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
+from model_store.sampling import banned_in_reply
 from model_store.store import DEFAULT_BUNDLE
 from training.data.domain_pack import load_pack
 

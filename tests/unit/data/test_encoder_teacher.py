@@ -12,7 +12,8 @@ import torch
 from model_store.contract.placeholders import fold_case
 from model_store.intents.intent_model import IntentModel
 from tests.unit.data.tiny_encoder import PIECES, write_tiny_encoder
-from training.config import PlanTeacherConfig, TrainingConfig, load_config
+from training.base_config import PlanTeacherConfig
+from training.config import TrainingConfig, load_config
 from training.data.domain_pack import DomainPack, load_pack
 from training.data.plan_teacher import encoder as encoder_module
 from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder

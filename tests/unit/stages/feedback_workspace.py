@@ -19,7 +19,8 @@ from model_store.contract.feedback import (
 from model_store.contract.manifest import Architecture, DataLicence, Lineage
 from model_store.contract.tokenizer import Tokenizer
 from model_store.store import ModelStore
-from training.config import LanguageModelConfig, TrainingConfig
+from training.base_config import LanguageModelConfig
+from training.config import TrainingConfig
 from training.data.domain_pack import load_pack
 from training.data.subwords import train_subwords
 from training.reformer.model import ReformerPolicy, new_policy

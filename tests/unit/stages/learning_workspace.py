@@ -10,7 +10,8 @@ import torch
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.manifest import Architecture
 from model_store.contract.tokenizer import Tokenizer
-from training.config import LanguageModelConfig, TrainingConfig
+from training.base_config import LanguageModelConfig
+from training.config import TrainingConfig
 from training.data.subwords import train_subwords
 from training.reformer.model import new_policy, save_policy
 from training.workspace import Workspace

@@ -11,7 +11,7 @@ from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.tokenizer import Tokenizer
 from tests.unit.reformer.some_ngrams import NGRAM_ROWS
 from tests.unit.reformer.tiny_policy import tiny_policy
-from training.config import MessageSummaryConfig
+from training.base_config import MessageSummaryConfig
 from training.data.domain_pack import load_pack
 from training.data.subwords import name_plans, train_subwords
 from training.errors import UnfitCheckpointError

@@ -110,8 +110,8 @@ def collect(subject: Subject, num_asks: int) -> dict[str, Evidence]:
         articles = [article for article in pack.development_articles if article.language == language]
         questions, without = (article_cases(pack, articles, shelves, is_there=there) for there in (True, False))
         asks = _development_asks(pack, language, shelves)[:num_asks]
-        read = [_read(subject, cases) for cases in (questions, without, asks)]
-        evidence[language] = Evidence(*read, num_questions=len(questions), num_asks=len(asks))
+        with_article, without_it, of_asks = (_read(subject, cases) for cases in (questions, without, asks))
+        evidence[language] = Evidence(with_article, without_it, of_asks, len(questions), len(asks))
     return evidence
 
 

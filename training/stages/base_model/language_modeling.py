@@ -18,7 +18,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from model_store.contract.control_tokens import FIRST_PLAN_ID
-from training.config import LanguageModelConfig, TrainingConfig
+from training.base_config import LanguageModelConfig
+from training.config import TrainingConfig
 from training.data.windows import PLAN, Batch, BatchStream, WindowSet, tempered_shares
 from training.optimization import StepGuard, build_muon, flat_then_linear, warm_up
 from training.precision import fast_matrices

@@ -24,7 +24,8 @@ from model_store.bundle import open_bundle
 from model_store.contract.chat_template import message_start, render
 from model_store.contract.control_tokens import FIRST_PLAN_ID, PAD_ID
 from model_store.contract.tokenizer import Tokenizer
-from training.config import MessageSummaryConfig, TrainingConfig
+from training.base_config import MessageSummaryConfig
+from training.config import TrainingConfig
 from training.data.domain_pack import DomainPack, fill_slots, intent_of, load_pack, plan_of, user_message
 from training.data.typing_noise import add_typing_noise
 from training.data.windows import PLAN, WindowSet

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.turns import SEPARATOR, turns_before
-from training.config import PlanTeacherConfig, TrainingConfig
+from training.base_config import PlanTeacherConfig
+from training.config import TrainingConfig
 from training.data.corpora import load_extra_asks, load_public_messages, with_more_asks
 from training.data.domain_pack import DomainPack, fill_slots, intent_of, load_pack
 from training.data.generator import ConversationGenerator
