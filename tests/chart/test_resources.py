@@ -128,7 +128,7 @@ def test_every_pod_is_shut_off_and_has_just_the_doors_it_needs(render: Render) -
         doors[component] = (ports["ingress"], ports["egress"])
     job = ([], [53, 53, 6432])
     assert doors == {
-        "service": (["http"], [53, 53, 6432, 6379, 8443]),
+        "service": (["http"], [53, 53, 6432, 6379, 8443, 8444]),
         "test": ([], [53, 53, "http"]),
         **dict.fromkeys(("training", "judge-canary", "purge", "backup", "migrate"), job),
     }

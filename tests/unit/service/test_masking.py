@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.contract.control_tokens import EOS_ID, PLACEHOLDER_IDS, USER_ID
+from model_store.contract.control_tokens import EOS_ID, PLACEHOLDER_IDS, USER_ID, banned_unless_named
 from model_store.contract.conversation import Message, Role
 from model_store.contract.entities import EntityMasker
 from model_store.contract.facts import FactSheet
@@ -43,8 +43,9 @@ def test_values_of_an_earlier_turn_are_told_apart_and_cannot_be_named(masker: Co
     history += (Message(Role.ASSISTANT, "<ORDER_ID> has left. We answer <SUPPORT_HOURS>."),)
     masked = masker.mask([Message(Role.USER, "And order CD-67890? <ORDER_ID>")], history)
     assert masked.messages == (*history, Message(Role.USER, "And order <ORDER_ID_2>? ‹ORDER_ID›"))
-    assert PLACEHOLDER_IDS["<ORDER_ID>"] in masked.banned_token_ids
-    assert PLACEHOLDER_IDS["<ORDER_ID_2>"] not in masked.banned_token_ids
+    banned = banned_unless_named(masked.vault.placeholders)
+    assert PLACEHOLDER_IDS["<ORDER_ID>"] in banned
+    assert PLACEHOLDER_IDS["<ORDER_ID_2>"] not in banned
     assert masker.resolver(masked)("<ORDER_ID_2>") == "CD-67890"
 
 
@@ -83,7 +84,7 @@ def test_the_last_message_decides_the_language(masker: ConversationMasker) -> No
 
 def test_only_named_entities_may_be_sampled(masker: ConversationMasker) -> None:
     """Structure and unnamed entities are banned; the end, facts and what the customer named are not."""
-    banned = masker.mask([Message(Role.USER, "order AB-12345")]).banned_token_ids
+    banned = banned_unless_named(masker.mask([Message(Role.USER, "order AB-12345")]).vault.placeholders)
     assert {
         USER_ID,
         PLACEHOLDER_IDS["<EMAIL>"],
