@@ -134,6 +134,7 @@ def engine_opener(settings: Settings) -> EngineOpener:
         num_slots=settings.num_slots,
         num_threads=settings.num_threads,
         prefix_cache_bytes=settings.prefix_cache_mib * _MEBIBYTE,
+        max_draft_tokens=settings.max_draft_tokens,
     )
 
     def open_engine(bundle: Bundle) -> Engine:
@@ -192,7 +193,9 @@ def _load_intents(settings: Settings) -> IntentModel | None:
 
 def lent_engine_opener(settings: Settings) -> EngineOpener:
     """`engine_opener` for a version that serves nobody and is only asked: one slot, nothing kept of earlier prompts."""
-    return engine_opener(settings.model_copy(update={"num_slots": NUM_LENT_SLOTS, "prefix_cache_mib": 0}))
+    return engine_opener(
+        settings.model_copy(update={"num_slots": NUM_LENT_SLOTS, "prefix_cache_mib": 0, "max_draft_tokens": 0})
+    )
 
 
 def _lifespan(

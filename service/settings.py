@@ -80,6 +80,12 @@ class Settings(SignInSettings):
         le=65_536,
         description="Most memory for what earlier prompts left: a further turn reads only what is new; 0: none.",
     )
+    max_draft_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=8,
+        description="Most tokens guessed ahead for a reply that is made alone; its text is the same; 0: none.",
+    )
     max_connections: int = Field(
         default=1000, ge=1, le=100_000, description="Open connections; further ones are refused."
     )

@@ -76,6 +76,9 @@ class Telemetry:
             "prefix_cache_queries", "Prompt tokens looked up among earlier ones."
         )
         self._prefix_cache_hits = self._counter("prefix_cache_hits", "Prompt tokens found there, not read again.")
+        self._draft_tokens = self._counter("draft_tokens", "Tokens guessed ahead of the model.", "outcome")
+        for outcome in ("accepted", "rejected"):
+            self._draft_tokens.labels(outcome)
         self._prefix_cache_bytes = self._gauge("prefix_cache_bytes", "Memory that holds what earlier prompts left.")
         self.record_failures = self._counter("record_failures", "Writes that the record store refused.", "record")
         for record in ("completion", "feedback"):
@@ -132,6 +135,11 @@ class Telemetry:
         """Counts a prompt that was read to its end, and what of it an earlier prompt had begun with."""
         self._prefix_cache_queries.inc(num_tokens)
         self._prefix_cache_hits.inc(num_reused)
+
+    def drafted(self, num_drafted: int, num_accepted: int) -> None:
+        """Counts tokens that were guessed ahead, and those of them that the model said indeed."""
+        self._draft_tokens.labels("accepted").inc(num_accepted)
+        self._draft_tokens.labels("rejected").inc(num_drafted - num_accepted)
 
     def release_changed(self, aliases: Mapping[str, str], canary_share: float) -> None:
         """Notes which alias each digest answers for, and the candidate's share of conversations; 0: no canary."""

@@ -57,7 +57,7 @@ class CompletionEngine(Protocol):
         """Forgets a completion in whatever state it is."""
 
     def step(self) -> list[Delta]:
-        """Makes at most one token for every running completion."""
+        """Makes the next token of every running completion; of one that is alone perhaps several."""
 
     def close(self) -> None:
         """Frees the model's memory."""
@@ -68,6 +68,9 @@ Sink = Callable[[Delta | ServiceError], None]
 
 PromptObserver = Callable[[int, int], None]
 """Hears of every prompt that was read to its end: its tokens, and how many an earlier prompt had begun with."""
+
+DraftObserver = Callable[[int, int], None]
+"""Hears of every draft: its tokens, and how many of them were right."""
 
 
 class DeltaInbox:
@@ -112,7 +115,11 @@ class EngineWorker:
     """Runs an engine in a thread of its own. Takes over the engine and closes it in the end."""
 
     def __init__(
-        self, engine: CompletionEngine, num_slots: int, on_prompt: PromptObserver = lambda num_tokens, num_reused: None
+        self,
+        engine: CompletionEngine,
+        num_slots: int,
+        on_prompt: PromptObserver = lambda num_tokens, num_reused: None,
+        on_draft: DraftObserver = lambda num_drafted, num_accepted: None,
     ) -> None:
         """Starts the thread; must be called on the event loop that the deltas shall go to."""
         self._engine = engine
@@ -122,6 +129,7 @@ class EngineWorker:
         self._sinks: dict[str, Sink] = {}
         self._started_at: dict[str, float] = {}
         self._on_prompt = on_prompt
+        self._on_draft = on_draft
         self._unread_prompts: dict[str, int] = {}
         """Their lengths, by completion."""
         self._mean_seconds = 1.0
@@ -203,6 +211,8 @@ class EngineWorker:
         for delta in deltas:
             if delta.request_id in self._unread_prompts:
                 self._on_prompt(self._unread_prompts.pop(delta.request_id), delta.num_reused)
+            if delta.num_drafted:
+                self._on_draft(delta.num_drafted, delta.num_accepted)
             ended = delta.finish_reason is not None
             sink = self._forget(delta.request_id) if ended else self._sinks.get(delta.request_id)
             if sink is not None:

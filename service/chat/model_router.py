@@ -186,7 +186,7 @@ class ModelRouter:
         bundle, tokenizer, engine = await asyncio.to_thread(open_version, self._store, self._open_engine, digest)
         manifest = bundle.manifest
         self._telemetry.model_loaded(digest, manifest.name)
-        worker = EngineWorker(engine, self._num_slots, self._telemetry.prompt_read)
+        worker = EngineWorker(engine, self._num_slots, self._telemetry.prompt_read, self._telemetry.drafted)
         return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker)
 
     def _place(self, alias: Alias, model: LoadedModel | None) -> None:

@@ -6,7 +6,9 @@ No text, no HTTP, no threads: `service.chat` owns the worker thread, the tokeniz
 from pathlib import Path
 
 from model_store.contract.manifest import GoldenRun, Manifest
+from model_store.replies import REPLIES_NAME, load_replies
 from service.engine.admission import Admission
+from service.engine.drafting.drafter import Drafter
 from service.engine.errors import EngineClosedError, GoldenRunMismatchError, ModelUnusableError
 from service.engine.ort_session import OrtSession
 from service.engine.prefix_cache import PrefixCache
@@ -27,14 +29,18 @@ class Engine:
         self._session: OrtSession | None = session
         self._sampler = Sampler()
         self._prefix_cache = PrefixCache(session.cache, options.prefix_cache_bytes)
-        self._scheduler = Scheduler(session.cache, self._prefix_cache, options.num_slots, max_context)
+        # A reply may not depend on whether it was drafted, so on a processor where bits would change there are none.
+        is_exact = options.max_draft_tokens > 0 and session.repeats_bits(1 + options.max_draft_tokens)
+        self.drafter = Drafter(options.max_draft_tokens if is_exact else 0)
+        self._scheduler = Scheduler(session.cache, self._prefix_cache, self.drafter, options.num_slots, max_context)
         self._admission = Admission(options, max_context=max_context, vocab_size=vocab_size)
 
     @classmethod
     def open(cls, bundle_directory: Path, manifest: Manifest, options: EngineOptions) -> "Engine":
         """Loads `model.onnx` of a verified bundle and allocates the caches.
 
-        Raises ModelUnusableError when the graph does not load or is not what the manifest says.
+        Drafts begin with the replies that the bundle knows, where it comes with any. Raises ModelUnusableError when the
+        graph or these do not load or are not what the manifest says.
         """
         path = bundle_directory / MODEL_NAME
         architecture = manifest.architecture
@@ -42,7 +48,17 @@ class Engine:
         if session.cache_dtype != manifest.quantization.kv_cache:
             said, found = manifest.quantization.kv_cache, session.cache_dtype
             raise ModelUnusableError(path=path, problem=f"its caches are {found}, the manifest says {said}")
-        return cls(session, architecture.max_positions, architecture.vocab_size, options)
+        engine = cls(session, architecture.max_positions, architecture.vocab_size, options)
+        if engine.drafter.max_tokens:
+            engine._read_replies(bundle_directory)
+        return engine
+
+    def _read_replies(self, bundle_directory: Path) -> None:
+        try:
+            for reply in load_replies(bundle_directory, self._vocab_size):
+                self.drafter.read(reply)
+        except ValueError as error:
+            raise ModelUnusableError(path=bundle_directory / REPLIES_NAME, problem=str(error).rstrip(".")) from error
 
     @property
     def has_work(self) -> bool:
@@ -79,13 +95,18 @@ class Engine:
     def step(self) -> list[Delta]:
         """Reads at most one piece of one prompt and makes one token for every completion that decodes.
 
-        Returns the new tokens, none while only a prompt is being read. After an error the engine must be closed.
+        A completion that is alone gets further tokens, as many as were guessed right. Returns the new tokens, none
+        while only a prompt is being read. After an error the engine must be closed.
         """
         if self._session is None:
             raise EngineClosedError
         batch = self._scheduler.schedule()
         logits = self._session.run(batch.inputs)
-        tokens = self._sampler.sample(logits[: len(batch.sampled)], batch.sampling_states)
+        if batch.num_drafted:
+            (state,) = batch.sampling_states
+            tokens = self._sampler.sample_drafted(logits, state, batch.inputs.draft_ids)
+        else:
+            tokens = self._sampler.sample(logits[: len(batch.sampled)], batch.sampling_states)
         return self._scheduler.postprocess(batch, tokens)
 
     def close(self) -> None:

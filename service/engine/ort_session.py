@@ -45,6 +45,8 @@ class ModelInputs:
     prompt_piece: PromptPiece | None = None
     previous_ids: tuple[tuple[int, ...], ...] = ()
     """For each token the two before it; only networks with n-gram tables ask for them."""
+    draft_ids: tuple[int, ...] = ()
+    """Guesses of what follows on the only token, inside its local chunk; not beside a prompt's piece."""
 
 
 class OrtSession:
@@ -57,20 +59,26 @@ class OrtSession:
         self.cache_dtype = self._check_interface(path)
         self.cache = KVCache(architecture, options.num_slots, self.cache_dtype)
         num_tokens = max(options.num_slots, PIECE_LENGTH)
+        num_rows = max(options.num_slots, 1 + options.max_draft_tokens)
         self._token_ids = np.zeros(num_tokens, np.int64)
         self._previous_ids = np.zeros((options.num_slots, CONTEXT_LENGTH), np.int64)
         self._message_ids = np.zeros(architecture.max_positions + CONTEXT_LENGTH, np.int64)
         self._last_positions = np.zeros(options.num_slots, np.int32)
         self._output_index = np.zeros(1, np.int64)
-        self._logits = np.zeros((options.num_slots, architecture.vocab_size), np.float32)
+        self._every_column = np.arange(num_rows)
+        self._logits = np.zeros((num_rows, architecture.vocab_size), np.float32)
         self._bindings: dict[tuple[int, int, int], ort.IOBinding] = {}
         self._piece_bindings: dict[tuple[int, int], ort.IOBinding] = {}
+        self._draft_bindings: dict[int, ort.IOBinding] = {}
 
     def run(self, inputs: ModelInputs) -> NDArray[np.float32]:
         """Logits [n, V] of the decoded tokens, plus a last row for the prompt piece's last token when there is one.
 
-        The array is this session's own and valid until the next call.
+        With a draft a row for the token and one for each guess. The array is this session's own and valid until the
+        next call.
         """
+        if inputs.draft_ids:
+            return self._run_draft(inputs)
         num_rows = len(inputs.token_ids)
         if num_rows:
             for slot, position in enumerate(inputs.positions):
@@ -85,6 +93,41 @@ class OrtSession:
             self._run_piece(inputs.prompt_piece)
             num_rows += 1
         return self._logits[:num_rows]
+
+    def repeats_bits(self, num_tokens: int) -> bool:
+        """Whether as many tokens in one call, and fewer, give every bit that they give one by one, on this processor.
+
+        Writes into the first slot, which must not be in use.
+        """
+        chunk = self._architecture.local_chunk_length
+        starts = [start for start in (1, 2 * chunk + 1) if start + num_tokens <= self._architecture.max_positions]
+        tokens = tuple(range(self._architecture.vocab_size - num_tokens, self._architecture.vocab_size))
+        return num_tokens < chunk and all(self._repeats_bits_at(start, tokens) for start in starts)
+
+    def _repeats_bits_at(self, start: int, tokens: tuple[int, ...]) -> bool:
+        text = (*NOTHING_BEFORE, *tokens)
+        singles = [
+            self.run(ModelInputs((token,), (start + number,), None, (text[number : number + CONTEXT_LENGTH],))).copy()
+            for number, token in enumerate(tokens)
+        ]
+        expected = np.concatenate(singles)
+        return all(
+            np.array_equal(
+                self.run(ModelInputs(tokens[:1], (start,), None, (NOTHING_BEFORE,), tokens[1:length])),
+                expected[:length],
+            )
+            for length in range(2, len(tokens) + 1)
+        )
+
+    def _run_draft(self, inputs: ModelInputs) -> NDArray[np.float32]:
+        length = 1 + len(inputs.draft_ids)
+        self.cache.begin_position(0, inputs.positions[0])
+        self._token_ids[:length] = (*inputs.token_ids, *inputs.draft_ids)
+        if self._architecture.ngram_rows:
+            self._previous_ids[:1] = inputs.previous_ids
+        self._last_positions[0] = inputs.positions[0] + length - 1
+        self._session.run_with_iobinding(self._draft_binding(length))
+        return self._logits[:length]
 
     def _run_piece(self, piece: PromptPiece) -> None:
         length = len(piece.token_ids)
@@ -116,6 +159,15 @@ class OrtSession:
         if key not in self._piece_bindings:
             self._piece_bindings[key] = self._bind(slot, 1, length)
         return self._piece_bindings[key]
+
+    def _draft_binding(self, length: int) -> ort.IOBinding:
+        """The binding of `length` tokens in the first slot with logits for each of them, made once."""
+        if length not in self._draft_bindings:
+            binding = self._bind(0, 1, length)
+            _bind_array(binding, "output_index", self._every_column[:length])
+            _bind_array(binding, "logits", self._logits[None, :length], is_output=True)
+            self._draft_bindings[length] = binding
+        return self._draft_bindings[length]
 
     def _bind(self, first_slot: int, num_slots: int, length: int) -> ort.IOBinding:
         slots = slice(first_slot, first_slot + num_slots)

@@ -98,6 +98,21 @@ class Sampler:
             for row, log_normaliser, state in zip(logits, log_normalisers, states, strict=True)
         ]
 
+    def sample_drafted(
+        self, logits: NDArray[np.float32], state: SamplingState, draft_ids: Sequence[int]
+    ) -> list[SampledToken]:
+        """The tokens of one completion as far as its draft is right, and the one after: logits [1 + drafted, V].
+
+        Row i is what the network says after i drafted tokens, so it counts only where these were drawn. Raises
+        NonFiniteLogitsError.
+        """
+        sampled: list[SampledToken] = []
+        for row in range(1 + len(draft_ids)):
+            sampled += self.sample(logits[row : row + 1], [state])
+            if row < len(draft_ids) and sampled[-1].token_id != draft_ids[row]:
+                break
+        return sampled
+
     def _sample_row(self, logits: NDArray[np.float32], log_normaliser: float, state: SamplingState) -> SampledToken:
         heard = state.heard(logits)
         scores = state.processed(heard)

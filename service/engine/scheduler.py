@@ -6,15 +6,19 @@ graph decodes all rows; when a completion ends, the last row moves into its slot
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model_store.contract.chat_template import message_start
 from model_store.contract.control_tokens import EOS_ID
+from service.engine.drafting.continuations import CONTEXT_LENGTHS
+from service.engine.drafting.drafter import Drafter
 from service.engine.kv_cache import KVCache
 from service.engine.ort_session import CONTEXT_LENGTH, NOTHING_BEFORE, ModelInputs, PromptPiece
 from service.engine.prefix_cache import PrefixCache
 from service.engine.sampler import SampledToken, SamplingState
 from service.engine.types import CompletionRequest, Delta, FinishReason
+
+_NUM_RECENT = max(CONTEXT_LENGTH + 1, *CONTEXT_LENGTHS)
 
 
 class LiveCompletion:
@@ -28,8 +32,19 @@ class LiveCompletion:
         self.num_reused = 0
         """Positions that the caches hold of an earlier prompt that began alike."""
         self.num_generated = 0
-        self.recent_ids = tuple([0] * CONTEXT_LENGTH + list(request.prompt_ids))[-CONTEXT_LENGTH - 1 :]
-        """The last token, which is not in the caches yet, after those before it that n-grams reach back to."""
+        self.recent_ids = tuple([0] * _NUM_RECENT + list(request.prompt_ids))[-_NUM_RECENT:]
+        """The last token, which is not in the caches yet, after those before it that n-grams and drafts reach back to.
+        """
+
+    @property
+    def previous_ids(self) -> tuple[int, ...]:
+        """The tokens before the last one that n-grams reach back to."""
+        return self.recent_ids[-CONTEXT_LENGTH - 1 : -1]
+
+    @property
+    def reply_so_far(self) -> tuple[int, ...]:
+        """Of the recent tokens those of the reply, and the one that opens its turn."""
+        return self.recent_ids[-self.num_generated - 1 :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,11 @@ class Batch:
         return self.completions[:-1] if has_reader and not self.is_prompt_complete else self.completions
 
     @property
+    def num_drafted(self) -> int:
+        """Guesses among the logits' rows."""
+        return len(self.inputs.draft_ids)
+
+    @property
     def sampling_states(self) -> list[SamplingState]:
         """What the sampler must know, in the order of the logits' rows."""
         return [completion.state for completion in self.sampled]
@@ -57,8 +77,11 @@ class Batch:
 class Scheduler:
     """The waiting queue and the slots. Not thread-safe: one thread drives it."""
 
-    def __init__(self, cache: KVCache, prefix_cache: PrefixCache, num_slots: int, max_context: int) -> None:
+    def __init__(
+        self, cache: KVCache, prefix_cache: PrefixCache, drafter: Drafter, num_slots: int, max_context: int
+    ) -> None:
         self._cache = cache
+        self._drafter = drafter
         self._prefix_cache = prefix_cache
         self._num_slots = num_slots
         self._max_context = max_context
@@ -112,10 +135,11 @@ class Scheduler:
         if self._reading is None and self._waiting and len(self._decoding) < self._num_slots:
             self._begin_reading(self._waiting.popleft())
         token_ids = tuple(completion.recent_ids[-1] for completion in self._decoding)
-        previous_ids = tuple(completion.recent_ids[:-1] for completion in self._decoding)
+        previous_ids = tuple(completion.previous_ids for completion in self._decoding)
         positions = tuple(completion.num_cached for completion in self._decoding)
         if self._reading is None:
-            return Batch(ModelInputs(token_ids, positions, None, previous_ids), tuple(self._decoding), False)
+            inputs = ModelInputs(token_ids, positions, None, previous_ids, self._draft())
+            return Batch(inputs, tuple(self._decoding), False)
         first, prompt_ids = self._reading.num_cached, self._reading.request.prompt_ids
         end = self._cache.piece_end(first, len(prompt_ids))
         before = (*NOTHING_BEFORE, *prompt_ids[:first])[message_start(prompt_ids[:first]) :]
@@ -125,7 +149,12 @@ class Scheduler:
         return Batch(inputs, completions, end == len(prompt_ids))
 
     def postprocess(self, batch: Batch, sampled: Sequence[SampledToken]) -> list[Delta]:
-        """Notes what the step computed, frees the slots of completions that ended, and tells the deltas."""
+        """Notes what the step computed, frees the slots of completions that ended, and tells the deltas.
+
+        `sampled` holds a token for each of `batch.sampled`, and of a drafted batch those of its only completion.
+        """
+        if batch.num_drafted:
+            return self._take_drafted(batch, sampled)
         for completion in self._decoding:
             completion.num_cached += 1
         if self._reading is not None and batch.inputs.prompt_piece is not None:
@@ -135,29 +164,48 @@ class Scheduler:
             if batch.is_prompt_complete:
                 self._decoding.append(self._reading)
                 self._reading = None
-        deltas = []
-        for completion, token in zip(batch.sampled, sampled, strict=True):
-            delta = self._take_token(completion, token)
-            if delta.finish_reason is not None:
-                self._free(completion)
-            deltas.append(delta)
-        return deltas
+        return [self._take_token(completion, token) for completion, token in zip(batch.sampled, sampled, strict=True)]
 
     def _begin_reading(self, completion: LiveCompletion) -> None:
         self._reading = completion
         completion.num_reused = self._prefix_cache.restore(completion.request.prompt_ids, len(self._decoding))
         completion.num_cached = completion.num_reused
 
+    def _draft(self) -> tuple[int, ...]:
+        """Guesses for a completion that is made alone: several rows of several tokens are more than the graph takes,
+        and cost as much as they save. No draft crosses a local chunk's border, or goes on behind a completion's end.
+        """
+        if len(self._decoding) != 1:
+            return ()
+        completion = self._decoding[0]
+        num_left = completion.request.sampling.max_tokens - completion.num_generated
+        context_left = self._max_context - len(completion.request.prompt_ids) - completion.num_generated
+        in_chunk = self._cache.chunk_length - completion.num_cached % self._cache.chunk_length
+        return self._drafter.draft(completion.reply_so_far, min(num_left, context_left, in_chunk) - 1)
+
+    def _take_drafted(self, batch: Batch, sampled: Sequence[SampledToken]) -> list[Delta]:
+        completion, num_accepted = batch.completions[0], len(sampled) - 1
+        # What the caches hold behind these positions belongs to guesses that were wrong, and is written over.
+        completion.num_cached += len(sampled)
+        self._drafter.judge(batch.num_drafted, num_accepted)
+        first, *others = (self._take_token(completion, token) for token in sampled)
+        return [replace(first, num_drafted=batch.num_drafted, num_accepted=num_accepted), *others]
+
     def _take_token(self, completion: LiveCompletion, token: SampledToken) -> Delta:
+        if completion.num_generated:
+            self._drafter.learn(completion.reply_so_far, token.token_id)
         completion.recent_ids = (*completion.recent_ids[1:], token.token_id)
         completion.num_generated += 1
+        finish_reason = self._finish_reason(completion)
+        if finish_reason is not None:
+            self._free(completion)
         return Delta(
             request_id=completion.request.request_id,
             token_id=token.token_id,
             logprob=token.logprob,
             sampling_logprob=token.sampling_logprob,
             top_logprobs=token.top_logprobs,
-            finish_reason=self._finish_reason(completion),
+            finish_reason=finish_reason,
             num_reused=completion.num_reused if completion.num_generated == 1 else 0,
         )
 

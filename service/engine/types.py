@@ -87,6 +87,10 @@ class Delta:
     finish_reason: FinishReason | None
     num_reused: int = 0
     """With the first token: how many of the prompt's had been read for an earlier prompt that began alike."""
+    num_drafted: int = 0
+    """With the first token of a step: how many had been guessed to follow on what was there."""
+    num_accepted: int = 0
+    """With it, how many of those were right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class EngineOptions:
     """Threads of one step, at most the CPUs that this process may use. More pay only on idle machines."""
     prefix_cache_bytes: int = 0
     """Most memory for keys and values of earlier prompts, beside the slots'; 0 keeps none."""
+    max_draft_tokens: int = 0
+    """Most tokens to guess ahead where one completion is made alone; 0 guesses none. Replies are the same."""
 
     @property
     def queue_length(self) -> int:

@@ -4,7 +4,7 @@ A prompt's banned tokens are the ones that the service would ban: what training 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
 from model_store.knowledge.offer import has_article, plans_for
 from model_store.sampling import banned_in_reply
+from training.data.domain_pack import DomainPack, plan_of
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
 
 SPLITS = ("train", "validation", "test")
@@ -36,6 +37,15 @@ def banned_ids(messages: Sequence[Message], tokenizer: Tokenizer) -> frozenset[i
 def opening_ids(messages: Sequence[Message], tokenizer: Tokenizer) -> frozenset[int]:
     """The plans that a reply to these messages may open with, as in the service; empty for a model without plans."""
     return frozenset(plans_for(tokenizer.plans, has_offer=has_article(messages)).values())
+
+
+def authored_replies(pack: DomainPack, tokenizer: Tokenizer) -> Iterator[tuple[int, ...]]:
+    """Every good reply that the pack holds, behind its intent's plan where the tokenizer has one."""
+    for intent in (*pack.intents, *pack.help_intents):
+        plan = tokenizer.plans.get(plan_of(intent.name))
+        opening = () if plan is None else (plan,)
+        for reply in intent.replies:
+            yield (*opening, *tokenizer.encode(reply), EOS_ID)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,11 @@ from model_store.bundle import write_bundle
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.manifest import MANIFEST_NAME, DataLicence, GoldenRun, Lineage, Manifest, Quantization
 from model_store.contract.tokenizer import Tokenizer
+from model_store.replies import save_replies
 from training.config import TrainingConfig
 from training.data.domain_pack import DomainPack, load_pack, user_message
 from training.data.feedback_rows import read_examples
-from training.data.prompts import render_prompt
+from training.data.prompts import authored_replies, render_prompt
 from training.errors import ExportRefusedError
 from training.evaluation.held_out import authored_texts, gate_prompts
 from training.evaluation.scorecard import Scorecard
@@ -76,6 +77,8 @@ class TextSample:
     calibration: tuple[tuple[int, ...], ...]
     held_out: tuple[tuple[int, ...], ...]
     golden_prompts: tuple[tuple[int, ...], ...]
+    replies: tuple[tuple[int, ...], ...] = ()
+    """Authored replies, from plan to end of sequence: the bundle knows them, so that serving can guess ahead."""
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -126,6 +129,8 @@ def export_bundle(
     save_policy(rounded, destination, dtype=torch.bfloat16)
     (destination / "generation_config.json").unlink(missing_ok=True)
     shutil.copyfile(tokenizer_file, destination / "tokenizer.json")
+    if sample.replies:
+        save_replies(destination, sample.replies)
     for report in notes.reports:
         shutil.copyfile(report, destination / report.name)
     fields: dict[str, object] = {
@@ -187,6 +192,7 @@ def text_sample(pack: DomainPack, tokenizer: Tokenizer) -> TextSample:
         calibration=tuple(_conversation(ask, reply, tokenizer) for ask, reply in known[::step]),
         held_out=tuple((*text.prompt_ids, *text.completion_ids) for text in held_out),
         golden_prompts=tuple(render_prompt(prompt.messages, tokenizer) for prompt in prompts[:_NUM_GOLDEN_PROMPTS]),
+        replies=tuple(authored_replies(pack, tokenizer)),
     )
 
 
