@@ -81,7 +81,7 @@ class Settings(SignInSettings):
         description="Most memory for what earlier prompts left: a further turn reads only what is new; 0: none.",
     )
     max_draft_tokens: int = Field(
-        default=0,
+        default=3,
         ge=0,
         le=8,
         description="Most tokens guessed ahead for a reply that is made alone; its text is the same; 0: none.",
