@@ -74,7 +74,7 @@ def test_a_stream_quotes_the_same(folder: Path) -> None:
         pieces = service.openai.chat.completions.create(model="rejoinder", messages=QUESTION, stream=True)
         texts = [choice.delta.content or "" for piece in pieces for choice in piece.choices]
     assert "".join(texts) == f"Our help pages say: {QUOTE} Does that answer it?"
-    assert not any("ARTICLE" in text for text in texts) and sum(bool(text) for text in texts) > 3
+    assert not any("ARTICLE" in text for text in texts) and sum(bool(text) for text in texts) > 1
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
