@@ -71,7 +71,10 @@ class Guidance:
         """What the intent model makes of the last message: what the reply should open with, and what it is about."""
         if self.intents is None:
             return Hearing()
-        return Listener(self.intents, model.tokenizer, self.intent_weight).hear(prompt.token_ids)
+        listener = Listener(self.intents, model.tokenizer, self.intent_weight)
+        if self.articles.is_by_meaning:
+            return listener.hear(prompt.token_ids)
+        return Hearing(listener.opinion_of(prompt.token_ids))  # spares a later message its second pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class HelpArticles:
     def __init__(self, passages: Sequence[Passage] = (), intents: IntentModel | None = None) -> None:
         """With an intent model that embeds, passages are found by their meaning as well; this takes seconds then."""
         self.num_passages = len(passages)
-        self.is_by_meaning = intents is not None and intents.embeds and len(passages) <= MAX_BY_MEANING
+        self.is_by_meaning = intents is not None and intents.embeds and 0 < len(passages) <= MAX_BY_MEANING
         self._by_id = {passage.id: passage for passage in passages}
         self._search = PassageSearch(passages, intents.embed_passage if intents and self.is_by_meaning else None)
 
