@@ -76,6 +76,8 @@ class PlanTeacherConfig(Section):
     kind: Literal["linear", "encoder"] = "linear"
     """linear: a bag of n-grams. encoder: its opinion averaged with that of a pretrained sentence encoder, tuned on
     the pack's asks; needs the extra `teacher`."""
+    start_from: Path | None = None
+    """encoder: folder of an exported intent model that goes on learning; None: the pretrained encoder is tuned anew."""
     num_epochs: float = Field(2.0, gt=0)
     num_later_messages: int = Field(0, ge=0)
     """encoder: messages that an epoch hears with the turn before them, beside the asks. 0: it hears single messages."""

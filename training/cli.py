@@ -34,7 +34,7 @@ from training.data.data_report.describe import describe
 from training.data.data_report.report_text import report_text as data_report_text
 from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.data.importers.registry import IMPORTERS, import_file
-from training.errors import TrainingError
+from training.errors import InvalidConfigError, TrainingError
 from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE
 from training.evaluation.explanations.page import explanation_page
 from training.evaluation.explanations.sources import newest_run, open_explainer, read_exported, read_stored
@@ -42,7 +42,7 @@ from training.evaluation.report import evaluate_bundle
 from training.evaluation.reporting.files import evaluation_json, evaluation_text, write_evaluation
 from training.forgetting import forget
 from training.pack_lint.lint import lint, size_table
-from training.pipeline import BASE_STAGES, RUN_STAGES, ExitCode, Outcome, run_pipeline
+from training.pipeline import BASE_STAGES, INTENT_STAGES, RUN_STAGES, ExitCode, Outcome, run_pipeline
 from training.workspace import Workspace
 
 _DEFAULT_CONFIG = Path("training/configs/small.yaml")
@@ -65,10 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     data_dir = Path(os.environ.get("DATA_DIR") or "data")
     base = commands.add_parser("base", help="make a base model from dialogues")
     _add_job_arguments(base)
-    base.add_argument(
-        "--data-dir", type=Path, help="folder of uniform JSON lines (*.jsonl.gz) besides the authored pack"
-    )
+    base_data = "folder of uniform JSON lines (*.jsonl.gz) besides the authored pack"
+    base.add_argument("--data-dir", type=Path, help=base_data)
     base.set_defaults(run=_run_base)
+    intents = commands.add_parser("intents", help="make the intent model alone, from an authored pack's asks")
+    _add_job_arguments(intents)
+    intents.add_argument("--data-dir", type=Path, help=base_data)
+    intents.set_defaults(run=_run_intents)
     run = commands.add_parser("run", help="learn from stored thumbs, gate, publish")
     _add_job_arguments(run)
     _add_feedback_arguments(run, data_dir)
@@ -168,13 +171,26 @@ def _add_signing_key(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_base(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
-    if options.data_dir:
-        config = config.model_copy(
-            update={"corpus": config.corpus.model_copy(update={"uniform_data_dir": options.data_dir})}
-        )
+    config = _base_config(options)
+    if not config.makes_base:
+        raise InvalidConfigError(path=options.config, problem="a base needs pretrain and finetune, or polish alone")
     workspace = _open_workspace(options, config, "base")
     return _report(run_pipeline(BASE_STAGES, config, workspace), workspace, as_json=options.json)
+
+
+def _run_intents(options: argparse.Namespace) -> int:
+    config = _base_config(options)
+    if config.plan_teacher.kind != "encoder":
+        raise InvalidConfigError(path=options.config, problem="plan_teacher.kind must be encoder")
+    workspace = _open_workspace(options, config, "intents")
+    return _report(run_pipeline(INTENT_STAGES, config, workspace), workspace, as_json=options.json)
+
+
+def _base_config(options: argparse.Namespace) -> TrainingConfig:
+    config = load_config(options.config)
+    if not options.data_dir:
+        return config
+    return config.model_copy(update={"corpus": config.corpus.model_copy(update={"uniform_data_dir": options.data_dir})})
 
 
 def _run_learning(options: argparse.Namespace) -> int:

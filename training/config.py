@@ -284,9 +284,14 @@ class TrainingConfig(Section):
     def _check_stages(self) -> "TrainingConfig":
         if (self.pretrain is None) != (self.finetune is None):
             raise ValueError("pretrain and finetune belong together: set both, or neither to go on from a bundle")
-        if self.pretrain is None and (self.model.start_from is None or self.polish is None):
-            raise ValueError("without pretrain and finetune set model.start_from (a bundle) and polish")
+        if self.pretrain is None and self.polish is not None and self.model.start_from is None:
+            raise ValueError("polish without pretrain and finetune goes on from a bundle: set model.start_from")
         return self
+
+    @property
+    def makes_base(self) -> bool:
+        """Whether any stage is set up that trains the network."""
+        return self.finetune is not None or self.polish is not None
 
     @property
     def goes_on_from(self) -> Path | None:

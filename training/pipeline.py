@@ -46,6 +46,8 @@ BASE_STAGES: Mapping[str, Stage] = {
     "polish": language_modeling.run_polish,
     "base_bundle": bundle.run,
 }
+INTENT_STAGES: Mapping[str, Stage] = {name: BASE_STAGES[name] for name in ("plan_teacher", "intent_model")}
+"""Of these, what makes the intent model alone: a shop's new asks are heard without a new base."""
 RUN_STAGES: Mapping[str, Stage] = {
     "snapshot": snapshot.run,
     "curate": curate.run,
@@ -128,4 +130,11 @@ def _success(results: Mapping[str, Mapping[str, Any]]) -> str:
         place = f"{published['alias']} (generation {published['generation']})"
         plan = (results.get("gate") or {}).get("ratings_plan")
         return f"Version {published['digest'][:12]} is published as {place}." + (f" {plan}" if plan else "")
+    if "base_bundle" not in results:
+        return f"The intent model is made; of the development asks it hears {_shares(results['intent_model'])} right."
     return f"The bundle {results['base_bundle']['digest'][:12]} lies in {results['base_bundle']['directory']}."
+
+
+def _shares(result: Mapping[str, Any]) -> str:
+    shares: Mapping[str, float] = result["right_on_development_asks"]
+    return ", ".join(f"{share:.1%} ({language})" for language, share in shares.items())

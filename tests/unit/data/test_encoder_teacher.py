@@ -20,6 +20,7 @@ from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
 from training.data.plan_teacher.neighbours import WordNeighbours, collect_words, find_neighbours
 from training.data.plan_teacher.pretrained_encoder import load_pretrained_encoder
 from training.errors import DataNotFoundError
+from training.export.intent_weights import read_intent_weights
 from training.stages.base_model import intent_model, plan_teacher
 from training.workspace import Workspace
 
@@ -131,6 +132,36 @@ def test_the_stage_teaches_the_encoder_and_resumes_to_the_same_weights(
     opinions = EncoderTeacher(plan_teacher.load_encoder(whole, pack), pack).probabilities(["my refund", "退款"])
     assert opinions.shape == (2, len(pack.plans))
     assert np.allclose(opinions.astype(np.float64).sum(1), 1, atol=0.01)
+
+
+def test_an_exported_intent_model_goes_on_learning_and_new_intents_join_it(
+    encoder_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was tuned, exported and read back says the same to two points; an intent that it never knew is learned."""
+    config, pack, first = _few_steps(load_config(TINY)), _few_asks(), Workspace(tmp_path / "first")
+    known = replace(pack, intents=tuple(intent for intent in pack.intents if intent.name != "thanks"))
+    monkeypatch.setattr(plan_teacher, "load_pack", lambda name: known)
+    plan_teacher.run(config, first)
+    intent_model.run(config, first)
+    tuned = plan_teacher.load_encoder(first, known)
+
+    monkeypatch.setattr(plan_teacher, "load_pack", lambda name: pack)
+    monkeypatch.setattr(plan_teacher, "_train", lambda *arguments: None)
+    settings = config.plan_teacher.model_copy(update={"start_from": first.path("intents")})
+    second = Workspace(tmp_path / "second")
+    plan_teacher.run(config.model_copy(update={"plan_teacher": settings}), second)
+    read = plan_teacher.load_encoder(second, pack)
+    columns = [read.intents.index(intent) for intent in tuned.intents]
+    assert read.intents == ("gift_card", "reset_password", "thanks")
+    asks = [fold_case(ask) for intent in known.intents for ask in intent.asks[:4]]
+    kept = read.probabilities(asks)[:, columns]
+    assert np.abs(kept / kept.sum(1, keepdims=True) - tuned.probabilities(asks)).max() < 0.02
+
+
+def test_only_an_exported_intent_model_can_be_gone_on_from(tmp_path: Path) -> None:
+    """A missing or foreign graph is named, with what to do."""
+    with pytest.raises(DataNotFoundError, match=r"plan_teacher\.start_from"):
+        read_intent_weights(tmp_path / "model.onnx")
 
 
 def _few_asks() -> DomainPack:

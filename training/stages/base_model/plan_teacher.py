@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
+from model_store.intents.intent_model import GRAPH_NAME, IntentModel
 from model_store.intents.turns import SEPARATOR, turns_before
 from training.base_config import PlanTeacherConfig
 from training.config import TrainingConfig
@@ -31,6 +33,7 @@ from training.data.plan_teacher.neighbours import WordNeighbours, collect_words,
 from training.data.plan_teacher.pretrained_encoder import pad_queries
 from training.data.plan_teacher.unlabelled import JointTeacher, MessageSources, Teacher
 from training.data.typing_noise import add_typing_noise
+from training.export.intent_weights import read_intent_weights
 from training.optimization import StepGuard, build_adamw, flat_then_linear, warm_up
 from training.precision import fast_matrices
 from training.workspace import StageResult, Workspace
@@ -39,6 +42,7 @@ STAGE = "plan_teacher"
 WEIGHTS = "plan_teacher.pt"
 NEIGHBOURS = "word_neighbours.json"
 _NUM_VALIDATION = 1500
+_TYPES = "network.embeddings.token_type_embeddings.weight"
 _FROZEN = "network.embeddings.word_embeddings.weight"
 _CHECKPOINT_EVERY = 200
 _HEAD_LR_FACTOR = 10
@@ -59,6 +63,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     torch.manual_seed(config.seed)
     pack = taught_pack(config)
     encoder = IntentEncoder.pretrained(intents_of(pack), dropout=config.plan_teacher.dropout)
+    if config.plan_teacher.start_from is not None:
+        _go_on_from(encoder, config.plan_teacher.start_from)
     neighbours = _find_neighbours(config, pack, encoder)
     workspace.write_text(NEIGHBOURS, json.dumps(neighbours, ensure_ascii=False))
     known, unseen = _split(pack, config.seed)
@@ -74,6 +80,20 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "num_words_with_neighbours": len(neighbours),
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def _go_on_from(encoder: IntentEncoder, directory: Path) -> None:
+    """The layers of an exported intent model, and of its head the intents that are still asked for."""
+    known = IntentModel.load(directory).intents
+    weights = {name: torch.from_numpy(array) for name, array in read_intent_weights(directory / GRAPH_NAME).items()}
+    old = weights.pop("head.weight"), weights.pop("head.bias")
+    types = weights.pop(_TYPES)
+    encoder.load_state_dict({**encoder.state_dict(), **weights, _TYPES: types.expand_as(encoder.state_dict()[_TYPES])})
+    with torch.no_grad():
+        for column, intent in enumerate(encoder.intents):
+            if intent in known:
+                for new, learned in zip((encoder.head.weight, encoder.head.bias), old, strict=True):
+                    new[column] = learned[known.index(intent)]
 
 
 def intents_of(pack: DomainPack) -> list[str]:

@@ -1,0 +1,79 @@
+"""Reading an exported intent model back, so that it goes on learning without the run that made it.
+
+Subwords are not read: tuning leaves them as the pretrained encoder has them, and an exported model holds only some.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from training.errors import DataNotFoundError
+
+_ZERO = 128
+_LAYER = "network.encoder.layer."
+
+Weights = dict[str, NDArray[np.float32]]
+_Read = Callable[[str], NDArray[np.float32]]
+
+
+def read_intent_weights(path: Path) -> Weights:
+    """Float weights of the graph `path` by their names in an `IntentEncoder`'s state dictionary.
+
+    Raises DataNotFoundError when there is no such graph or it is none of ours.
+    """
+    try:
+        tensors = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+        return _weights({name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()})
+    except (OSError, KeyError, ValueError) as error:
+        raise DataNotFoundError(
+            what="An intent model to go on from",
+            path=path,
+            remedy="Name the folder of one that this job exported, or leave plan_teacher.start_from out.",
+        ) from error
+
+
+def _weights(tensors: dict[str, NDArray[np.generic]]) -> Weights:
+    def read(name: str) -> NDArray[np.float32]:
+        return np.asarray(tensors[name], np.float32)
+
+    def matrix(name: str) -> NDArray[np.float32]:
+        blocks, scales = read(f"{name}.blocks"), read(f"{name}.scales")
+        return ((blocks - _ZERO) * scales[..., None]).reshape(len(blocks), -1)
+
+    numbers = {int(name.removeprefix(_LAYER).split(".")[0]) for name in tensors if name.startswith(_LAYER)}
+    embeddings = "network.embeddings"
+    found = {
+        # Tokens are all of one type, whose row was added to the positions'.
+        f"{embeddings}.position_embeddings.weight": read("positions"),
+        f"{embeddings}.token_type_embeddings.weight": np.zeros_like(read("positions")[:1]),
+        **_norm(f"{embeddings}.LayerNorm", read),
+        "head.weight": read("head.weight").T,
+        "head.bias": read("head.bias"),
+    }
+    for number in numbers:
+        found |= _layer(f"{_LAYER}{number}", matrix, read)
+    return found
+
+
+def _layer(prefix: str, matrix: _Read, read: _Read) -> Weights:
+    attention = f"{prefix}.attention.self"
+    found = {
+        **_norm(f"{prefix}.attention.output.LayerNorm", read),
+        **_norm(f"{prefix}.output.LayerNorm", read),
+    }
+    parts = zip(np.split(matrix(attention), 3), np.split(read(f"{attention}.bias"), 3), strict=True)
+    for name, (weight, bias) in zip(("query", "key", "value"), parts, strict=True):
+        found |= {f"{attention}.{name}.weight": weight, f"{attention}.{name}.bias": bias}
+    places = {"attention.out": "attention.output.dense", "inner": "intermediate.dense", "outer": "output.dense"}
+    for stored, name in places.items():
+        found[f"{prefix}.{name}.weight"] = matrix(f"{prefix}.{stored}")
+        found[f"{prefix}.{name}.bias"] = read(f"{prefix}.{stored}.bias")
+    return found
+
+
+def _norm(name: str, read: _Read) -> Weights:
+    return {f"{name}.{part}": read(f"{name}.{part}") for part in ("weight", "bias")}
