@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from training.errors import DataNotFoundError
 
 _ZERO = 128
+_LINEAR = "MatMulNBits"
 _LAYER = "network.encoder.layer."
 
 Weights = dict[str, NDArray[np.float32]]
@@ -26,8 +27,9 @@ def read_intent_weights(path: Path) -> Weights:
     Raises DataNotFoundError when there is no such graph or it is none of ours.
     """
     try:
-        tensors = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
-        return _weights({name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()})
+        graph = onnx.load(path).graph
+        tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        return _weights(tensors, {node.input[1]: _num_inputs(node) for node in graph.node if node.op_type == _LINEAR})
     except (OSError, KeyError, ValueError) as error:
         raise DataNotFoundError(
             what="An intent model to go on from",
@@ -36,13 +38,18 @@ def read_intent_weights(path: Path) -> Weights:
         ) from error
 
 
-def _weights(tensors: dict[str, NDArray[np.generic]]) -> Weights:
+def _num_inputs(node: onnx.NodeProto) -> int:
+    return next(int(attribute.i) for attribute in node.attribute if attribute.name == "K")
+
+
+def _weights(tensors: dict[str, NDArray[np.generic]], num_inputs: dict[str, int]) -> Weights:
     def read(name: str) -> NDArray[np.float32]:
-        return np.asarray(tensors[name], np.float32)
+        return np.array(tensors[name], np.float32)
 
     def matrix(name: str) -> NDArray[np.float32]:
         blocks, scales = read(f"{name}.blocks"), read(f"{name}.scales")
-        return ((blocks - _ZERO) * scales[..., None]).reshape(len(blocks), -1)
+        rows = ((blocks - _ZERO) * scales[..., None]).reshape(len(blocks), -1)
+        return rows[:, : num_inputs[f"{name}.blocks"]]  # the last block of a row may be filled up
 
     numbers = {int(name.removeprefix(_LAYER).split(".")[0]) for name in tensors if name.startswith(_LAYER)}
     embeddings = "network.embeddings"
