@@ -78,6 +78,8 @@ class PlanTeacherConfig(Section):
     the pack's asks; needs the extra `teacher`."""
     start_from: Path | None = None
     """encoder: folder of an exported intent model that goes on learning; None: the pretrained encoder is tuned anew."""
+    replay_share: float = Field(1.0, gt=0, le=1)
+    """With start_from: share of the asks that it has learned which an epoch repeats; of new ones it reads all."""
     num_epochs: float = Field(2.0, gt=0)
     num_later_messages: int = Field(0, ge=0)
     """encoder: messages that an epoch hears with the turn before them, beside the asks. 0: it hears single messages."""

@@ -95,6 +95,7 @@ def test_the_tuned_encoder_becomes_the_files_that_are_served(
     """The stage writes what the service opens: the same opinions to two points, few subwords, and how good it is."""
     config, pack, workspace = _few_steps(load_config(TINY)), _few_asks(), Workspace(tmp_path / "run")
     monkeypatch.setattr(plan_teacher, "load_pack", lambda name: pack)
+    monkeypatch.setattr(intent_model, "load_pack", lambda name: pack)
     plan_teacher.run(config, workspace)
     result = intent_model.run(config, workspace)
     served = IntentModel.load(workspace.path("intents"))
@@ -142,6 +143,7 @@ def test_an_exported_intent_model_goes_on_learning_and_new_intents_join_it(
     known = replace(pack, intents=tuple(intent for intent in pack.intents if intent.name != "thanks"))
     monkeypatch.setattr(plan_teacher, "load_pack", lambda name: known)
     plan_teacher.run(config, first)
+    monkeypatch.setattr(intent_model, "load_pack", lambda name: known)
     intent_model.run(config, first)
     tuned = plan_teacher.load_encoder(first, known)
 
@@ -149,7 +151,8 @@ def test_an_exported_intent_model_goes_on_learning_and_new_intents_join_it(
     monkeypatch.setattr(plan_teacher, "_train", lambda *arguments: None)
     settings = config.plan_teacher.model_copy(update={"start_from": first.path("intents")})
     second = Workspace(tmp_path / "second")
-    plan_teacher.run(config.model_copy(update={"plan_teacher": settings}), second)
+    result = plan_teacher.run(config.model_copy(update={"plan_teacher": settings}), second)
+    assert result["num_fresh_asks"] == sum(len(i.asks) for i in pack.intents if i.name == "thanks")
     read = plan_teacher.load_encoder(second, pack)
     columns = [read.intents.index(intent) for intent in tuned.intents]
     assert read.intents == ("gift_card", "reset_password", "thanks")

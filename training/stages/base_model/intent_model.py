@@ -27,12 +27,18 @@ from model_store.intents.turns import SEPARATOR
 from model_store.knowledge.search import passage_text
 from training.config import TrainingConfig
 from training.data.corpora import load_public_messages
-from training.data.domain_pack import DomainPack, fill_slots
+from training.data.domain_pack import DomainPack, fill_slots, load_pack
 from training.data.plan_teacher.encoder import MAX_TOKENS, IntentEncoder
 from training.data.plan_teacher.pretrained_encoder import LICENCE, PREFIX
 from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
 from training.export.search_space import MIN_ARTICLES, SearchSpace, fit_search_space, search_layers
-from training.stages.base_model.plan_teacher import draw_later_messages, intents_of, load_encoder, taught_pack
+from training.stages.base_model.plan_teacher import (
+    draw_later_messages,
+    intents_of,
+    load_encoder,
+    taught_pack,
+    write_learned_asks,
+)
 from training.workspace import StageResult, Workspace
 
 DIRECTORY = "intents"
@@ -48,6 +54,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     encoder = load_encoder(workspace, pack)
     directory = workspace.path(DIRECTORY)
     directory.mkdir(exist_ok=True)
+    write_learned_asks(load_pack(config.corpus.domain_pack), directory)
     num_pieces = _write_files(encoder, list(_texts(config, pack)), search_space(encoder, pack), directory)
     hears_turns = config.plan_teacher.num_later_messages > 0
     description = _description(encoder, pack, directory, SEPARATOR if hears_turns else None)

@@ -9,7 +9,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from tqdm import tqdm
 
 from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
+from model_store.durable import replace_file
 from model_store.intents.intent_model import GRAPH_NAME, IntentModel
 from model_store.intents.turns import SEPARATOR, turns_before
 from training.base_config import PlanTeacherConfig
 from training.config import TrainingConfig
 from training.data.corpora import load_extra_asks, load_public_messages, with_more_asks
-from training.data.domain_pack import DomainPack, fill_slots, intent_of, load_pack
+from training.data.domain_pack import DomainPack, Intent, fill_slots, intent_of, load_pack
 from training.data.generator import ConversationGenerator
 from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
 from training.data.plan_teacher.linear import LinearTeacher
@@ -41,6 +42,7 @@ from training.workspace import StageResult, Workspace
 STAGE = "plan_teacher"
 WEIGHTS = "plan_teacher.pt"
 NEIGHBOURS = "word_neighbours.json"
+LEARNED_ASKS = "learned_asks.json"
 _NUM_VALIDATION = 1500
 _TYPES = "network.embeddings.token_type_embeddings.weight"
 _FROZEN = "network.embeddings.word_embeddings.weight"
@@ -68,7 +70,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     neighbours = _find_neighbours(config, pack, encoder)
     workspace.write_text(NEIGHBOURS, json.dumps(neighbours, ensure_ascii=False))
     known, unseen = _split(pack, config.seed)
-    _train(encoder, known, pack, config, workspace)
+    fresh = _fresh_asks(load_pack(config.corpus.domain_pack), config.plan_teacher.start_from)
+    _train(encoder, known, fresh, pack, config, workspace)
     torch.save(
         {name: tensor for name, tensor in encoder.state_dict().items() if name != _FROZEN}, workspace.path(WEIGHTS)
     )
@@ -76,6 +79,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     return {
         "kind": "encoder",
         "num_asks": len(known),
+        "num_fresh_asks": len(fresh),
         "accuracy_on_unseen_asks": _accuracy(encoder, unseen, pack, config.seed),
         "num_words_with_neighbours": len(neighbours),
         "seconds": round(time.monotonic() - started, 1),
@@ -148,8 +152,35 @@ def _split(pack: DomainPack, seed: int) -> tuple[list[LabelledAsk], list[Labelle
     return asks[num_unseen:], asks[:num_unseen]
 
 
+def _fresh_asks(pack: DomainPack, start: Path | None) -> frozenset[LabelledAsk]:
+    """The authored asks that an exported intent model has not learned: those behind the known ones, for authors append."""
+    learned: Mapping[str, int] = {}
+    if start is not None and (start / LEARNED_ASKS).exists():
+        learned = json.loads((start / LEARNED_ASKS).read_text(encoding="utf-8"))
+    return frozenset(
+        (ask, intent.language, intent.name)
+        for intent in pack.intents
+        for ask in intent.asks[learned.get(_place(intent), 0) :]
+    )
+
+
+def write_learned_asks(pack: DomainPack, directory: Path) -> None:
+    """Beside an exported intent model: how many authored asks of each intent it has learned, for whoever goes on."""
+    counts = {_place(intent): len(intent.asks) for intent in pack.intents}
+    replace_file(directory / LEARNED_ASKS, (json.dumps(counts, indent=1) + "\n").encode())
+
+
+def _place(intent: Intent) -> str:
+    return f"{intent.language}/{intent.name}"
+
+
 def _train(
-    encoder: IntentEncoder, asks: Sequence[LabelledAsk], pack: DomainPack, config: TrainingConfig, workspace: Workspace
+    encoder: IntentEncoder,
+    asks: Sequence[LabelledAsk],
+    fresh: Collection[LabelledAsk],
+    pack: DomainPack,
+    config: TrainingConfig,
+    workspace: Workspace,
 ) -> None:
     """Deterministic, and resumable at any kill from the last checkpoint."""
     settings = config.plan_teacher
@@ -158,7 +189,7 @@ def _train(
         build_adamw(encoder.head.parameters(), _HEAD_LR_FACTOR * settings.lr, weight_decay=0.01),
     ]
     guard = StepGuard(encoder, optimizers, stage=STAGE)
-    batches = list(_batches(encoder, asks, pack, settings, config.seed))
+    batches = list(_batches(encoder, asks, fresh, pack, settings, config.seed))
     num_done = _resume(encoder, optimizers, workspace)
     encoder.train()
     progress = tqdm(batches[num_done:], desc="plan teacher", unit="step", file=sys.stderr)
@@ -189,14 +220,22 @@ Batch = list[tuple[list[int], int]]
 
 
 def _batches(
-    encoder: IntentEncoder, asks: Sequence[LabelledAsk], pack: DomainPack, settings: PlanTeacherConfig, seed: int
+    encoder: IntentEncoder,
+    asks: Sequence[LabelledAsk],
+    fresh: Collection[LabelledAsk],
+    pack: DomainPack,
+    settings: PlanTeacherConfig,
+    seed: int,
 ) -> Iterator[Batch]:
-    """Every ask once an epoch, typed anew each time, and other later messages; those of like length share a batch."""
+    """Every fresh ask once an epoch and a share of the others, typed anew each time, and other later messages; those of
+    like length share a batch.
+    """
     generator = random.Random(seed)
     columns = {intent: column for column, intent in enumerate(encoder.intents)}
     later = draw_later_messages(pack, encoder.intents, seed)
     for epoch in range(int(np.ceil(settings.num_epochs))):
-        rows = [(encoder.encode(_typed(ask, pack, generator)), columns[ask[2]]) for ask in asks]
+        read = [ask for ask in asks if ask in fresh or generator.random() < settings.replay_share]
+        rows = [(encoder.encode(_typed(ask, pack, generator)), columns[ask[2]]) for ask in read]
         drawn = islice(later, settings.num_later_messages)
         rows += [(encoder.encode(text), columns[intent]) for text, _, intent in drawn]
         rows.sort(key=lambda row: len(row[0]) + generator.random())
