@@ -161,6 +161,19 @@ def test_an_exported_intent_model_goes_on_learning_and_new_intents_join_it(
     assert np.abs(kept / kept.sum(1, keepdims=True) - tuned.probabilities(asks)).max() < 0.02
 
 
+def test_an_epoch_reads_all_fresh_asks_and_a_share_of_the_others(encoder_path: Path) -> None:
+    """Whoever goes on from a model that has learned most asks is not made to read them all again."""
+    pack = _few_asks()
+    encoder = IntentEncoder.pretrained(plan_teacher.intents_of(pack))
+    asks = [(ask, intent.language, intent.name) for intent in pack.intents for ask in intent.asks]
+    fresh = frozenset(ask for ask in asks if ask[2] == "thanks")
+    settings = PlanTeacherConfig(kind="encoder", num_epochs=1, replay_share=0.25)
+    rows = [row for batch in plan_teacher._batches(encoder, asks, fresh, pack, settings, seed=1) for row in batch]
+    column = encoder.intents.index("thanks")
+    assert sum(intent == column for _, intent in rows) == len(fresh)
+    assert 0 < len(rows) - len(fresh) < 0.5 * (len(asks) - len(fresh))
+
+
 def test_only_an_exported_intent_model_can_be_gone_on_from(tmp_path: Path) -> None:
     """A missing or foreign graph is named, with what to do."""
     with pytest.raises(DataNotFoundError, match=r"plan_teacher\.start_from"):

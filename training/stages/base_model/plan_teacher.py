@@ -153,7 +153,7 @@ def _split(pack: DomainPack, seed: int) -> tuple[list[LabelledAsk], list[Labelle
 
 
 def _fresh_asks(pack: DomainPack, start: Path | None) -> frozenset[LabelledAsk]:
-    """The authored asks that an exported intent model has not learned: those behind the known ones, for authors append."""
+    """The authored asks that an exported intent model has not learned: those behind the known ones (authors append)."""
     learned: Mapping[str, int] = {}
     if start is not None and (start / LEARNED_ASKS).exists():
         learned = json.loads((start / LEARNED_ASKS).read_text(encoding="utf-8"))
