@@ -13,6 +13,10 @@ make_venv = $(PYTHON) -m venv $(1)
 install = $(1)/bin/python -m pip install -q
 endif
 
+# A file's tests stay in one process, which starts its service, browser or network once; files are given out in turn, not
+# by their number of tests, for the long ones have few. Each process takes up to two gigabytes, hence the limit.
+IN_PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: help run test check bench bench-learning reliability chaos soak sweep demo eval train-base learn chart bench-pages lighthouse screenshots image lock scale clean
 
 help: ## the words and what they do
@@ -33,7 +37,7 @@ run: .venv/.installed ## serve the chat page and the API on http://127.0.0.1:800
 
 test: .venv-dev/.installed check ## set everything up and pass all tests
 	$(DEV) tests/chart/fetch_tools.py || true
-	$(DEV) -m pytest
+	OMP_NUM_THREADS=1 $(DEV) -m pytest $(IN_PARALLEL)
 
 check: .venv-dev/.installed ## style, types, layers
 	$(DEV) -m ruff check .

@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 """How long a busy machine may take for anything."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Chromium reports each answer of 400 or more, and each lost connection, as a console error that a page cannot prevent.

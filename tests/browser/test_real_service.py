@@ -1,7 +1,6 @@
 """The whole product as an operator starts it: `python -m service serve`, a real engine, a real model."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from model_store.contract.manifest import MANIFEST_NAME
 from model_store.store import DEFAULT_BUNDLE
 from tests.browser.conftest import OpenChat
 from tests.e2e.running_service import wait_until
+from tests.ports import free_port
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,9 +30,7 @@ def real_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
         bundle = directory / "bundle"
         make_real_bundle(bundle)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "PORT": str(port),

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from service.settings import Settings
 from tests.chart.conftest import Helm, require
 from tests.contract.fake_engine import FakeEngines
 from tests.e2e.running_service import run_fake_service, say_hello, wait_until
+from tests.ports import free_port
 
 _COMPOSE = Path(__file__).resolve().parents[2] / "deploy" / "compose"
 _NGINX = (_COMPOSE / "nginx" / "nginx.conf").read_text(encoding="utf-8")
@@ -115,9 +115,7 @@ def _nginx_conf(directory: Path, service_port: int, port: int) -> Path:
 
 @contextmanager
 def _running_nginx(directory: Path, service_port: int) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     configuration = _nginx_conf(directory, service_port, port)
     command = [require("nginx"), "-e", "stderr", "-g", "daemon off;", "-c", str(configuration)]
     with subprocess.Popen(command) as nginx:

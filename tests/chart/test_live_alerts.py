@@ -4,7 +4,6 @@ An Alertmanager is not in it: Debian's finds its templates only where root insta
 """
 
 import json
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from tests.chart.make_files import COMPOSE_RULES
 from tests.chart.test_alerts import dashboard_expressions, fill_in
 from tests.contract.fake_engine import FakeEngines
 from tests.e2e.running_service import RunningService, run_fake_service, say_hello, wait_until
+from tests.ports import free_port
 
 _NUM_RATINGS = 24
 _PATIENCE_SECONDS = 120.0
@@ -82,7 +82,7 @@ def _prometheus(program: str, directory: Path, service: RunningService, listener
     configuration["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{listener_port}"]}]}]}
     path = directory / "prometheus.yml"
     path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     options = [f"--config.file={path}", f"--storage.tsdb.path={directory / 'tsdb'}", f"--web.listen-address={address}"]
     with _running([program, *options], f"http://{address}/-/ready"):
         yield f"http://{address}"
@@ -136,9 +136,3 @@ def _listener() -> Iterator[_Listener]:
     finally:
         listener.shutdown()
         thread.join()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

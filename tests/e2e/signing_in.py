@@ -10,7 +10,8 @@ import httpx2
 
 from tests.contract.fake_engine import FakeEngines
 from tests.e2e.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, run_provider
-from tests.e2e.running_service import DEADLINE_SECONDS, RunningService, free_port, run_fake_service
+from tests.e2e.running_service import DEADLINE_SECONDS, RunningService, run_fake_service
+from tests.ports import free_port
 
 ROLES = (
     '{"leads": {"tenant": "default", "scopes": ["review", "admin"]},'

@@ -1,7 +1,6 @@
 """A tiny base model made by the command line, and a real service process that serves it."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import httpx
 from model_store.backends.local import LocalBackend
 from model_store.backends.protocol import Alias
 from model_store.store import ModelStore
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "training" / "configs" / "tiny.yaml"
@@ -91,9 +91,7 @@ def running_loop(root: Path, config: Path = CONFIG, settings: Mapping[str, str] 
     bundle = train_base(root / "base", config)
     store = ModelStore(LocalBackend(root / "data" / "models"))
     store.promote(Alias.STABLE, store.publish(bundle), expected_generation=0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "DATA_DIR": str(root / "data"),
