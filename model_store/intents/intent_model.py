@@ -1,8 +1,8 @@
 """A pretrained sentence encoder, tuned on a domain pack's asks: three files that onnxruntime serves.
 
 `intents.json` names the intents and accounts for the other two, `model.onnx` (`training.export.intent_graph` writes it)
-and `tokenizer.json`. One message costs some milliseconds of one core, once a reply. A graph with a second output also
-says where a text lies among others by its meaning, which help articles are searched by.
+and `tokenizer.json`. One message costs some milliseconds of one core, once a reply. A graph may also say where a text
+lies among others by its meaning, which help articles are searched by, and which sentiment a message has.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from model_store.contract.tokenizer import read_backend
 from model_store.digest import digest_bytes, digest_stream
 from model_store.errors import IntentModelUnusableError, InvalidTokenizerError, problems_of
 from model_store.graphs import GRAPH_ERRORS, open_graph
+from model_store.intents.sentiment import Sentiment, likeliest_sentiment
 
 DESCRIPTION_NAME = "intents.json"
 GRAPH_NAME = "model.onnx"
@@ -28,7 +29,8 @@ TOKENIZER_NAME = "tokenizer.json"
 DEFAULT_DIRECTORY = Path(__file__).with_name("default")
 LOGITS_OUTPUT = "logits"
 EMBEDDING_OUTPUT = "embedding"
-"""The graph's outputs; the second may be missing."""
+SENTIMENT_OUTPUT = "sentiment"
+"""The graph's outputs; all but the first may be missing."""
 _FORMAT = 1
 _MAX_BYTES = 256 << 20
 _MAX_CHARS = 2_000
@@ -65,6 +67,8 @@ class Heard:
     """[num intents], in the order of `IntentModel.intents`."""
     embedding: NDArray[np.float32] | None
     """[D], of unit length; None from a model that does not embed."""
+    sentiment: Sentiment | None = None
+    """Of the message itself, whatever came before it; None from a model that does not tell."""
 
 
 class IntentModel:
@@ -80,8 +84,13 @@ class IntentModel:
         self._tokenizer = _open_tokenizer(directory / TOKENIZER_NAME, description.max_tokens)
         self._passage_tokenizer = _open_tokenizer(directory / TOKENIZER_NAME, _MAX_PASSAGE_TOKENS)
         self._session = _open_session(directory / GRAPH_NAME)
-        self.embeds = EMBEDDING_OUTPUT in {output.name for output in self._session.get_outputs()}
+        outputs = {output.name for output in self._session.get_outputs()}
+        self.embeds = EMBEDDING_OUTPUT in outputs
         """Whether texts can be compared by their meaning."""
+        self.tells_sentiment = SENTIMENT_OUTPUT in outputs
+        """Whether it says which sentiment a message has."""
+        optional = {EMBEDDING_OUTPUT: self.embeds, SENTIMENT_OUTPUT: self.tells_sentiment}
+        self._outputs = [LOGITS_OUTPUT, *(name for name, is_there in optional.items() if is_there)]
 
     @classmethod
     def load(cls, directory: Path = DEFAULT_DIRECTORY) -> "IntentModel":
@@ -119,7 +128,8 @@ class IntentModel:
         logits = found[LOGITS_OUTPUT][0]
         weights = np.exp(logits - logits.max())
         embedding = found[EMBEDDING_OUTPUT][0] if self.embeds else None
-        return Heard(np.asarray(weights / weights.sum(), np.float32), embedding)
+        sentiment = likeliest_sentiment(found[SENTIMENT_OUTPUT][0]) if self.tells_sentiment else None
+        return Heard(np.asarray(weights / weights.sum(), np.float32), embedding, sentiment)
 
     def embed_passage(self, text: str) -> NDArray[np.float32]:
         """[D], of unit length: where a passage lies among messages, which are short. Only where the model `embeds`."""
@@ -128,8 +138,7 @@ class IntentModel:
 
     def _run(self, tokenizer: BackendTokenizer, text: str) -> dict[str, NDArray[np.float32]]:
         token_ids = np.array([tokenizer.encode(self._prefix + text[:_MAX_CHARS]).ids], np.int64)
-        names = [LOGITS_OUTPUT, EMBEDDING_OUTPUT] if self.embeds else [LOGITS_OUTPUT]
-        return dict(zip(names, self._session.run(names, {"token_ids": token_ids}), strict=True))
+        return dict(zip(self._outputs, self._session.run(self._outputs, {"token_ids": token_ids}), strict=True))
 
     def _try_out(self, path: Path) -> None:
         """A graph that opens and answers otherwise than described would fail every customer's message."""

@@ -16,6 +16,7 @@ from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.intent_model import Heard, IntentModel
+from model_store.intents.sentiment import Sentiment
 from model_store.intents.turns import turns_before
 from model_store.sampling import Opinion
 
@@ -34,6 +35,8 @@ class Hearing:
     opinion: Opinion | None = None
     embedding: NDArray[np.float32] | None = None
     """[D], of unit length: `IntentModel.hear`."""
+    sentiment: Sentiment | None = None
+    """Of the message itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +68,18 @@ class Listener:
         """
         return self._opinion(self._heard(prompt_ids))
 
-    def hear(self, prompt_ids: Sequence[int]) -> Hearing:
-        """The opinion, and where the message lies by its meaning. A first message takes one pass for both.
+    def hear(self, prompt_ids: Sequence[int], *, is_searched: bool = True) -> Hearing:
+        """The opinion, the sentiment, and where the message lies by its meaning. A first message takes one pass.
 
-        What came before moves an embedding to where nothing is searched, so a later message is embedded by itself.
+        What came before moves an embedding to where nothing is searched, so a later message is embedded by itself;
+        unless nothing `is_searched` by meaning.
         """
         heard = self._heard(prompt_ids)
         if heard is None:
             return Hearing()
         is_moved = bool(heard.before) and self._model.hears_turns and self._model.embeds
-        embedding = (self._model.hear(heard.text) if is_moved else heard.by_model).embedding
-        return Hearing(self._opinion(heard), embedding)
+        embedding = (self._model.hear(heard.text) if is_moved and is_searched else heard.by_model).embedding
+        return Hearing(self._opinion(heard), embedding if is_searched else None, heard.by_model.sentiment)
 
     def _heard(self, prompt_ids: Sequence[int]) -> _LastMessage | None:
         if not self._known:

@@ -1,8 +1,8 @@
 """The tuned sentence encoder (`training.data.plan_teacher`) as files that are served: weights of 8 bits, few subwords.
 
 Of the quarter of a million subwords of a hundred languages those stay that the pack's languages were seen to use; what
-is left out is spelled with shorter ones. Graph: `token_ids` [1, S] int64 → `logits` [1, num intents] and, where
-passages are searched by meaning, `embedding` [1, D] of unit length.
+is left out is spelled with shorter ones. Graph: `token_ids` [1, S] int64 → `logits` [1, num intents], where passages
+are searched by meaning `embedding` [1, D] of unit length, and with a head for it `sentiment` [1, 3].
 """
 
 import json
@@ -17,10 +17,12 @@ from onnx import TensorProto, helper
 from tokenizers import Regex as TokenizerRegex
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from model_store.intents.intent_model import EMBEDDING_OUTPUT
+from model_store.intents.intent_model import EMBEDDING_OUTPUT, SENTIMENT_OUTPUT
+from model_store.intents.sentiment import SENTIMENTS
 from training.export.graph_writer import CONTRIB, CONTRIB_OPSET, IR_VERSION, OPSET, GraphWriter
 from training.export.quantize import QuantizationProfile
 from training.export.search_space import SearchSpace
+from training.export.sentiment_head import SentimentHead, write_sentiment
 
 GRAPH_NAME = "intents"
 OPENING, PADDING, CLOSING = "<s>", "<pad>", "</s>"
@@ -39,24 +41,32 @@ class EncoderShape:
 
 
 def build_intent_graph(
-    weights: Mapping[str, NDArray[np.float32]], shape: EncoderShape, space: SearchSpace | None = None
+    weights: Mapping[str, NDArray[np.float32]],
+    shape: EncoderShape,
+    space: SearchSpace | None = None,
+    sentiment: SentimentHead | None = None,
 ) -> onnx.ModelProto:
     """The graph of an `IntentEncoder`'s weights, named as in its state dictionary; with a `space` it embeds as well.
 
-    Raises ValueError when a weight is missing.
+    With a head for it, it tells the sentiment too. Raises ValueError when a weight is missing.
     """
-    return _EncoderGraph(weights, shape, space).build()
+    return _EncoderGraph(weights, shape, space, sentiment).build()
 
 
 class _EncoderGraph:
     """BERT (Devlin et al. 2019), the mean of its last states, and a linear head; beside it a projection of means."""
 
     def __init__(
-        self, weights: Mapping[str, NDArray[np.float32]], shape: EncoderShape, space: SearchSpace | None
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        shape: EncoderShape,
+        space: SearchSpace | None,
+        sentiment: SentimentHead | None,
     ) -> None:
         self._write = GraphWriter(weights, QuantizationProfile("int8_block64"))
         self._shape = shape
         self._space = space
+        self._sentiment = sentiment
 
     def build(self) -> onnx.ModelProto:
         write = self._write
@@ -71,6 +81,8 @@ class _EncoderGraph:
         write.node("Add", [scores, write.constant("head.bias", write.weight("head.bias"), np.float32)], name="logits")
         if self._space:
             self._project(self._space, means)
+        if self._sentiment:
+            write_sentiment(write, self._sentiment, "token_ids", states)
         return self._as_model()
 
     def _project(self, space: SearchSpace, means: Mapping[int, str]) -> None:
@@ -129,6 +141,8 @@ class _EncoderGraph:
         if self._space:
             shape = [1, self._space.directions.shape[1]]
             outputs.append(helper.make_tensor_value_info(EMBEDDING_OUTPUT, TensorProto.FLOAT, shape))
+        if self._sentiment:
+            outputs.append(helper.make_tensor_value_info(SENTIMENT_OUTPUT, TensorProto.FLOAT, [1, len(SENTIMENTS)]))
         graph = helper.make_graph(self._write.nodes, GRAPH_NAME, inputs, outputs, self._write.initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="rejoinder")

@@ -11,15 +11,22 @@ from training.pack_lint.contradictions import contradictions
 from training.pack_lint.opposites import opposite_problems, read_opposites
 from training.pack_lint.problem import Problem
 from training.pack_lint.reply_rules import reply_problems
+from training.pack_lint.sentiment_rules import sentiment_problems
 from training.pack_lint.size_rules import size_problems
 
 _COLUMNS = ("intents", "asks", "held-out", *TONES, "given", "missing", "bad", "flows", "branches", "articles", "unseen")
 
 
 def lint(pack: DomainPack, directory: Path) -> tuple[Problem, ...]:
-    """All problems; `directory` is where the pack lies. Raises InvalidDomainPackError for a broken `opposites.yaml`."""
+    """All problems; `directory` is where the pack lies. Raises InvalidDomainPackError for a broken file in it."""
     pairs = read_opposites(directory)
-    return (*size_problems(pack), *opposite_problems(pack, pairs), *contradictions(pack), *reply_problems(pack))
+    return (
+        *size_problems(pack),
+        *opposite_problems(pack, pairs),
+        *contradictions(pack),
+        *reply_problems(pack),
+        *sentiment_problems(directory, pack.languages),
+    )
 
 
 def size_table(pack: DomainPack) -> str:

