@@ -62,6 +62,7 @@ from service.telemetry import Telemetry
 
 DEFAULT_FACTS_FILE = Path(__file__).with_name("facts.yaml")
 DEFAULT_KNOWLEDGE_DIRECTORY = Path(__file__).with_name("knowledge")
+IntentLoader = Callable[[Path], IntentModel]
 _MEBIBYTE = 2**20
 _WEB_DIRECTORY = Path(__file__).with_name("web")
 _PAGES = {
@@ -86,14 +87,23 @@ _WIDGET_HEADERS = {"access-control-allow-origin": "*", "cross-origin-resource-po
 _log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings, *, open_engine: EngineOpener | None = None) -> FastAPI:
-    """The application; its lifespan opens and closes everything. `open_engine` replaces the real engine in tests."""
+def create_app(
+    settings: Settings, *, open_engine: EngineOpener | None = None, load_intents: IntentLoader = IntentModel.load
+) -> FastAPI:
+    """The application; its lifespan opens and closes everything.
+
+    `open_engine` replaces the real engine in tests; `load_intents` lets many services of one process share a model.
+    """
     operator_keys(settings)  # what cannot be used is named here, not when the service is half open
     telemetry = Telemetry()
     app = FastAPI(
         title="Rejoinder",
         lifespan=_lifespan(
-            settings, telemetry, open_engine or engine_opener(settings), open_engine or lent_engine_opener(settings)
+            settings,
+            telemetry,
+            open_engine or engine_opener(settings),
+            open_engine or lent_engine_opener(settings),
+            load_intents,
         ),
         docs_url=None,
         redoc_url=None,
@@ -166,7 +176,7 @@ def load_masker(settings: Settings, facts: FactSheet) -> ConversationMasker:
     return ConversationMasker(facts, EntityMasker(patterns))
 
 
-def load_guidance(settings: Settings, facts: FactSheet) -> Guidance:
+def load_guidance(settings: Settings, facts: FactSheet, load_intents: IntentLoader) -> Guidance:
     """The shop's rules and help articles; embedding many takes some ten seconds. Raises InvalidDataFileError.
 
     The sample articles speak for the sample shop: a shop with facts of its own has no articles until it names some.
@@ -175,18 +185,18 @@ def load_guidance(settings: Settings, facts: FactSheet) -> Guidance:
     plans = PlanRules.load(
         settings.plan_rules_file or DEFAULT_PLAN_RULES_FILE, min_confidence=settings.min_plan_confidence
     )
-    intents = _load_intents(settings)
+    intents = _load_intents(settings, load_intents)
     articles = HelpArticles.load(folder, facts, intents) if folder else HelpArticles()
     found_by = "words and meaning" if articles.is_by_meaning else "words"
     _log.info("knowledge_loaded", folder=str(folder), num_passages=articles.num_passages, found_by=found_by)
     return Guidance(SafetyRules.load(), plans, articles, intents, settings.intent_weight)
 
 
-def _load_intents(settings: Settings) -> IntentModel | None:
+def _load_intents(settings: Settings, load: IntentLoader) -> IntentModel | None:
     """Raises IntentModelUnusableError."""
     if settings.intent_weight == 0:
         return None
-    intents = IntentModel.load(settings.intent_model_dir or INTENT_MODEL)
+    intents = load(settings.intent_model_dir or INTENT_MODEL)
     _log.info("intent_model_loaded", digest=short(intents.digest), num_intents=len(intents.intents))
     return intents
 
@@ -199,12 +209,17 @@ def lent_engine_opener(settings: Settings) -> EngineOpener:
 
 
 def _lifespan(
-    settings: Settings, telemetry: Telemetry, open_engine: EngineOpener, open_lent: EngineOpener
+    settings: Settings,
+    telemetry: Telemetry,
+    open_engine: EngineOpener,
+    open_lent: EngineOpener,
+    load_intents: IntentLoader,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
-        masker, guidance = load_masker(settings, facts), await asyncio.to_thread(load_guidance, settings, facts)
+        masker = load_masker(settings, facts)
+        guidance = await asyncio.to_thread(load_guidance, settings, facts, load_intents)
         store = await asyncio.to_thread(_open_store, settings)
         secret = load_feedback_secret(settings)
         records = await asyncio.to_thread(open_records, settings.records_url, settings.data_dir, settings.erasures_path)

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import openai
@@ -17,6 +19,8 @@ import structlog
 
 from model_store.backends.local import LocalBackend
 from model_store.bundle import Bundle
+from model_store.intents.intent_model import DEFAULT_DIRECTORY as INTENT_MODEL
+from model_store.intents.intent_model import IntentModel
 from model_store.store import ModelStore
 from service.app import create_app
 from service.chat.chatbot import Chatbot
@@ -90,6 +94,22 @@ def wait_until(is_true: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -
         time.sleep(0.01)
 
 
+class _RememberingIntentModel(IntentModel):
+    """Embeds a passage once: each service of a test reads the same articles."""
+
+    def __init__(self, *loaded: Any) -> None:
+        super().__init__(*loaded)
+        self.embed_passage = cache(super().embed_passage)  # type: ignore[method-assign]
+
+
+_load_once = cache(_RememberingIntentModel.load)
+
+
+def _load_intents(directory: Path) -> IntentModel:
+    """The model that ships is immutable; one for all services of a process saves most of what a start takes."""
+    return _load_once() if directory == INTENT_MODEL else IntentModel.load(directory)
+
+
 def say_hello(bundle: Bundle, request: CompletionRequest) -> str:
     """The script of most tests."""
     return "Hello! How can I help you with your order today?"
@@ -110,7 +130,8 @@ def run_service(data_dir: Path, open_engine: EngineOpener, bundle: Path, **chang
     }
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     settings = Settings.model_validate({**fields, **changes})
-    server = build_server(create_app(settings, open_engine=open_engine), settings)
+    app = create_app(settings, open_engine=open_engine, load_intents=_load_intents)
+    server = build_server(app, settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
