@@ -1,7 +1,7 @@
 """What operators see: JSON log lines on stderr and Prometheus metrics. Neither ever holds a message's text.
 
-Label values are bounded: route templates, status codes, error codes, names of plans, rules and aliases, and digests of
-loaded versions only.
+Label values are bounded: route templates, status codes, error codes, sentiments, names of plans, rules and aliases,
+and digests of loaded versions only.
 """
 
 import logging
@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from model_store.backends.protocol import RunReport
+from model_store.intents.sentiment import SENTIMENTS
 
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -62,6 +63,9 @@ class Telemetry:
         self.first_token_seconds = self._histogram("time_to_first_token_seconds", "From request to first token.")
         self.completion_seconds = self._histogram("completion_seconds", "From request to the completion's end.")
         self.feedback = self._counter("feedback", "Thumbs recorded.", "rating")
+        self.customer_messages = self._counter("customer_messages", "Messages answered, by sentiment.", "sentiment")
+        for sentiment in SENTIMENTS:
+            self.customer_messages.labels(sentiment)
         for rating in ("up", "down", "withdrawn"):  # from 0 on, or Prometheus would not see the first thumb as a rise
             self.feedback.labels(rating)
         self.replies = self._counter("replies", "Replies by what they set out to say.", "plan", "rule")

@@ -19,6 +19,7 @@ from model_store.contract.tokenizer import Tokenizer
 from model_store.contract.unmasking import unmask
 from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import Hearing, Listener
+from model_store.intents.sentiment import Sentiment
 from model_store.knowledge.offer import HELP_PLAN, offer_article, plans_for
 from model_store.knowledge.search import Passage
 from model_store.sampling import OPENING_MIN_P, Opinion, banned_in_reply
@@ -67,14 +68,12 @@ class Guidance:
     """What hears messages beside the network; None: the network alone."""
     intent_weight: float = 1.0
 
-    def hear(self, prompt: Prompt, model: LoadedModel) -> Hearing:
+    def hear(self, prompt: Prompt, model: LoadedModel, *, is_searched: bool = True) -> Hearing:
         """What the intent model makes of the last message: what the reply should open with, and what it is about."""
         if self.intents is None:
             return Hearing()
         listener = Listener(self.intents, model.tokenizer, self.intent_weight)
-        if self.articles.is_by_meaning:
-            return listener.hear(prompt.token_ids)
-        return Hearing(listener.opinion_of(prompt.token_ids))  # spares a later message its second pass
+        return listener.hear(prompt.token_ids, is_searched=is_searched and self.articles.is_by_meaning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,7 @@ class _Question:
     prompt: Prompt
     article: Passage | None = None
     opinion: Opinion | None = None
+    sentiment: Sentiment | None = None
 
     def banned_token_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """What a completion must not hold; an article only where it is offered."""
@@ -140,10 +140,7 @@ class Chatbot:
     async def _start(self, request: ChatRequest, model: LoadedModel, sink: CompletionSink, started_at: float) -> Reply:
         rule = self._guidance.safety.match(request.messages[-1].content)
         if rule is not None:
-            conversation = await asyncio.to_thread(self._mask, request)
-            # A rule answers at any length and however full the service is.
-            token_ids = render(conversation.messages, model.tokenizer, for_completion=True).token_ids
-            question = _Question(conversation, Prompt(conversation.messages, token_ids))
+            question = await asyncio.to_thread(self._prepare_for_rule, request, model)
             reply: Reply = RuleReply(self._context(request, model, question, started_at), sink, rule)
         else:
             reply = await self._start_model(request, model, sink, started_at)
@@ -198,6 +195,7 @@ class Chatbot:
             max_tokens=max_tokens,
             num_top_logprobs=request.num_top_logprobs or 0,
             banned_token_ids=question.banned_token_ids(model.tokenizer),
+            keeps_to_phrases=True,
             opening_token_ids=rules.opening_ids(plans, pinned),
             opening_min_p=OPENING_MIN_P,
             opening_opinion=question.opinion,
@@ -206,12 +204,20 @@ class Chatbot:
         context = self._context(request, model, question, started_at)
         return ModelReply(context, sink, request, params, rules)
 
+    def _prepare_for_rule(self, request: ChatRequest, model: LoadedModel) -> _Question:
+        """In a thread. A rule answers at any length and however full the service is."""
+        conversation = self._mask(request)
+        token_ids = render(conversation.messages, model.tokenizer, for_completion=True).token_ids
+        prompt = Prompt(conversation.messages, token_ids)
+        heard = self._guidance.hear(prompt, model, is_searched=False)
+        return _Question(conversation, prompt, sentiment=heard.sentiment)
+
     def _prepare(self, request: ChatRequest, model: LoadedModel, max_tokens: int) -> _Question:
         """In a thread: masking and tokenising a long conversation takes longer than the event loop can spare."""
         conversation = self._mask(request)
         prompt = _fit(conversation.messages, model, max_tokens)
         heard = self._guidance.hear(prompt, model)
-        question = _Question(conversation, prompt, opinion=heard.opinion)
+        question = _Question(conversation, prompt, opinion=heard.opinion, sentiment=heard.sentiment)
         article = self._find_article(request.messages[-1].content, conversation.language, model, heard)
         if article is None:
             return question
@@ -266,6 +272,7 @@ class Chatbot:
             completion_ids=new_completion_ids(request.num_choices),
             started_at=started_at,
             article=article,
+            sentiment=question.sentiment,
         )
 
 

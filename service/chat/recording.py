@@ -104,6 +104,8 @@ class Recorder:
         self._telemetry.tokens.labels("completion").inc(completion.num_completion_tokens)
         self._telemetry.completion_seconds.observe(completion.latency_ms / 1000)
         self._telemetry.alias_completions.labels(self._telemetry.alias_of(completion.model_digest)).inc()
+        if completion.sentiment is not None:
+            self._telemetry.customer_messages.labels(completion.sentiment).inc()
         self._telemetry.replies.labels(_label(completion, "plan"), _label(completion, "rule")).inc()
         return self.feedback_token(completion)
 

@@ -18,6 +18,7 @@ from typing import Any
 from model_store.contract.conversation import Message
 from model_store.contract.placeholders import ARTICLE
 from model_store.contract.unmasking import Resolver, unmask
+from model_store.intents.sentiment import Sentiment
 from model_store.knowledge.search import Passage
 from service.chat.decoding import CompletionDecoder, TokenLogprob
 from service.chat.engine_worker import DeltaInbox
@@ -117,6 +118,8 @@ class ReplyContext:
     claim: Claim | None = None
     article: Passage | None = None
     """The passage that the prompt offers and `resolve` knows."""
+    sentiment: Sentiment | None = None
+    """Of the message that is answered."""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -207,6 +210,7 @@ class NewReply(Reply):
             num_completion_tokens=outcome.num_tokens,
             rater=context.rater,
             tenant=context.tenant,
+            sentiment=context.sentiment if outcome.choice_index == 0 else None,
         )
         token = await self._recorder.record_completion(record, context.claim)
         self._is_recorded = True

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from model_store.contract.conversation import Message
 from model_store.contract.feedback import Rating, Ruling
+from model_store.intents.sentiment import Sentiment
 
 FinishReason = Literal["stop", "length", "cancelled", "handover", "error"]
 FINISHED_REASONS: frozenset[FinishReason] = frozenset({"stop", "length", "handover"})
@@ -31,6 +32,8 @@ class CompletionRecord:
 
     `prompt_messages` and `completion_text` are masked. `token_logprobs` are natural logarithms under the sampler's
     distribution, one for each of `completion_token_ids`. `sampling` is a JSON object that includes the seed.
+    `sentiment` is that of the customer's message which is answered: of several choices the first has it, so that every
+    message counts once. None: nobody told.
     """
 
     id: str
@@ -49,6 +52,7 @@ class CompletionRecord:
     num_completion_tokens: int
     rater: str = ANONYMOUS_RATER
     tenant: str = DEFAULT_TENANT
+    sentiment: Sentiment | None = None
 
     @property
     def is_finished(self) -> bool:

@@ -99,6 +99,8 @@ completions = Table(
     Column("num_prompt_tokens", Integer, nullable=False),
     Column("num_completion_tokens", Integer, nullable=False),
     Column("rater", Text, nullable=False),
+    Column("sentiment", Text),  # of the customer's message; none: no model told, or another choice has it
+    CheckConstraint("sentiment IN ('negative', 'neutral', 'positive')", name="ck_completions_sentiment"),
     CheckConstraint(
         "finish_reason IN ('stop', 'length', 'cancelled', 'handover', 'error')", name="ck_completions_finish_reason"
     ),

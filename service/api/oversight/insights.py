@@ -11,6 +11,7 @@ from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
 from service.api.schemas import SafeText
 from service.chat.oversight.insights import MAX_DAYS, Group, Overview, beginning_of
+from service.chat.oversight.moods import Mood
 from service.chat.oversight.oversight import Oversight
 from service.records.oversight.usage import UsageFilter
 
@@ -58,11 +59,24 @@ def _overview_json(overview: Overview) -> dict[str, Any]:
             for group, usual in zip(overview.by_day, overview.usual_by_day, strict=True)
         ],
         "surges": [asdict(surge) for surge in overview.surges],
+        "moods": [_mood_json(mood) for mood in overview.moods],
         "by_version": [_group_json(group) for group in overview.by_version],
         "by_plan": [_group_json(group) for group in overview.by_plan],
         "by_language": [_group_json(group) for group in overview.by_language],
         "reasons": [{"reason": reason, "num_ratings": num} for reason, num in overview.reasons],
         "num_explained": overview.num_explained,
+    }
+
+
+def _mood_json(mood: Mood) -> dict[str, Any]:
+    return {
+        "day": mood.day,
+        "num_messages": mood.negative.num_trials,
+        "num_negative": mood.negative.num_hits,
+        "num_positive": mood.positive.num_hits,
+        "share_negative": asdict(mood.negative.share),
+        "usual_share_negative": asdict(mood.usual) if mood.usual else None,
+        "is_surge": mood.is_surge,
     }
 
 

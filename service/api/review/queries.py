@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from model_store.contract.feedback import REASON_PATTERN
+from model_store.intents.sentiment import Sentiment
 from service.api.schemas import SafeText
 from service.errors import InvalidValueError
 from service.records.review.replies import QueuePlace, ReplyPlace
@@ -43,6 +44,7 @@ class FilterQuery(BaseModel):
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,8}$")] | None = None
     tag: Annotated[str, StringConstraints(pattern=TAG_PATTERN)] | None = None
     plan: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_/-]{1,100}$")] | None = None
+    sentiment: Sentiment | None = None
     hand_over: bool | None = None
     safety: bool | None = None
     since: AwareDatetime | None = None
@@ -60,6 +62,7 @@ class FilterQuery(BaseModel):
             language=self.language,
             tag=self.tag,
             plan=self.plan,
+            sentiment=self.sentiment,
             is_hand_over=self.hand_over,
             is_safety=self.safety,
             since=self.since,

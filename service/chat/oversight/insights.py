@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from model_store.shares import Count, Interval
+from service.chat.oversight.moods import Mood, moods_by_day
 from service.chat.oversight.surges import Surge, find_surges, usual_shares
 from service.records.oversight.reader import OversightReader
-from service.records.oversight.usage import Cell, Latency, Thumbs, Usage, UsageFilter
+from service.records.oversight.usage import Cell, Latency, Moods, Thumbs, Usage, UsageFilter
 
 MAX_DAYS = 366
 MAX_GROUPS = 100
@@ -43,6 +44,8 @@ class Overview:
     usual_by_day: tuple[Interval | None, ...]
     """The share of thumbs up of the seven days before each day; None where these tell too little."""
     surges: tuple[Surge, ...]
+    moods: tuple[Mood, ...]
+    """Customers' sentiment, of the same days; none where no sentiment was told."""
     by_version: tuple[Group, ...]
     by_plan: tuple[Group, ...]
     by_language: tuple[Group, ...]
@@ -83,6 +86,7 @@ def summarize(usage: Usage, since: datetime, until: datetime) -> Overview:
         by_day=by_day,
         usual_by_day=tuple(usual_shares(thumbs_by_day)),
         surges=find_surges([group.name for group in by_day], thumbs_by_day),
+        moods=_moods(usage, [group.name for group in by_day]),
         by_version=_groups(usage, lambda row: row.model_digest),
         by_plan=_groups(usage, lambda row: row.plan or _NO_PLAN),
         by_language=_groups(usage, lambda row: row.language),
@@ -120,6 +124,14 @@ def _by_day(usage: Usage, since: datetime, until: datetime) -> tuple[Group, ...]
         )
         for group in groups
     )
+
+
+def _moods(usage: Usage, days: Sequence[str]) -> tuple[Mood, ...]:
+    found = {told.day: told for told in usage.moods}
+    told = [found.get(day, Moods(day, 0, 0, 0)) for day in days]
+    negative = [Count(one.num_negative, one.num_messages) for one in told]
+    positive = [Count(one.num_positive, one.num_messages) for one in told]
+    return moods_by_day(days, negative, positive) if found else ()
 
 
 def _groups(usage: Usage, name_of: Callable[[Cell | Thumbs], str], *, limit: int = MAX_GROUPS) -> tuple[Group, ...]:

@@ -1,4 +1,4 @@
-"""The history of the tables, applied at start. Add a file to `versions`; never change one that was released.
+"""The history of the tables, applied at start. Add a file to the last folder of `versions`; never change a released one.
 
 Alembic runs from this package: there is no alembic.ini, and `env` gets its connection from `upgrade`.
 """
@@ -32,6 +32,7 @@ def upgrade(engine: Engine) -> None:
     """
     config = Config()
     config.set_main_option("script_location", "service.records:migrations")
+    config.set_main_option("recursive_version_locations", "true")
     with transaction(engine) as connection:
         if connection.dialect.name == "postgresql":
             _wait_for_other_migrations(connection)

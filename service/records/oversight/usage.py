@@ -54,6 +54,15 @@ class Thumbs(NamedTuple):
     num_down: int
 
 
+class Moods(NamedTuple):
+    """Customers' messages of a day whose sentiment was told, and those of them that were negative and positive."""
+
+    day: str
+    num_negative: int
+    num_positive: int
+    num_messages: int
+
+
 class Latency(NamedTuple):
     """Milliseconds from request to the completion's end, by nearest rank: of one day's completions, or of all."""
 
@@ -74,6 +83,8 @@ class Usage:
     latency: Latency | None
     reasons: tuple[tuple[tuple[str, ...], int], ...]
     """Sets of reasons that came with a thumb down, and how often."""
+    moods: tuple[Moods, ...]
+    """Of the days that have any."""
     counted_since: datetime | None
 
 
@@ -92,6 +103,7 @@ def read_usage(connection: Connection, wanted: UsageFilter, *, max_completions: 
         latencies=tuple(_latencies(connection, recent, is_by_day=True)),
         latency=total,
         reasons=tuple(_reasons(connection, recent)),
+        moods=tuple(Moods(*row) for row in _moods(connection, recent)),
         counted_since=connection.scalar(select(func.min(recent.c.created_at))) if is_cut else None,
     )
 
@@ -126,6 +138,7 @@ def _recent(connection: Connection, wanted: UsageFilter, max_completions: int) -
             columns.language,
             columns.finish_reason,
             columns.latency_ms,
+            columns.sentiment,
         )
         .where(columns.tenant == wanted.tenant, columns.created_at >= wanted.since, columns.is_finished)
         .where(*(column == value for column, value in chosen.items() if value is not None))
@@ -150,6 +163,13 @@ def _thumbs(connection: Connection, recent: CTE) -> Iterator[Any]:
         .where(is_from_customer())
         .group_by(*keys)
     )
+    return iter(connection.execute(query))
+
+
+def _moods(connection: Connection, recent: CTE) -> Iterator[Any]:
+    sentiment = recent.c.sentiment
+    nums = (func.sum(case((sentiment == name, 1), else_=0)) for name in ("negative", "positive"))
+    query = select(recent.c.day, *nums, func.count()).where(sentiment.is_not(None)).group_by(recent.c.day)
     return iter(connection.execute(query))
 
 

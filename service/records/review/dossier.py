@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 
 from model_store.contract.conversation import Message
 from model_store.contract.feedback import Rating, Ruling
+from model_store.intents.sentiment import Sentiment
 from service.records.errors import ConversationNotFoundError
 from service.records.oversight.usage import json_field
 from service.records.review.ratings import RatingKey, gold_about, rulings_about
@@ -36,6 +37,8 @@ class RecordedReply:
     finish_reason: str
     latency_ms: float
     feedback: tuple[StoredFeedback, ...]
+    sentiment: Sentiment | None = None
+    """Of the message that it answers."""
     gold: Rating | None = None
     """What the staff calls the truth about it."""
     rulings: Mapping[str, Ruling] = field(default_factory=dict)
@@ -168,6 +171,7 @@ def _reply(row: Any, said_of: _SaidOf) -> RecordedReply:
         finish_reason=row.finish_reason,
         latency_ms=row.latency_ms,
         feedback=tuple(said_of.feedback.get(row.id, ())),
+        sentiment=row.sentiment,
         gold=said_of.gold.get(row.id),
         rulings={key.rater: ruling for key, ruling in said_of.rulings.items() if key.completion_id == row.id},
     )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Float, and_, case, cast, func, literal, or_, select
 
 from model_store.contract.conversation import Role
+from model_store.intents.sentiment import Sentiment
 from service.records.oversight.usage import json_field
 from service.records.review.reply_filter import ReplyFilter, is_rated, is_rated_by_staff, matches
 from service.records.statements.tags import by_conversation
@@ -53,6 +54,8 @@ class FoundReply:
     plan: str | None
     plan_confidence: float | None
     rule: str | None
+    sentiment: Sentiment | None
+    """Of the question."""
     finish_reason: str
     num_up: int
     num_down: int
@@ -140,7 +143,7 @@ def _found(connection: Connection, tenant: str, ids: Sequence[str]) -> tuple[Fou
     """What is told of these replies, in their order."""
     columns = completions.c
     names = ("id", "conversation_id", "created_at", "model_digest", "language", "prompt_messages")
-    more = ("completion_text", "sampling", "finish_reason")
+    more = ("completion_text", "sampling", "finish_reason", "sentiment")
     query = select(*(columns[name] for name in (*names, *more))).where(columns.id.in_(ids))
     rows = {row.id: row for row in connection.execute(query)}
     thumbs, corrected = _judgements(connection, ids)
@@ -159,6 +162,7 @@ def _found(connection: Connection, tenant: str, ids: Sequence[str]) -> tuple[Fou
             plan=row.sampling.get("plan"),
             plan_confidence=row.sampling.get("plan_confidence"),
             rule=row.sampling.get("rule"),
+            sentiment=row.sentiment,
             finish_reason=row.finish_reason,
             num_up=thumbs[row.id, "up"],
             num_down=thumbs[row.id, "down"],

@@ -13,6 +13,7 @@ from sqlalchemy import JSON, ColumnElement, Connection, FromClause, Text, and_, 
 
 from model_store.contract.conversation import Role
 from model_store.contract.feedback import STAFF_RATER_PREFIX, Rating
+from model_store.intents.sentiment import Sentiment
 from service.records.oversight.usage import json_field
 from service.records.store import DEFAULT_TENANT
 from service.records.tables import conversation_tags, feedback
@@ -24,7 +25,8 @@ class ReplyFilter:
 
     `text` is found in the reply or in what was said before it, whatever the case of ASCII letters. `model_digest` may
     be a digest's beginning. A `plan` stands for the questions after its details too. `reason` is one that came with a
-    standing rating, `tag` one of the conversation's. Of the times the first is included, the last is not.
+    standing rating, `tag` one of the conversation's, `sentiment` that of the message that was answered. Of the times
+    the first is included, the last is not.
     """
 
     tenant: str = DEFAULT_TENANT
@@ -36,6 +38,7 @@ class ReplyFilter:
     language: str | None = None
     tag: str | None = None
     plan: str | None = None
+    sentiment: Sentiment | None = None
     is_hand_over: bool | None = None
     is_safety: bool | None = None
     since: datetime | None = None
@@ -77,6 +80,8 @@ def _made_as(connection: Connection, wanted: ReplyFilter, columns: Any) -> Itera
         yield columns.language == wanted.language
     if wanted.tag is not None:
         yield _has_tag(columns, wanted.tag)
+    if wanted.sentiment is not None:
+        yield columns.sentiment == wanted.sentiment
     yield from _meant_as(connection, wanted, columns)
 
 

@@ -60,7 +60,8 @@ def fill(store: SqlRecordStore, make: MakeCompletion) -> None:
     keep(2, "conv-b", "100% off_all?", sampling={"plan": "track_package/ask_order_id", "plan_confidence": 0.5})
     keep(3, "conv-a", "Nothing came", model_digest=NEW)
     keep(4, "conv-c", "退款在哪里？", language="zh", completion_text="您的退款“已经”发出。")
-    keep(5, "conv-d", "I give up", finish_reason="handover", sampling={"rule": "hand_over", "plan": "human_agent"})
+    angry = {"finish_reason": "handover", "sentiment": "negative"}
+    keep(5, "conv-d", "I give up", sampling={"rule": "hand_over", "plan": "human_agent"}, **angry)
     keep(6, "conv-e", "Help", sampling={"rule": "crisis"})
     keep(7, "conv-f", "refund", finish_reason="cancelled")
     keep(8, "conv-g", "refund", tenant="acme")
@@ -103,6 +104,8 @@ def test_each_conversation_is_listed_by_the_newest_of_its_wanted_replies(
         ({"plan": "track_package"}, ["2"]),
         ({"plan": "track_package/ask_order_id"}, ["2"]),
         ({"plan": "refund"}, []),
+        ({"sentiment": "negative"}, ["5"]),
+        ({"sentiment": "positive"}, []),
         ({"is_hand_over": True}, ["5"]),
         ({"is_safety": True}, ["6"]),
         ({"is_safety": False, "is_hand_over": False}, ["4", "3", "2"]),

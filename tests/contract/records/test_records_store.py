@@ -38,6 +38,15 @@ def test_a_completion_is_read_back_exactly_as_it_was_recorded(
     assert store.get_completion("cmpl-1") == completion
 
 
+def test_a_sentiment_is_kept_and_no_other_word_for_it(store: SqlRecordStore, make_completion: MakeCompletion) -> None:
+    """The database itself knows the three; none is none."""
+    store.record_completion(make_completion("cmpl-1", sentiment="negative"))
+    store.record_completion(make_completion("cmpl-2"))
+    assert [store.get_completion(f"cmpl-{number}").sentiment for number in (1, 2)] == ["negative", None]
+    with pytest.raises(IntegrityError):
+        store.record_completion(make_completion("cmpl-3", sentiment="gloomy"))
+
+
 def test_a_time_in_another_zone_is_kept_as_the_same_moment(store: RecordStore, make_completion: MakeCompletion) -> None:
     """Times come back in UTC."""
     local = datetime(2026, 1, 31, 16, 15, tzinfo=timezone(timedelta(hours=8)))

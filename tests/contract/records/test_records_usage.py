@@ -8,7 +8,7 @@ import pytest
 from service.records.database import open_reader, transaction
 from service.records.errors import RecordStoreUnavailableError
 from service.records.oversight.reader import OversightReader
-from service.records.oversight.usage import Cell, Latency, Thumbs, UsageFilter, read_usage
+from service.records.oversight.usage import Cell, Latency, Moods, Thumbs, UsageFilter, read_usage
 from service.records.oversight.votes import Votes
 from service.records.sql_store import SqlRecordStore
 from service.records.store import ANONYMOUS_RATER, CompletionRecord, FeedbackRecord
@@ -78,6 +78,23 @@ def test_completions_and_thumbs_are_counted_by_day_version_plan_and_language(
     assert usage.num_conversations == 2
     assert usage.reasons == ((("too_long", "mechanical"), 2), (("wrong_intent",), 1))
     assert usage.counted_since is None
+
+
+def test_sentiments_are_counted_by_day_and_by_what_is_chosen(
+    store: SqlRecordStore, reader: OversightReader, make_completion: MakeCompletion
+) -> None:
+    """Only messages whose sentiment was told; another tenant's and half completions are left out."""
+    refund = {"sampling": {"plan": "refund"}}
+    for number, sentiment in enumerate(("negative", "negative", "neutral", "positive", None)):
+        fields = refund if number == 0 else {}
+        store.record_completion(make_completion(str(number), created_at=TUESDAY, sentiment=sentiment, **fields))
+    store.record_completion(make_completion("early", created_at=MONDAY, sentiment="neutral"))
+    half = {"finish_reason": "cancelled", "created_at": TUESDAY, "sentiment": "negative"}
+    store.record_completion(make_completion("half", **half))
+    store.record_completion(make_completion("theirs", tenant="acme", created_at=TUESDAY, sentiment="negative"))
+    assert set(reader.usage(EVERYTHING).moods) == {Moods("2026-03-02", 0, 0, 1), Moods("2026-03-03", 2, 1, 4)}
+    of_plan = reader.usage(UsageFilter(since=EVERYTHING.since, plan="refund"))
+    assert of_plan.moods == (Moods("2026-03-03", 1, 0, 1),)
 
 
 def test_a_filter_leaves_out_what_does_not_fit(

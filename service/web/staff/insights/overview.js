@@ -7,6 +7,7 @@ import { figure } from "../charts/svg.js";
 import { rowChart } from "../charts/row-chart.js";
 import { timeChart } from "../charts/time-chart.js";
 import { bounds, count, counted, day, duration, language, moment, percent, short, thumbs, words } from "../format.js";
+import { moodByDay } from "./mood.js";
 
 const MOST_ROWS = 12;
 
@@ -19,7 +20,7 @@ export function showOverview(overview) {
     ? [element("p", { class: "note" }, `There was more than can be counted at once: these are the replies since ${moment(overview.counted_since)}.`)]
     : [];
   return [
-    ...cut, tiles(overview.total), likedByDay(overview.by_day, overview.surges), volumeByDay(overview.by_day), handOversByDay(overview.by_day),
+    ...cut, tiles(overview.total), likedByDay(overview.by_day, overview.surges), moodByDay(overview.moods), volumeByDay(overview.by_day), handOversByDay(overview.by_day),
     waitByDay(overview.by_day, overview.total), liked("Thumbs-up rate by version", overview.by_version, (name) => short(name)),
     liked("Thumbs-up rate by language", overview.by_language, language),
     liked("Thumbs-up rate by intent", overview.by_plan, (name) => (name === "none" ? "a safety rule answered" : words(name))),

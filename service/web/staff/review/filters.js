@@ -13,7 +13,8 @@ const LANGUAGES = [["en", "English"], ["zh", "Chinese"]];
 const KINDS = [
   ["hand_over", "Handed over"], ["safety", "Answered by a safety rule"], ["corrected", "Corrected"],
 ];
-const FIELDS = ["rating", "reason", "plan", "version", "language", "kind", "tag", "since", "until"];
+const SENTIMENTS = [["negative", "Negative"], ["neutral", "Neutral"], ["positive", "Positive"]];
+const FIELDS = ["rating", "reason", "plan", "sentiment", "version", "language", "kind", "tag", "since", "until"];
 
 export class Filters {
   #fields = {};
@@ -70,6 +71,7 @@ export class Filters {
       this.#field("rating", "Rating", select(RATINGS)),
       this.#field("reason", "Reason", select([])),
       this.#field("plan", "Plan", select([])),
+      this.#field("sentiment", "Customer’s mood", select(SENTIMENTS)),
       this.#field("version", "Version", select([])),
       this.#field("language", "Language", select(LANGUAGES)),
       this.#field("kind", "Kind", select(KINDS)),

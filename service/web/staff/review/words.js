@@ -7,6 +7,7 @@ import { TABLES } from "../../strings.js";
 
 const PLACEHOLDER = /(<[A-Z]+(?:_[A-Z]+)*(?:_\d)?>)/;
 const HAN = /\p{Script=Han}/u;
+const MOODS = { negative: "bad", positive: "good" };
 const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 /** A moment in the reader's own time. */
@@ -44,11 +45,12 @@ export function chip(words, className = "") {
 }
 
 /** What sets a reply apart, as chips: its plan, and who or what spoke. */
-export function aboutReply({ plan, plan_confidence: confidence, rule, finish_reason: finish }) {
+export function aboutReply({ plan, plan_confidence: confidence, rule, finish_reason: finish, sentiment }) {
   const chips = [];
   if (plan !== null) chips.push(chip([plan, sureness(confidence)].filter(Boolean).join(" · ")));
   if (finish === "handover") chips.push(chip("handed over", "second"));
   else if (rule !== null) chips.push(chip(plan === null ? `safety rule: ${rule}` : `rule: ${rule}`, "second"));
+  if (sentiment === "negative" || sentiment === "positive") chips.push(chip(`${sentiment} message`, MOODS[sentiment]));
   if (finish === "length") chips.push(chip("cut off", "bad"));
   return chips;
 }
