@@ -19,7 +19,7 @@ export function moodByDay(moods) {
   const top = Math.min(1, Math.max(LOWEST_TOP, ...told.map(({ share_negative: share }) => share.high)));
   return figure({
     title: TITLE,
-    note: `Share of customers’ messages in which the intent model reads displeasure; it errs about one in ten. The whisker is the 95 % interval, the band what the seven days before let expect.${surgesTold(surges)}`,
+    note: `Share of customers’ messages in which the intent model reads displeasure: an estimate. The whisker is the 95 % interval, the band what the seven days before let expect.${surgesTold(surges)}`,
     summary: `${counted(told.length, "day has", "days have")} messages; the last one, ${day(last.day)}: ${percent(last.share_negative.value)} negative.`,
     draw: (width) => timeChart(width, { days: moods.map((one) => one.day), max: top, format: percent, series: [
       { kind: "band", values: moods.map(({ usual_share_negative: usual }) => usual), className: "series-2" },
