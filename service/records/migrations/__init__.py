@@ -1,4 +1,4 @@
-"""The history of the tables, applied at start. Add a file to the last folder of `versions`; never change a released one.
+"""The history of the tables, applied at start. New files go into the last folder of `versions`; released ones stay.
 
 Alembic runs from this package: there is no alembic.ini, and `env` gets its connection from `upgrade`.
 """
