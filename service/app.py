@@ -87,6 +87,23 @@ _WIDGET_HEADERS = {"access-control-allow-origin": "*", "cross-origin-resource-po
 _log = structlog.get_logger(__name__)
 
 
+_API = (
+    completions,
+    conversations,
+    feedback,
+    widget_tokens,
+    sign_in,
+    models,
+    versions,
+    insights,
+    comparisons,
+    console,
+    explanations,
+    pairs,
+    health,
+)
+
+
 def create_app(
     settings: Settings, *, open_engine: EngineOpener | None = None, load_intents: IntentLoader = IntentModel.load
 ) -> FastAPI:
@@ -109,21 +126,7 @@ def create_app(
         redoc_url=None,
     )
     install_error_handlers(app)
-    for module in (
-        completions,
-        conversations,
-        feedback,
-        widget_tokens,
-        sign_in,
-        models,
-        versions,
-        insights,
-        comparisons,
-        console,
-        explanations,
-        pairs,
-        health,
-    ):
+    for module in _API:
         app.include_router(module.router)
     if _WEB_DIRECTORY.is_dir():
         for path, file in _PAGES.items():
@@ -145,6 +148,7 @@ def engine_opener(settings: Settings) -> EngineOpener:
         num_threads=settings.num_threads,
         prefix_cache_bytes=settings.prefix_cache_mib * _MEBIBYTE,
         max_draft_tokens=settings.max_draft_tokens,
+        knows_phrases=settings.keep_to_phrases,
     )
 
     def open_engine(bundle: Bundle) -> Engine:

@@ -86,6 +86,10 @@ class Settings(SignInSettings):
         le=8,
         description="Most tokens guessed ahead for a reply that is made alone; its text is the same; 0: none.",
     )
+    keep_to_phrases: bool = Field(
+        default=True,
+        description="Where the model is unsure of a word it says one with which an author went on; false: its own.",
+    )
     max_connections: int = Field(
         default=1000, ge=1, le=100_000, description="Open connections; further ones are refused."
     )

@@ -3,9 +3,11 @@
 No text, no HTTP, no threads: `service.chat` owns the worker thread, the tokenizer and stop strings.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from model_store.contract.manifest import GoldenRun, Manifest
+from model_store.phrases import PhraseBook
 from model_store.replies import REPLIES_NAME, load_replies
 from service.engine.admission import Admission
 from service.engine.drafting.drafter import Drafter
@@ -22,7 +24,15 @@ MODEL_NAME = "model.onnx"
 class Engine:
     """Makes several completions at once with one model version. Not thread-safe."""
 
-    def __init__(self, session: OrtSession, max_context: int, vocab_size: int, options: EngineOptions) -> None:
+    def __init__(
+        self,
+        session: OrtSession,
+        max_context: int,
+        vocab_size: int,
+        options: EngineOptions,
+        replies: Sequence[Sequence[int]] = (),
+    ) -> None:
+        """`replies` are what the bundle knows: drafts begin with them, and wordings are kept to them on request."""
         self.max_context = max_context
         """Positions that prompt and completion share; a prompt may take all but one."""
         self._vocab_size = vocab_size
@@ -32,6 +42,9 @@ class Engine:
         # A reply may not depend on whether it was drafted, so on a processor where bits would change there are none.
         is_exact = options.max_draft_tokens > 0 and session.repeats_bits(1 + options.max_draft_tokens)
         self.drafter = Drafter(options.max_draft_tokens if is_exact else 0)
+        for reply in replies if self.drafter.max_tokens else ():
+            self.drafter.read(reply)
+        self._phrases = PhraseBook(replies, vocab_size) if replies and options.knows_phrases else None
         self._scheduler = Scheduler(session.cache, self._prefix_cache, self.drafter, options.num_slots, max_context)
         self._admission = Admission(options, max_context=max_context, vocab_size=vocab_size)
 
@@ -39,8 +52,8 @@ class Engine:
     def open(cls, bundle_directory: Path, manifest: Manifest, options: EngineOptions) -> "Engine":
         """Loads `model.onnx` of a verified bundle and allocates the caches.
 
-        Drafts begin with the replies that the bundle knows, where it comes with any. Raises ModelUnusableError when the
-        graph or these do not load or are not what the manifest says.
+        Raises ModelUnusableError when the graph or the replies that the bundle knows do not load or are not what the
+        manifest says.
         """
         path = bundle_directory / MODEL_NAME
         architecture = manifest.architecture
@@ -48,17 +61,8 @@ class Engine:
         if session.cache_dtype != manifest.quantization.kv_cache:
             said, found = manifest.quantization.kv_cache, session.cache_dtype
             raise ModelUnusableError(path=path, problem=f"its caches are {found}, the manifest says {said}")
-        engine = cls(session, architecture.max_positions, architecture.vocab_size, options)
-        if engine.drafter.max_tokens:
-            engine._read_replies(bundle_directory)
-        return engine
-
-    def _read_replies(self, bundle_directory: Path) -> None:
-        try:
-            for reply in load_replies(bundle_directory, self._vocab_size):
-                self.drafter.read(reply)
-        except ValueError as error:
-            raise ModelUnusableError(path=bundle_directory / REPLIES_NAME, problem=str(error).rstrip(".")) from error
+        replies = _read_replies(bundle_directory, architecture.vocab_size)
+        return cls(session, architecture.max_positions, architecture.vocab_size, options, replies)
 
     @property
     def has_work(self) -> bool:
@@ -85,7 +89,7 @@ class Engine:
         if self._session is None:
             raise EngineClosedError
         self._admission.check(request, self._scheduler.live_ids)
-        state = SamplingState(request.sampling, request.prompt_ids, self._vocab_size)
+        state = SamplingState(request.sampling, request.prompt_ids, self._vocab_size, self._phrases)
         self._scheduler.add(LiveCompletion(request, state))
 
     def cancel(self, request_id: str) -> bool:
@@ -116,6 +120,13 @@ class Engine:
             self._prefix_cache.release()
             self._session.cache.release()
             self._session = None
+
+
+def _read_replies(bundle_directory: Path, vocab_size: int) -> list[tuple[int, ...]]:
+    try:
+        return list(load_replies(bundle_directory, vocab_size))
+    except ValueError as error:
+        raise ModelUnusableError(path=bundle_directory / REPLIES_NAME, problem=str(error).rstrip(".")) from error
 
 
 def golden_run(engine: Engine, expected: GoldenRun) -> None:

@@ -1,7 +1,7 @@
-"""From logits to tokens: bans, repetition penalty, temperature, top-k, top-p, then one draw.
+"""From logits to tokens: bans, repetition penalty, authors' phrases, temperature, top-k, top-p, then one draw.
 
-In that order, Hugging Face's. Every completion draws from a generator of its own, one number a token, so that its
-tokens depend on its seed and not on its neighbours.
+In that order, Hugging Face's but for the phrases. Every completion draws from a generator of its own, one number a
+token, so that its tokens depend on its seed and not on its neighbours.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.phrases import PhraseBook, keep_to
 from service.engine.errors import NonFiniteLogitsError
 from service.engine.types import SamplingParams
 
@@ -27,11 +28,15 @@ class SampledToken:
 class SamplingState:
     """What one completion's next draw depends on besides the logits."""
 
-    def __init__(self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int) -> None:
+    def __init__(
+        self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int, book: PhraseBook | None = None
+    ) -> None:
         self.params = params
         self.generator = np.random.Generator(np.random.PCG64(params.seed % 2**64))
         self._banned = np.array(sorted(params.banned_token_ids), np.int64)
         self._openings = np.array(sorted(params.opening_token_ids), np.int64)
+        keeps = params.keeps_to_phrases and book is not None
+        self._place = book.open(params.banned_token_ids) if book and keeps else None
         self._seen: NDArray[np.bool_] | None = None
         if params.repetition_penalty != 1:
             self._seen = np.zeros(vocab_size, np.bool_)
@@ -49,7 +54,7 @@ class SamplingState:
         return opinion.applied(logits) if opinion is not None and len(self._openings) else logits
 
     def processed(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Logits [V] after openings or bans, and repetition penalty; a copy."""
+        """Logits [V] after openings or bans, repetition penalty and phrases; a copy."""
         scores = logits.astype(np.float64)
         if self._seen is not None:
             penalty = self.params.repetition_penalty
@@ -58,7 +63,7 @@ class SamplingState:
         if len(self._openings):
             return _only(self._likely_openings(scores), scores)
         scores[self._banned] = -np.inf
-        return scores
+        return scores if self._place is None else keep_to(self._place.continuations, scores)
 
     def _likely_openings(self, scores: NDArray[np.float64]) -> NDArray[np.int64]:
         if self.params.opening_min_p == 0:
@@ -70,6 +75,8 @@ class SamplingState:
     def append(self, token_id: int) -> None:
         """Notes a token of the completion; openings are for the first one only."""
         self._openings = self._openings[:0]
+        if self._place is not None:
+            self._place.append(token_id)
         if self._seen is not None:
             self._seen[token_id] = True
 

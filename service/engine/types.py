@@ -32,6 +32,8 @@ class SamplingParams:
     """Most probable tokens to report with each delta, 0 to 20."""
     banned_token_ids: frozenset[int] = frozenset()
     """Ids that are never chosen."""
+    keeps_to_phrases: bool = False
+    """Where the model is unsure of a word, it says one with which an author of the bundle's replies went on."""
     opening_token_ids: frozenset[int] = frozenset()
     """The first token is one of these, banned or not; empty for any that is not banned."""
     opening_min_p: float = 0.0
@@ -105,6 +107,9 @@ class EngineOptions:
     """Most memory for keys and values of earlier prompts, beside the slots'; 0 keeps none."""
     max_draft_tokens: int = 0
     """Most tokens to guess ahead where one completion is made alone; 0 guesses none. Replies are the same."""
+
+    knows_phrases: bool = False
+    """Keep the bundle's replies at hand for requests that keep to their phrases."""
 
     @property
     def queue_length(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from model_store.phrases import PhraseBook, keep_to
 from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P, Opinion
 from service.engine.sampler import SamplingState, candidates
 from service.engine.types import SamplingParams
@@ -56,6 +57,23 @@ def test_training_draws_from_the_services_distribution(spread: float, number: in
     if number == 0:
         ours = opening_distribution(masked, **options, min_p=OPENING_MIN_P)
     assert np.allclose(ours[0].numpy(), served(logits, params, number), atol=1e-6)
+
+
+def test_both_keep_to_the_authors_phrases() -> None:
+    """Behind each token of a reply, training's logits after the book are the service's."""
+    book = PhraseBook([(130, 300, 301, 302, 2), (130, 300, 305, 2), (131, 299, 301, 2)], VOCAB_SIZE)
+    params = SamplingParams(banned_token_ids=frozenset({131}), opening_token_ids=OPENINGS, keeps_to_phrases=True)
+    state = SamplingState(params, (), VOCAB_SIZE, book)
+    place = book.open(params.banned_token_ids)
+    for number, token_id in enumerate((130, 300, 399, 301)):
+        state.append(token_id)
+        place.append(token_id)
+        logits = torch.randn(VOCAB_SIZE, generator=torch.Generator().manual_seed(number))
+        masked = logits[None].masked_fill(banned_mask([frozenset({131})], VOCAB_SIZE), BANNED_LOGIT)
+        ours = torch.from_numpy(keep_to(place.continuations, masked[0].numpy())).softmax(-1).numpy()
+        theirs = np.bincount(*candidates(state.processed(logits.numpy()), params), VOCAB_SIZE)
+        assert np.allclose(ours, theirs, atol=1e-6)
+        assert np.count_nonzero(theirs) == (1, 2, VOCAB_SIZE - 1, 2)[number]
 
 
 class _SameOpinion:

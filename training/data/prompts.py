@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import EOS_ID
-from model_store.contract.conversation import Message
+from model_store.contract.conversation import Message, Role
 from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
 from model_store.knowledge.offer import has_article, plans_for
@@ -40,12 +40,14 @@ def opening_ids(messages: Sequence[Message], tokenizer: Tokenizer) -> frozenset[
 
 
 def authored_replies(pack: DomainPack, tokenizer: Tokenizer) -> Iterator[tuple[int, ...]]:
-    """Every good reply that the pack holds, behind its intent's plan where the tokenizer has one."""
-    for intent in (*pack.intents, *pack.help_intents):
-        plan = tokenizer.plans.get(plan_of(intent.name))
-        opening = () if plan is None else (plan,)
-        for reply in intent.replies:
-            yield (*opening, *tokenizer.encode(reply), EOS_ID)
+    """Every good reply of the pack's intents and flows, behind its plan where the tokenizer has one."""
+    intents = (*pack.intents, *pack.help_intents)
+    replies = [(plan_of(intent.name), reply) for intent in intents for reply in intent.replies]
+    turns = [turn for flow in pack.flows for turn in flow.turns if turn.role is Role.ASSISTANT]
+    replies += [(turn.plan or "", wording) for turn in turns for wording in turn.wordings]
+    for plan, reply in dict.fromkeys(replies):
+        opening = (tokenizer.plans[plan],) if plan in tokenizer.plans else ()
+        yield (*opening, *tokenizer.encode(reply), EOS_ID)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 
 import torch
 
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message
 from model_store.contract.tokenizer import Tokenizer
+from model_store.phrases import PhraseBook
+from model_store.replies import load_replies
 from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P
 from training.data.domain_pack import DomainPack, Intent, held_out_prompts, user_message
 from training.data.prompts import banned_ids, opening_ids, render_prompt
@@ -105,6 +108,13 @@ def sample_replies(
         SampledReply(prompt, sample.token_ids, tokenizer.decode(sample.token_ids), sample.ended)
         for prompt, sample in zip(prompts, samples, strict=True)
     ]
+
+
+def known_phrases(bundle: Path, policy: ReformerPolicy) -> PhraseBook | None:
+    """What a policy's wordings are kept to where it is served out of this bundle; None for one without replies."""
+    vocab_size = int(policy.config.vocab_size)
+    replies = list(load_replies(bundle, vocab_size))
+    return PhraseBook(replies, vocab_size) if replies else None
 
 
 @dataclass(frozen=True, slots=True)

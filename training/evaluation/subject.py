@@ -13,7 +13,7 @@ from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import Listener
 from training.data.domain_pack import DomainPack, load_pack
 from training.evaluation.ability import answer_everything
-from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, sample_replies
+from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, known_phrases, sample_replies
 from training.evaluation.judge import IntentJudge, pack_judge
 from training.reformer.model import ReformerPolicy, load_policy
 
@@ -38,12 +38,13 @@ class Subject:
 
     @classmethod
     def of(cls, bundle: Bundle, pack_name: str, intents: IntentModel | None = None) -> "Subject":
-        """A bundle's policy, heard together with an intent model as in the service.
+        """A bundle's policy, heard together with an intent model and kept to the bundle's phrases, as in the service.
 
         Raises as `load_pack` does, or OSError for a bundle without its checkpoint.
         """
         tokenizer = Tokenizer.load(bundle.path("tokenizer.json"))
         policy = load_policy(bundle.directory)
+        policy.phrases = known_phrases(bundle.directory, policy)
         policy.listener = Listener(intents, tokenizer) if intents else None
         return cls(policy, tokenizer, load_pack(pack_name), pack_judge(pack_name), intents)
 

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict, Unpack
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_store.contract.control_tokens import EOS_ID
+from model_store.phrases import keep_to
 from training.reformer.attention import ExactLocalSelfAttention, lsh_keys
 from training.reformer.model import ReformerPolicy
 from training.reformer.ngrams import last_tokens
@@ -152,6 +154,8 @@ class _Batch:
         self._token_ids: list[list[int]] = [[] for _ in prompts]
         self._logprobs: list[list[float]] = [[] for _ in prompts]
         self._has_ended = [False] * len(prompts)
+        book = policy.phrases
+        self._phrases = [book.open(banned) for banned in banned_ids] if book is not None else []
 
     @torch.no_grad()
     def complete(self, uniforms: Tensor, not_opening: Tensor, options: SamplingOptions) -> list[Sample]:
@@ -168,6 +172,9 @@ class _Batch:
                 logits = heard_openings(self._policy, self._prompts, logits)
                 has_opening = (not_opening != self.banned).any(-1, keepdim=True)
                 logits = torch.where(has_opening, _likely(logits, options.get("opening_min_p", 0.0)), logits)
+                logits = torch.where(has_opening, logits, self._as_authors(logits))
+            else:
+                logits = self._as_authors(logits)
             chosen, logprobs = _choose(logits, uniforms[self._rows, number], options)
             is_open = self._append(chosen, logprobs)
             if not is_open.any():
@@ -184,6 +191,14 @@ class _Batch:
             for token_ids, logprobs in zip(self._token_ids, self._logprobs, strict=True)
         ]
 
+    def _as_authors(self, logits: Tensor) -> Tensor:
+        """Logits [rows, V] kept to the phrases that the policy's book holds, where it has one."""
+        if not self._phrases:
+            return logits
+        places = [self._phrases[row] for row in self._rows.tolist()]
+        kept = [keep_to(place.continuations, row.numpy()) for place, row in zip(places, logits, strict=True)]
+        return torch.from_numpy(np.stack(kept))
+
     def _append(self, chosen: Tensor, logprobs: Tensor) -> Tensor:
         """Notes the tokens of open rows; says which rows go on, bool [rows]."""
         for row, token_id, logprob in zip(self._rows.tolist(), chosen.tolist(), logprobs.tolist(), strict=True):
@@ -191,6 +206,8 @@ class _Batch:
                 continue
             self._token_ids[row].append(token_id)
             self._logprobs[row].append(logprob)
+            if self._phrases:
+                self._phrases[row].append(token_id)
             next_position = int(self._lengths[row]) + len(self._token_ids[row]) - 1
             self._has_ended[row] = token_id == EOS_ID or next_position >= self._max_positions
         return torch.tensor([not self._has_ended[row] for row in self._rows.tolist()])

@@ -20,6 +20,7 @@ from transformers.models.reformer import modeling_reformer as stock
 
 from model_store.contract.manifest import Architecture
 from model_store.intents.listener import Listener
+from model_store.phrases import PhraseBook
 from training.errors import OutdatedCheckpointError, UnfitCheckpointError
 from training.reformer.attention import ExactLocalSelfAttention, ExactLSHSelfAttention
 from training.reformer.config import reformer_config
@@ -67,6 +68,8 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
             attention = ExactLocalSelfAttention if is_local else ExactLSHSelfAttention
             layer.attention.self_attention = attention(config, index)
         _silence_stock_dropout(self.reformer)
+        self.phrases: PhraseBook | None = None
+        """What wordings are kept to when replies are drawn, as in the service; None in training."""
         self.listener: Listener | None = None
         """Who has an opinion of openings when replies are drawn, as in the service; no weight, and None in training."""
         self.post_init()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from model_store.contract.tokenizer import Tokenizer
 from training.config import TrainingConfig
@@ -9,13 +10,13 @@ from training.data.domain_pack import load_pack
 from training.data.feedback_rows import Example, read_examples, read_export
 from training.evaluation.foresight.logged_replies import read_logged, weigh
 from training.evaluation.foresight.off_policy import estimate
-from training.evaluation.held_out import SampledReply, Sampling
+from training.evaluation.held_out import SampledReply, Sampling, known_phrases
 from training.evaluation.judge import pack_judge
 from training.evaluation.paired_replies import Precision
 from training.evaluation.scorecard import Comparison, Measurement, compare
 from training.evaluation.thumbs_judge import ThumbsJudge, independent_examples
 from training.reformer.heads import RewardModel
-from training.reformer.model import load_policy
+from training.reformer.model import ReformerPolicy, load_policy
 from training.stages.curate import EXAMPLES_NAME
 from training.stages.snapshot import BASE_NAME, SNAPSHOT_NAME
 from training.workspace import StageResult, Workspace
@@ -42,11 +43,20 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         precision=Precision(config.gate.max_ability_loss / _POWER, config.gate.max_replies_per_prompt),
         sampling=Sampling(max_new_tokens=config.policy.max_completion_tokens, seed=config.seed),
     )
-    comparison = compare(load_policy(base_directory), load_policy(workspace.path(POLICY_NAME)), measurement)
+    comparison = compare(
+        _as_served(base_directory, workspace), _as_served(workspace.path(POLICY_NAME), workspace), measurement
+    )
     workspace.write_text(REPLIES_NAME, _side_by_side(comparison))
     workspace.write_text(SCORECARD_NAME, comparison.scorecard.model_dump_json(indent=1) + "\n")
     estimate_off_policy(config, workspace, independent_examples(examples))
     return comparison.scorecard.model_dump(mode="json")
+
+
+def _as_served(directory: Path, workspace: Workspace) -> ReformerPolicy:
+    """A policy kept to the phrases that the base knows; corrections of this run join when the candidate is exported."""
+    policy = load_policy(directory)
+    policy.phrases = known_phrases(workspace.path(BASE_NAME), policy)
+    return policy
 
 
 def estimate_off_policy(config: TrainingConfig, workspace: Workspace, held_back: Sequence[Example]) -> None:
@@ -55,7 +65,7 @@ def estimate_off_policy(config: TrainingConfig, workspace: Workspace, held_back:
     Writes none where no rating says anything, or a run has no reward model.
     """
     workspace.path(OFF_POLICY_NAME).unlink(missing_ok=True)
-    policy = load_policy(workspace.path(POLICY_NAME))
+    policy = _as_served(workspace.path(POLICY_NAME), workspace)
     replies = read_logged(
         read_export(workspace.path(SNAPSHOT_NAME)),
         Tokenizer.load(workspace.path(BASE_NAME) / "tokenizer.json"),

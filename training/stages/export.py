@@ -8,8 +8,8 @@ held to that.
 import copy
 import math
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +21,10 @@ from model_store.bundle import write_bundle
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.manifest import MANIFEST_NAME, DataLicence, GoldenRun, Lineage, Manifest, Quantization
 from model_store.contract.tokenizer import Tokenizer
-from model_store.replies import save_replies
+from model_store.replies import load_replies, save_replies
 from training.config import TrainingConfig
 from training.data.domain_pack import DomainPack, load_pack, user_message
-from training.data.feedback_rows import read_examples
+from training.data.feedback_rows import Example, read_examples
 from training.data.prompts import authored_replies, render_prompt
 from training.errors import ExportRefusedError
 from training.evaluation.held_out import authored_texts, gate_prompts
@@ -78,7 +78,8 @@ class TextSample:
     held_out: tuple[tuple[int, ...], ...]
     golden_prompts: tuple[tuple[int, ...], ...]
     replies: tuple[tuple[int, ...], ...] = ()
-    """Authored replies, from plan to end of sequence: the bundle knows them, so that serving can guess ahead."""
+    """Authored replies, from plan to end of sequence: the bundle knows them, so that serving can keep to their phrases
+    and guess ahead."""
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -88,8 +89,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     parent = Manifest.model_validate_json((base / MANIFEST_NAME).read_bytes())
     snapshot = workspace.result("snapshot") or {}
     scorecard = Scorecard.model_validate_json(workspace.path(SCORECARD_NAME).read_text(encoding="utf-8"))
-    num_examples = sum(1 for _ in read_examples(workspace.path(EXAMPLES_NAME)))
-    feedback = DataLicence(source="customer feedback", licence="the operator's own", num_rows=num_examples)
+    examples = list(read_examples(workspace.path(EXAMPLES_NAME)))
+    feedback = DataLicence(source="customer feedback", licence="the operator's own", num_rows=len(examples))
     notes = ReleaseNotes(
         name=config.name,
         created_at=str((workspace.result("inputs") or {})["created_at"]),
@@ -106,10 +107,20 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         reports=tuple(filter(Path.exists, map(workspace.path, (GATE_NAME, *PAGES)))),
     )
     sample = text_sample(load_pack(config.corpus.domain_pack), tokenizer)
+    known = tuple(load_replies(base, tokenizer.vocab_size)) or sample.replies
+    sample = replace(sample, replies=tuple(dict.fromkeys((*known, *corrections(examples, tokenizer)))))
     manifest = export_bundle(
         load_policy(workspace.path(POLICY_NAME)), base / "tokenizer.json", workspace.path(BUNDLE_NAME), notes, sample
     )
     return {"digest": manifest.digest, **manifest.quantization.model_dump(mode="json")}
+
+
+def corrections(examples: Iterable[Example], tokenizer: Tokenizer) -> Iterator[tuple[int, ...]]:
+    """What people wrote in place of replies, each behind the plan of the reply that it corrects."""
+    for example in examples:
+        if example.correction and example.split == "train":
+            opening = example.completion_token_ids[: 1 if tokenizer.plan_of(example.completion_token_ids) else 0]
+            yield (*opening, *tokenizer.encode(example.correction), EOS_ID)
 
 
 def export_bundle(

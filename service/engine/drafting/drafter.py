@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from model_store.contract.control_tokens import ASSISTANT_ID, EOS_ID
 from service.engine.drafting.continuations import Continuations
 
-_TABLE_BYTES = 2 << 20
+_TABLE_BYTES = 8 << 20
 _MIN_ACCEPTANCE = 0.4
 """Another position costs a fifth to a third of a step (`python -m tests.benchmarks.bench_drafts`)."""
 _SMOOTHING = 0.05

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from model_store.contract.feedback import STAFF_RATER_PREFIX
 from model_store.contract.tokenizer import Tokenizer
+from model_store.phrases import PhraseBook, keep_to
 from model_store.sampling import OPENING_MIN_P
 from model_store.shares import Count
 from training.data.feedback_rows import FeedbackRow, parse_row
@@ -167,6 +169,8 @@ def _batch_logprobs(
     for reply in replies:
         rows = at_one[start : start + len(reply.token_ids)]
         start += len(reply.token_ids)
+        if policy.phrases is not None:
+            rows = _kept_to(policy.phrases, rows, reply)
         probabilities = drawing_distribution(rows, temperature=temperature, top_p=top_p)
         if reply.prompt.opening_ids:
             probabilities[0] = opening_distribution(
@@ -174,6 +178,16 @@ def _batch_logprobs(
             )[0]
         nats = probabilities.gather(1, torch.tensor(reply.token_ids)[:, None])[:, 0].log()
         yield float(nats[1:].sum() if reply.is_plan_pinned else nats.sum())
+
+
+def _kept_to(book: PhraseBook, rows: Tensor, reply: LoggedReply) -> Tensor:
+    """Logits [tokens, V] of a reply, kept to the authors' phrases as far as it is no plan."""
+    place, kept = book.open(reply.prompt.banned_ids), []
+    for number, (token_id, row) in enumerate(zip(reply.token_ids, rows, strict=True)):
+        is_plan = number == 0 and bool(reply.prompt.opening_ids)
+        kept.append(row if is_plan else torch.from_numpy(keep_to(place.continuations, row.numpy())))
+        place.append(token_id)
+    return torch.stack(kept)
 
 
 def _draw(
