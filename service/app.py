@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from fastapi import FastAPI
@@ -118,9 +118,7 @@ def create_app(
         lifespan=_lifespan(
             settings,
             telemetry,
-            open_engine or engine_opener(settings),
-            open_engine or lent_engine_opener(settings),
-            load_intents,
+            _Openers(open_engine or engine_opener(settings), open_engine or lent_engine_opener(settings), load_intents),
         ),
         docs_url=None,
         redoc_url=None,
@@ -212,24 +210,28 @@ def lent_engine_opener(settings: Settings) -> EngineOpener:
     )
 
 
+class _Openers(NamedTuple):
+    """How models are opened: the real ones, or what a test lends."""
+
+    engine: EngineOpener
+    lent_engine: EngineOpener
+    intents: IntentLoader
+
+
 def _lifespan(
-    settings: Settings,
-    telemetry: Telemetry,
-    open_engine: EngineOpener,
-    open_lent: EngineOpener,
-    load_intents: IntentLoader,
+    settings: Settings, telemetry: Telemetry, openers: _Openers
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
         masker = load_masker(settings, facts)
-        guidance = await asyncio.to_thread(load_guidance, settings, facts, load_intents)
+        guidance = await asyncio.to_thread(load_guidance, settings, facts, openers.intents)
         store = await asyncio.to_thread(_open_store, settings)
         secret = load_feedback_secret(settings)
         records = await asyncio.to_thread(open_records, settings.records_url, settings.data_dir, settings.erasures_path)
         courier = make_courier(settings, records.handovers, telemetry)
         recorder = Recorder(records, _token_signer(settings, secret), masker, telemetry, courier)
-        model_router = ModelRouter(store, open_engine, settings.num_slots, settings.canary_share, telemetry)
+        model_router = ModelRouter(store, openers.engine, settings.num_slots, settings.canary_share, telemetry)
         limits = _chat_limits(settings, secret)
         chatbot = Chatbot(model_router, masker, guidance, recorder, limits)
         made = {"settings": settings, "telemetry": telemetry, "recorder": recorder, "chatbot": chatbot}
@@ -242,7 +244,7 @@ def _lifespan(
                 open_access(settings, secret, records) as access,
                 open_oversight(settings, store, records, masker) as oversight,
                 open_review(settings, records, recorder) as review_desk,
-                open_comparison(settings, chatbot, (store, model_router), records, open_lent) as comparison,
+                open_comparison(settings, chatbot, (store, model_router), records, openers.lent_engine) as comparison,
             ):
                 yield {
                     **made,
