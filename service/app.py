@@ -223,9 +223,7 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
-        masker = load_masker(settings, facts)
-        guidance = await asyncio.to_thread(load_guidance, settings, facts, openers.intents)
+        masker, guidance = await _load_shop(settings, openers.intents)
         store = await asyncio.to_thread(_open_store, settings)
         secret = load_feedback_secret(settings)
         records = await asyncio.to_thread(open_records, settings.records_url, settings.data_dir, settings.erasures_path)
@@ -260,6 +258,12 @@ def _lifespan(
             await _close(chatbot, model_router, recorder, records)
 
     return lifespan
+
+
+async def _load_shop(settings: Settings, load_intents: IntentLoader) -> tuple[ConversationMasker, Guidance]:
+    """What the operator has told the service about the shop."""
+    facts = FactSheet.load(settings.facts_file or DEFAULT_FACTS_FILE)
+    return load_masker(settings, facts), await asyncio.to_thread(load_guidance, settings, facts, load_intents)
 
 
 async def _close(chatbot: Chatbot, model_router: ModelRouter, recorder: Recorder, records: SqlRecordStore) -> None:
