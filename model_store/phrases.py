@@ -2,8 +2,7 @@
 
 The longest end of the reply so far that any authored reply holds tells how authors went on (an n-gram model of
 unbounded order, Liu et al. 2024, 2401.17377). A small network is confused by conversations of several turns; where it
-wavers, a continuation that no author wrote is hardly ever a sentence. Where it is sure, it says what it likes: what it
-learned from a shop's own transcripts need not be in the book.
+wavers, a continuation that no author wrote is hardly ever a sentence. Where it is very sure, it says what it likes.
 
 Left out: counts, for the network knows better than frequency what fits, and an index of suffixes: a reply is followed
 token by token, and only who leaves the book looks for a place in it again.
@@ -15,8 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_SHARE = 0.002
-"""Of the probability: with less for all that authors wrote, the network is sure of something else."""
+MIN_SHARE = 1e-6
+"""Of the probability: with less for all that authors wrote, the network is sure of something else. As small as this,
+because a network that is confused is not always unsure."""
 _MAX_VIEWS = 16
 
 _Places = NDArray[np.int64]
