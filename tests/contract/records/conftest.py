@@ -28,9 +28,18 @@ def postgresql_server() -> Iterator[str]:
     directory = Path(tempfile.mkdtemp(prefix="records-"))
     directory.chmod(0o755)
     try:
-        yield from _embedded_server(directory)
+        for url in _embedded_server(directory):
+            _wait_for_no_disk(url)
+            yield url
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wait_for_no_disk(url: str) -> None:
+    # These tests kill writers, never the server or its machine: what the server waits for would only take time.
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def _embedded_server(directory: Path) -> Iterator[str]:
@@ -62,24 +71,55 @@ def _debian_server(directory: Path) -> Iterator[str]:
     subprocess.run([*run, "stop", "-m", "immediate"], check=True, cwd="/")
 
 
-@pytest.fixture
-def postgresql_url(postgresql_server: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database."""
-    name = f"records_{uuid.uuid4().hex}"
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql_server: str) -> str:
+    """The name of a database on that server with tables and nothing in them, to be copied."""
+    name = "migrated"
     with psycopg.connect(postgresql_server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+    SqlRecordStore.open(_url_of(postgresql_server, name)).close()
+    return name
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with tables and nothing in them, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "records.db"
+    SqlRecordStore.open(f"sqlite:///{path}").close()
+    return path
+
+
+def _url_of(server: str, database: str) -> str:
+    return make_url(server).set(database=database).render_as_string(hide_password=False)
+
+
+def _is_migrated(request: pytest.FixtureRequest) -> bool:
+    """A test that takes an open store is not about how its tables are made, which takes most of its time."""
+    return "store" in request.fixturenames
+
+
+@pytest.fixture
+def postgresql_url(request: pytest.FixtureRequest, postgresql_server: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database; for a test with a `store` its tables are there."""
+    template = request.getfixturevalue("migrated_postgresql") if _is_migrated(request) else "template1"
+    name = f"records_{uuid.uuid4().hex}"
+    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    yield _url_of(postgresql_server, name)
     with psycopg.connect(postgresql_server, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'records.db'}"
-    url: str = request.getfixturevalue("postgresql_url")
-    return url
+    """The URL of an empty database of each kind; for a test with a `store` its tables are there."""
+    if request.param == "postgresql":
+        url: str = request.getfixturevalue("postgresql_url")
+        return url
+    path = tmp_path / "records.db"
+    if _is_migrated(request):
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
