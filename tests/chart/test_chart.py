@@ -1,7 +1,4 @@
-"""The chart, linted and rendered by the real Helm.
-
-That the made secret survives an upgrade cannot be shown without a cluster: `lookup` finds nothing when only rendering.
-"""
+"""The chart, linted and rendered by the real Helm. What it looks up in a cluster is in test_postgres.py."""
 
 import json
 import math
@@ -94,6 +91,10 @@ def test_every_manifest_is_valid_kubernetes(render: Render, values: dict[str, An
         ({"resources": {"limits": {"memory": "1 GB"}}}, "resources/limits/memory"),
         ({"podLabels": {"app.kubernetes.io/name": "other"}}, "app.kubernetes.io/name"),
         ({"autoscaling": {"enabled": True}}, "PostgreSQL"),
+        ({"postgresql": {"cluster": {"enabled": True}}, "database": {"existingSecret": "pg"}}, "not beside postgresql"),
+        ({"postgresql": {"cluster": {"enabled": True}}, "replicaCount": 2}, "ReadWriteMany"),
+        ({"postgresql": {"cluster": {"instances": 0}}}, "cluster/instances"),
+        ({"postgresql": {"cluster": {"image": "postgresql:latest"}}}, "cluster/image"),
         ({"autoscaling": {"keda": {"enabled": True}}}, "autoscaling/enabled"),
         ({"ingress": {"enabled": True}}, "ingress/hosts"),
         ({"httpRoute": {"enabled": True}}, "httpRoute/parentRefs"),

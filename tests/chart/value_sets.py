@@ -70,6 +70,7 @@ AUTOSCALED: dict[str, Any] = {
 }
 KEDA: dict[str, Any] = {
     **SHARED,
+    "database": {"existingSecret": "team-db-app", "urlKey": "uri"},
     "autoscaling": {"enabled": True, "minReplicas": 3, "targetWaitingRequests": 2, "keda": {"enabled": True}},
     "monitoring": {"prometheusRule": {"job": "bots/rejoinder"}},
 }
@@ -112,6 +113,20 @@ WITH_ALL_JOBS: dict[str, Any] = {
     "training": {"timeZone": "Europe/Berlin", "nodeSelector": {"disk": "ssd"}},
 }
 WITH_ALL_JOBS_SHARED: dict[str, Any] = {**WITH_ALL_JOBS, **SHARED}
+BUNDLED_POSTGRES: dict[str, Any] = {
+    **WITH_ALL_JOBS,
+    "replicaCount": 2,
+    "persistence": {"accessMode": "ReadWriteMany"},
+    "postgresql": {
+        "cluster": {
+            "enabled": True,
+            "instances": 3,
+            "image": "registry.internal:5000/cnpg/postgresql:17.9-standard-bookworm",
+            "size": "40Gi",
+            "storageClass": "fast",
+        }
+    },
+}
 SHUT_OFF: dict[str, Any] = {
     **SHARED,
     "rateLimits": {"existingSecret": "valkey"},
@@ -153,6 +168,7 @@ VALUE_SETS = {
     "behind-a-gateway": BEHIND_A_GATEWAY,
     "with-all-jobs": WITH_ALL_JOBS,
     "with-all-jobs-shared": WITH_ALL_JOBS_SHARED,
+    "bundled-postgres": BUNDLED_POSTGRES,
     "shut-off": SHUT_OFF,
     "open": OPEN,
 }

@@ -50,14 +50,34 @@ app.kubernetes.io/part-of: rejoinder
 {{- default (include "rejoinder.fullname" .) .Values.persistence.existingClaim }}
 {{- end }}
 
+{{/* Not empty where records are kept in PostgreSQL, the operator's own or the chart's; else in SQLite. */}}
+{{- define "rejoinder.isPostgresql" -}}
+{{- if or .Values.database.existingSecret .Values.postgresql.cluster.enabled }}yes{{ end }}
+{{- end }}
+
+{{/* The name of the cluster of PostgreSQL. CloudNativePG takes up to 50 characters. */}}
+{{- define "rejoinder.postgresName" -}}
+{{- include "rejoinder.fullname" . }}-postgres
+{{- end }}
+
 {{/* The database's address, for the service and for training. Nothing: SQLite in DATA_DIR. */}}
 {{- define "rejoinder.databaseEnv" -}}
-{{- with .Values.database.existingSecret -}}
+{{- if .Values.postgresql.cluster.enabled -}}
 - name: SERVICE_DATABASE_URL
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: url
+      # Made by CloudNativePG; a pod waits until it is there.
+      name: {{ include "rejoinder.postgresName" . }}-app
+      key: uri
+# libpq would go on in the clear where TLS fails.
+- name: PGSSLMODE
+  value: require
+{{- else if .Values.database.existingSecret -}}
+- name: SERVICE_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.database.existingSecret }}
+      key: {{ .Values.database.urlKey }}
 {{- end }}
 {{- end }}
 
@@ -175,7 +195,15 @@ scaleDown:
 {{/* The doors to the name server and to PostgreSQL. */}}
 {{- define "rejoinder.egress" -}}
 {{- include "rejoinder.dnsEgress" . }}
-{{- if .Values.database.existingSecret }}
+{{- if .Values.postgresql.cluster.enabled }}
+- ports:
+    - port: 5432
+      protocol: TCP
+  to:
+    - podSelector:
+        matchLabels:
+          cnpg.io/cluster: {{ include "rejoinder.postgresName" . }}
+{{- else if .Values.database.existingSecret }}
 - ports:
     - port: {{ .Values.networkPolicy.databasePort }}
       protocol: TCP
