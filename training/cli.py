@@ -34,7 +34,7 @@ from training.data.data_report.describe import describe
 from training.data.data_report.report_text import report_text as data_report_text
 from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.data.importers.registry import IMPORTERS, import_file
-from training.errors import InvalidConfigError, TrainingError
+from training.errors import InvalidConfigError, SeveralProcessesError, TrainingError
 from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE
 from training.evaluation.explanations.page import explanation_page
 from training.evaluation.explanations.sources import newest_run, open_explainer, read_exported, read_stored
@@ -261,7 +261,9 @@ def _runs_folder() -> Path:
 
 
 def _open_workspace(options: argparse.Namespace, config: TrainingConfig, kind: str) -> Workspace:
-    """The named workspace, or a new one under `runs/`; remembers when its run began."""
+    """The named workspace, or a new one under `runs/`; remembers when its run began. It is one process's."""
+    if (num_processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise SeveralProcessesError(num_processes=num_processes)
     torch.set_num_threads(config.num_threads)
     now = datetime.now(UTC)
     root = options.workspace or _runs_folder() / f"{kind}-{now:%Y%m%d-%H%M%S}"

@@ -10,6 +10,7 @@ TrainingError
 ├── DivergedError
 ├── ExportRefusedError
 ├── OutdatedCheckpointError
+├── SeveralProcessesError
 ├── UnfitCheckpointError
 └── WorkspaceError
 
@@ -102,6 +103,16 @@ class ExportRefusedError(TrainingError):
 
     code = "export_refused"
     template = "The export was refused: {problem}. Nothing was published."
+
+
+class SeveralProcessesError(TrainingError):
+    """The job was started several times over, as torchrun and its like do."""
+
+    code = "several_processes"
+    template = (
+        "This is one of {num_processes} processes (WORLD_SIZE), but a run is one: each would learn the same, in the "
+        "same workspace. Start one, without torchrun; `num_threads` of the configuration says how many cores it uses."
+    )
 
 
 class WorkspaceError(TrainingError):

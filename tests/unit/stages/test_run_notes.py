@@ -1,4 +1,4 @@
-"""How a learning run ends is noted on the shelf, whatever the end."""
+"""How a learning run ends is noted on the shelf, whatever the end; and a run is one process."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -41,3 +41,15 @@ def test_a_run_with_too_few_ratings_is_noted_as_such(tmp_path: Path, capsys: pyt
     assert main(run) == 0
     assert json.loads(capsys.readouterr().out)["exit_code"] == 0
     assert last_run(tmp_path / "models").outcome is RunOutcome.TOO_LITTLE_FEEDBACK
+
+
+@pytest.mark.parametrize("job", ["base", "intents", "run"])
+def test_a_job_does_not_start_several_times_over(
+    tmp_path: Path, job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As torchrun would start it: each process would learn the same, and race for workspace and alias."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    config = TINY.with_name("intents.yaml") if job == "intents" else TINY
+    assert main([job, "--config", str(config), "--workspace", str(tmp_path / "run")]) == 1
+    assert "one of 2 processes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
