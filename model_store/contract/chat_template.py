@@ -22,9 +22,9 @@ from model_store.contract.tokenizer import Tokenizer
 _ROLE_IDS = {Role.SYSTEM: SYSTEM_ID, Role.USER: USER_ID, Role.ASSISTANT: ASSISTANT_ID}
 
 
-EXCHANGES_BEFORE = 1
-"""Messages of the customer, with their replies, that the network sees before the last. After more it loses the thread:
-`python -m tests.benchmarks.bench_depth` says how often."""
+EXCHANGES_BEFORE = 2
+"""Messages of the customer, with their replies, that the network sees before the last. More helps it no further:
+`training/EXPERIMENTS.md`."""
 
 
 def recent_start(messages: Sequence[Message]) -> int:

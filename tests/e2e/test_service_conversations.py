@@ -47,7 +47,7 @@ def shown(service: RunningService, conversation_id: str) -> list[tuple[str, str]
 
 
 def test_a_conversation_is_continued_with_the_new_message_alone(service: RunningService) -> None:
-    """The model sees the exchange before, the client sent none; a new order number does not pass for the old one."""
+    """The model sees two exchanges, the client sent none; a new order number does not pass for the old one."""
     conversation = service.openai.conversations.create()
     first = say(service, conversation.id, "Where is my order A1B2-77345?")
     second = say(service, conversation.id, "And where is my order C3D4-99887?")
@@ -61,7 +61,7 @@ def test_a_conversation_is_continued_with_the_new_message_alone(service: Running
     said = [("user", "Where is my order <ORDER_ID>?"), ("assistant", "Order <ORDER_ID> is on its way.")]
     said += [("user", "And where is my order <ORDER_ID_2>?"), ("assistant", "Order <ORDER_ID_2> is on its way.")]
     said += [("user", "Thanks")]
-    assert [(message.role, message.content) for message in prompt] == said[2:]
+    assert [(message.role, message.content) for message in prompt] == said
     assert shown(service, conversation.id) == [*said, ("assistant", "You are welcome.")]
 
 
@@ -104,7 +104,7 @@ def test_a_whole_history_sent_with_the_id_is_taken_as_it_is(service: RunningServ
         ]
     last = service.openai.chat.completions.create(model="rejoinder", messages=messages, extra_body=body)
     with service.records() as records:
-        assert len(records.get_completion(last.id).prompt_messages) == 3
+        assert len(records.get_completion(last.id).prompt_messages) == 5
     assert len(shown(service, conversation_id)) == 6
 
 

@@ -16,7 +16,7 @@ _CANNOT = (
     "It reads {languages}. Other languages are answered as if they were one that it reads.",
     "It copies nothing. Names, numbers, prices and deadlines are placeholders that the service fills with the "
     "customer's own words or the operator's facts; a fact that is given wrong is said wrong.",
-    "It is shown a message and the exchange before it; what was said earlier in a conversation it does not know. "
+    "It is shown a message and the two exchanges before it; what was said earlier in a conversation it does not know. "
     "A second question is answered worse than a first one.",
     "Cries for help are answered by fixed rules before it runs. The rules are precise, not complete: people who may be "
     "in danger need a person who reads along.",

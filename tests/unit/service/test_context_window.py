@@ -39,12 +39,12 @@ def test_a_conversation_that_fits_is_kept_whole(tokenizer: Tokenizer) -> None:
 
 
 def test_no_more_turns_are_shown_than_the_network_can_follow(tokenizer: Tokenizer) -> None:
-    """One exchange before the last message, however much room there is; an article stays before its question."""
+    """Two exchanges before the last message, however much room there is; an article stays before its question."""
     article = Message(Role.SYSTEM, "<ARTICLE> Returns: send it back")
     shown = fit_prompt((SYSTEM, *EARLIER, *EARLIER, *TALK), tokenizer, max_tokens=10, max_context=500)
-    assert shown.messages == (SYSTEM, *TALK)
-    shown = fit_prompt((*EARLIER, article, *TALK), tokenizer, max_tokens=10, max_context=500)
-    assert shown.messages == (article, *TALK)
+    assert shown.messages == (SYSTEM, *EARLIER, *TALK)
+    shown = fit_prompt((*EARLIER, article, *EARLIER, *TALK), tokenizer, max_tokens=10, max_context=500)
+    assert shown.messages == (article, *EARLIER, *TALK)
 
 
 def test_the_system_message_stays(tokenizer: Tokenizer) -> None:
