@@ -1,11 +1,14 @@
 """The article rule: when an offered help article is quoted in fixed words although the model would not open with it.
 
-A shop's plan rules hold it in their section `article`. The service follows it and evaluation measures with it, so both
-decide here. Which passage is offered: `search` and `offer`.
+A shop's plan rules hold it in their section `article`; how evidence is weighed was learned: `quoting.json`. The
+service follows it and evaluation measures with it, so both decide here. Which passage is offered: `search`, `offer`.
 """
 
+import math
 import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -13,10 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from model_store.contract.placeholders import ARTICLE, FACT_PLACEHOLDERS
 from model_store.knowledge.offer import HELP_PLAN
 
-_Share = Annotated[float, Field(ge=0, le=1)]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 _PLACEHOLDER_SHAPE = re.compile(r"<[A-Z][A-Z_0-9]*>")
 _SECTION = "article"
+WEIGHTS_FILE = Path(__file__).with_name("quoting.json")
+_FLOOR = 1e-3
+"""How near to 0 or 1 a probability is taken to be at most."""
 
 
 class ReadPlan(Protocol):
@@ -35,15 +40,56 @@ class ReadPlan(Protocol):
         """Probability of the plan's topic."""
 
 
+class Evidence(BaseModel):
+    """What is weighed, and the names of its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    fit: float
+    """How well the passage fits the question: `Passage.fit`."""
+    quoting: float
+    """ln of the probability that the network gives quoting."""
+    no_answer: float
+    """ln of the probability of the plans that are no answer."""
+    other: float
+    """Log-odds of the likeliest topic beside them."""
+
+
+class QuotingWeights(BaseModel):
+    """A logistic regression: from evidence to the log-odds that quoting is right.
+
+    `python -m training.evaluation.authored.article_quoting` fits it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    made_of: str
+    """The files that it was fitted with."""
+    bias: float
+    weights: Evidence
+    quote_from: float
+    """The least log-odds from which an article is quoted."""
+
+    def log_odds(self, evidence: Evidence) -> float:
+        """That quoting is right."""
+        found: dict[str, float] = evidence.model_dump()
+        weights: dict[str, float] = self.weights.model_dump()
+        return self.bias + sum(weights[name] * value for name, value in found.items())
+
+
+@cache
+def shipped_weights() -> QuotingWeights:
+    """What the project ships; read once."""
+    return QuotingWeights.model_validate_json(WEIGHTS_FILE.read_bytes())
+
+
 class ArticleRule(BaseModel):
     """One shop's rule. `plan_rules.yaml` says what the entries mean and where their values come from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     is_on: bool
-    min_probability: _Share
-    sure_from: _Share
-    min_fit: _Share
+    eagerness: Annotated[float, Field(ge=0.01, le=100)]
     instead_of: tuple[str, ...]
     never_instead_of: tuple[str, ...]
     wording: dict[Literal["en", "zh"], _Text]
@@ -66,21 +112,38 @@ class ArticleRule(BaseModel):
         """Every plan that the rule names."""
         return frozenset((*self.instead_of, *self.never_instead_of))
 
-    def quotes(self, read: ReadPlan, fit: float, min_confidence: float) -> bool:
+    def quotes(self, read: ReadPlan, fit: float, min_confidence: float, weights: QuotingWeights | None = None) -> bool:
         """Whether a passage that fits the question this well is quoted by the rule, and not what was planned is said.
 
-        Below `min_confidence` the model counts as unsure. Who is sure of quoting does so in its own words, and where
-        quoting is not even among the rivals nobody thought of an article.
+        Who is sure of quoting does so in its own words; below `min_confidence` the model is not. Where quoting is not
+        even among the rivals nobody thought of an article. Evidence is weighed by `weights`; None: as shipped.
         """
-        topic, probability = read.plan.partition("/")[0], dict(read.rivals).get(HELP_PLAN, 0.0)
-        if not self.is_on or topic in self.never_instead_of or probability == 0:
+        is_thought_of = any(plan == HELP_PLAN for plan, _ in read.rivals)
+        if not (self.is_on and is_thought_of) or _topic_of(read.plan) in self.never_instead_of:
             return False
-        is_unsure = read.confidence < min_confidence
         if read.plan == HELP_PLAN:
-            return is_unsure
-        if probability >= self.min_probability and read.confidence < self.sure_from:
-            return True
-        return fit >= self.min_fit and (is_unsure or topic in self.instead_of)
+            return read.confidence < min_confidence
+        learned = weights or shipped_weights()
+        return learned.log_odds(self.evidence(read, fit)) + math.log(self.eagerness) >= learned.quote_from
+
+    def evidence(self, read: ReadPlan, fit: float) -> Evidence:
+        """What speaks for quoting a passage that fits this well."""
+        topics: dict[str, float] = {}
+        for plan, probability in read.rivals:
+            topics[_topic_of(plan)] = topics.get(_topic_of(plan), 0.0) + probability
+        quoting = topics.pop(HELP_PLAN, 0.0)
+        no_answer = sum(topics.pop(topic, 0.0) for topic in self.instead_of)
+        other = min(max(_FLOOR, *topics.values(), 0.0), 1 - _FLOOR)
+        return Evidence(
+            fit=fit,
+            quoting=math.log(quoting + _FLOOR),
+            no_answer=math.log(no_answer + _FLOOR),
+            other=math.log(other / (1 - other)),
+        )
+
+
+def _topic_of(plan: str) -> str:
+    return plan.partition("/")[0]
 
 
 def rules_over(shipped: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

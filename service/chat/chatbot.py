@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ARTICLE_ID
-from model_store.contract.conversation import Message, check_prompt
+from model_store.contract.conversation import Message, Role, check_prompt
 from model_store.contract.placeholders import ARTICLE
 from model_store.contract.tokenizer import Tokenizer
 from model_store.contract.unmasking import unmask
@@ -218,7 +218,7 @@ class Chatbot:
         prompt = _fit(conversation.messages, model, max_tokens)
         heard = self._guidance.hear(prompt, model)
         question = _Question(conversation, prompt, opinion=heard.opinion, sentiment=heard.sentiment)
-        article = self._find_article(request.messages[-1].content, conversation.language, model, heard)
+        article = self._find_article(request.messages[-1].content, conversation, model, heard)
         if article is None:
             return question
         offered = offer_article(conversation.messages, article.title, article.text, article.language)
@@ -242,11 +242,14 @@ class Chatbot:
             resolve = quoting(resolve, article) if article else resolve
         return unmask(completion.completion_text, resolve)
 
-    def _find_article(self, question: str, language: str, model: LoadedModel, heard: Hearing) -> Passage | None:
+    def _find_article(
+        self, question: str, conversation: MaskedConversation, model: LoadedModel, heard: Hearing
+    ) -> Passage | None:
         """A passage for the question; None for a model that never learned to quote, and where the shop forbids it."""
         if HELP_PLAN not in model.tokenizer.plans or not self._guidance.plans.allows(HELP_PLAN):
             return None
-        return self._guidance.articles.find(question, language, heard.embedding)
+        is_later = sum(message.role is Role.USER for message in conversation.messages) > 1
+        return self._guidance.articles.find(question, conversation.language, heard.embedding, is_later=is_later)
 
     def _context(
         self,

@@ -50,7 +50,7 @@ SHOP: dict[str, Any] = {
         "forbid": ["gift_card"],
         "hand_over": ["human_agent", "legal_threat"],
         "pin": [{"pattern": "双十一", "plan": "voucher_problem"}],
-        "article": {"min_fit": 0.4, "wording": {"en": "We say: <ARTICLE>", "zh": "说明：<ARTICLE>"}},
+        "article": {"eagerness": 0.5, "wording": {"en": "We say: <ARTICLE>", "zh": "说明：<ARTICLE>"}},
     },
     "knowledge": {
         "repairs.md": "---\nkeywords: [zip]\n---\n# Repairs\n\nWe mend: “zips”, {{ bags }}, 15 € each.\n",

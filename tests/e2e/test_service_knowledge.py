@@ -99,6 +99,15 @@ def test_a_model_that_leaves_a_fitting_passage_has_it_quoted_by_the_rule(folder:
     assert record.sampling["article"] == {"id": "repairs#1", "is_quoted": True}
 
 
+def test_a_later_message_is_not_answered_from_an_article_on_a_word_or_two(folder: Path) -> None:
+    """What it is about was said before; one that says it itself is answered like a first message."""
+    few: list[Any] = [{"role": "user", "content": "and the zips?"}]
+    earlier: list[Any] = [{"role": "user", "content": "I forgot it"}, {"role": "assistant", "content": "I am sorry."}]
+    with serve(folder) as service:
+        sampling = [complete(service, [*said])[1].sampling for said in (few, earlier + few, earlier + QUESTION)]
+    assert ["article" in each for each in sampling] == [True, False, True]
+
+
 def test_a_shop_turns_the_rule_off(folder: Path) -> None:
     """One entry of its plan rules; then an unsure bot asks back as ever."""
     rules = folder.parent / "rules.yaml"

@@ -45,9 +45,14 @@ class HelpArticles:
         linked = [replace(passage, link=passage.link or _default_link(passage, facts)) for passage in passages]
         return cls(linked, intents)
 
-    def find(self, question: str, language: str, meaning: Embedding | None = None) -> Passage | None:
-        """The passage that may answer a question, or None; `meaning` is where the question lies: `IntentModel.hear`."""
-        return self._search.fitting(question, language, meaning)
+    def find(
+        self, question: str, language: str, meaning: Embedding | None = None, *, is_later: bool = False
+    ) -> Passage | None:
+        """The passage that may answer a question, or None; `meaning` is where the question lies: `IntentModel.hear`.
+
+        Not for a later message that says too little itself.
+        """
+        return self._search.fitting(question, language, meaning, is_later=is_later)
 
     def passage(self, passage_id: str) -> Passage | None:
         """The passage that was offered under this id, if the shop still has it."""

@@ -120,7 +120,7 @@ def test_an_unsure_bot_quotes_by_the_rule_or_asks_back(subject: Subject) -> None
     """What random weights would say does not matter: neither is left to them."""
     offered = [case for case in article_cases(PACK, HELD_OUT[:4], WORDS_ALONE, is_there=True) if case.offered]
     for is_on in (True, False):
-        rules = replace(with_rule(is_on=is_on, min_fit=0), min_confidence=1.1)
+        rules = replace(with_rule(is_on=is_on, eagerness=100), min_confidence=1.1)
         answers = answer_cases(subject, offered, rules)
         assert [found.case for found in answers] == offered
         assert {found.quoted is not None for found in answers} == {is_on}
@@ -133,6 +133,6 @@ def test_a_quote_in_place_of_the_right_plan_is_counted_as_its_loss(subject: Subj
     offered = next(case for case in article_cases(PACK, HELD_OUT, WORDS_ALONE, is_there=True) if case.offered)
     topics = sorted({plan.partition("/")[0] for plan in PACK.plans})
     asks = [replace(offered, intent=topic) for topic in topics]
-    always = replace(with_rule(min_probability=0, sure_from=1), min_confidence=0.0)
+    always = replace(with_rule(eagerness=100), min_confidence=0.0)
     answers = answer_cases(subject, asks, always)
     assert all(found.quoted for found in answers) and sum(found.lost_right_plan for found in answers) == 1

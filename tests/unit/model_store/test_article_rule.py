@@ -1,24 +1,32 @@
 """The article rule: when an offered passage is quoted although the model would say something else."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from model_store.knowledge.article_rule import ArticleRule, rules_over
+from model_store.knowledge.article_rule import ArticleRule, QuotingWeights, rules_over, shipped_weights
 
 ENTRIES: dict[str, Any] = {
     "is_on": True,
-    "min_probability": 0.1,
-    "sure_from": 0.6,
-    "min_fit": 0.25,
+    "eagerness": 1,
     "instead_of": ["out_of_scope"],
     "never_instead_of": ["self_harm"],
     "wording": {"en": "We say: <ARTICLE>", "zh": "说明：<ARTICLE>"},
 }
 RULE = ArticleRule.model_validate(ENTRIES)
 MIN_CONFIDENCE = 0.35
+
+
+WEIGHTS = QuotingWeights.model_validate(
+    {
+        "made_of": "by hand",
+        "bias": 8.0,
+        "weights": {"fit": 2.0, "quoting": 1.5, "no_answer": 1.0, "other": -0.5},
+        "quote_from": 0.0,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -32,42 +40,61 @@ class Read:
     @property
     def rivals(self) -> tuple[tuple[str, float], ...]:
         """As far as the rule looks at them."""
-        return (("help_article", self.quoting),) if self.quoting else ()
+        return ((self.plan, self.confidence), *((("help_article", self.quoting),) if self.quoting else ()))
+
+
+def quotes(read: Read, fit: float, rule: ArticleRule = RULE) -> bool:
+    """By weights that were set by hand."""
+    return rule.quotes(read, fit, MIN_CONFIDENCE, WEIGHTS)
 
 
 @pytest.mark.parametrize(
     ("read", "fit", "is_quoted"),
     [
-        (Read("size_advice", 0.5, 0.2), 0.19, True),  # it may well answer, and the model is not sure of another plan
-        (Read("size_advice", 0.7, 0.2), 0.9, False),  # it is
-        (Read("size_advice", 0.5, 0.05), 0.9, False),  # quoting is hardly thought of
-        (Read("size_advice", 0.2), 0.3, True),  # the bot would ask back
-        (Read("size_advice", 0.2), 0.2, False),  # and does, where the passage fits badly
-        (Read("size_advice", 0.2, 0), 0.9, False),  # or where the model does not think of quoting at all
-        (Read("out_of_scope", 0.9), 0.3, True),
-        (Read("out_of_scope/ask_order_id", 0.9), 0.3, True),
-        (Read("out_of_scope", 0.9), 0.2, False),
-        (Read("self_harm", 0.2, 0.4), 0.9, False),
-        (Read("help_article", 0.2, 0.2), 0.19, True),
-        (Read("help_article", 0.8, 0.8), 0.9, False),  # in its own words
+        (Read("size_advice", 0.5, 0.2), 0.8, True),  # 8 + 1.6 - 2.41 - 6.91 - 0 = 0.28
+        (Read("size_advice", 0.5, 0.2), 0.5, False),  # 0.6 less
+        (Read("size_advice", 0.5, 0.1), 0.8, False),  # 1.03 less
+        (Read("size_advice", 0.8, 0.2), 0.8, False),  # 0.69 less
+        (Read("size_advice/ask_order_id", 0.8, 0.2), 0.8, False),
+        (Read("out_of_scope", 0.5, 0.05), 0.25, True),  # 8 + 0.5 - 4.46 - 0.69 + 3.45
+        (Read("out_of_scope/ask_order_id", 0.5, 0.05), 0.25, True),
+        (Read("out_of_scope", 0.9, 0), 1.0, False),  # nobody thought of an article
+        (Read("self_harm", 0.2, 0.4), 1.0, False),
+        (Read("help_article", 0.2, 0.2), 0.0, True),
+        (Read("help_article", 0.8, 0.8), 1.0, False),  # in its own words
     ],
 )
-def test_an_article_is_quoted_where_nothing_better_is_at_hand(read: Read, fit: float, is_quoted: bool) -> None:
-    """By what the model gives quoting, by how sure it is, by the passage's fit, and by what it would say instead."""
-    assert RULE.quotes(read, fit, MIN_CONFIDENCE) is is_quoted
+def test_an_article_is_quoted_where_the_evidence_speaks_for_it(read: Read, fit: float, is_quoted: bool) -> None:
+    """By the passage's fit, by what the model gives quoting and plans that are no answer, and how sure it is."""
+    assert quotes(read, fit) is is_quoted
+
+
+def test_eagerness_multiplies_the_odds() -> None:
+    """At log-odds of 0.28 it takes 0.75 to keep silent, at -0.32 it takes 1.4 to speak."""
+    read, rules = (
+        Read("size_advice", 0.5, 0.2),
+        {e: RULE.model_copy(update={"eagerness": e}) for e in (0.75, 0.8, 1.3, 1.4)},
+    )
+    assert not quotes(read, 0.8, rules[0.75]) and quotes(read, 0.8, rules[0.8])
+    assert not quotes(read, 0.5, rules[1.3]) and quotes(read, 0.5, rules[1.4])
+
+
+def test_what_ships_weighs_for_quoting_what_should_be() -> None:
+    """A passage that fits better, a network that thinks of quoting, and plans that are no answer all speak for it."""
+    weights = shipped_weights().weights
+    assert weights.fit > 0 and weights.quoting > 0 and weights.no_answer > 0
 
 
 def test_a_rule_that_is_off_leaves_it_to_the_model() -> None:
     """Whatever the other entries say."""
     off = ArticleRule.model_validate({**ENTRIES, "is_on": False})
-    assert not off.quotes(Read("out_of_scope", 0.1, 0.5), 1.0, MIN_CONFIDENCE)
+    assert not quotes(Read("out_of_scope", 0.1, 0.5), 1.0, off) and quotes(Read("out_of_scope", 0.1, 0.5), 1.0)
 
 
-def test_a_bot_that_never_asks_back_is_never_unsure() -> None:
-    """With the threshold at 0 only quoting's own probability and the plans to replace count."""
-    read = Read("size_advice", 0.01)
-    assert not RULE.quotes(read, 1.0, 0.0)
-    assert RULE.quotes(replace(read, quoting=0.1), 0.0, 0.0)
+def test_certainties_stay_finite() -> None:
+    """Probabilities of 0 and 1 are weighed as a thousandth off; rivals need not name quoting."""
+    assert RULE.evidence(Read("size_advice", 1.0, 0.0), 0.5).other == pytest.approx(6.907, abs=1e-3)
+    assert RULE.evidence(Read("help_article", 1.0, 0.0), 0.5).other == pytest.approx(-6.907, abs=1e-3)
 
 
 @pytest.mark.parametrize("text", ["Nothing.", "<ARTICLE> <ARTICLE>", "<ARTICLE> for <EMAIL>", "<ARTICLE> at <NOWHERE>"])

@@ -83,6 +83,17 @@ def test_one_word_of_many_is_not_enough() -> None:
     assert SEARCH.fitting(question, "en") is None
 
 
+def test_a_later_message_must_say_itself_what_it_is_about() -> None:
+    """ "Where do I send it?" is about what was said before, whatever article has the word."""
+    for short, whole in (
+        ("are dogs allowed", "dogs on a lead, on which floor"),
+        ("可以机洗吗", "羽绒服能用洗衣机洗吗"),
+    ):
+        language = "en" if short.isascii() else "zh"
+        assert SEARCH.fitting(short, language) and SEARCH.fitting(short, language, is_later=True) is None
+        assert SEARCH.fitting(whole, language, is_later=True) == SEARCH.fitting(whole, language) is not None
+
+
 def test_two_equally_good_articles_halve_the_fit() -> None:
     """With no lead over the next article, twice the share of words is needed."""
     twins = [Passage(str(n), str(n), "Dogs", "Dogs are welcome here.", "en") for n in range(2)]

@@ -14,9 +14,9 @@ PLANS = {"delivery_late": 128, "gift_card": 129, "thanks": 130, "track_package":
 MIN_CONFIDENCE = 0.35
 SHIPPED = PlanRules.load(min_confidence=MIN_CONFIDENCE)
 SURE = PlanChoice("track_package", (("track_package", 0.9), ("delivery_late", 0.05)))
-REPAIRS = Passage("repairs#1", "repairs", "Repairs", "We mend zips.", "en", fit=0.5)
+REPAIRS = Passage("repairs#1", "repairs", "Repairs", "We mend zips.", "en", fit=0.8)
 TORN = PlanChoice("track_package", (("track_package", 0.2), ("delivery_late", 0.15), ("thanks", 0.1)))
-TORN_TOO = PlanChoice("track_package", (*TORN.rivals, ("help_article", 0.05)))
+TORN_TOO = PlanChoice("track_package", (*TORN.rivals, ("help_article", 0.15)))
 
 
 def rules(tmp_path: Path, **changes: object) -> PlanRules:
@@ -101,7 +101,7 @@ def test_the_shops_own_words_replace_the_models(tmp_path: Path) -> None:
     ("language", "words"), [("en", "our help pages say: <ARTICLE>"), ("zh", "是这样写的：<ARTICLE>")]
 )
 def test_an_offered_article_is_quoted_before_the_bot_asks_back(language: str, words: str) -> None:
-    """Who was asked before and is still not understood gets it too; without an offer nothing changes."""
+    """Who was asked before and is still not understood gets it too; who does not think of quoting is not moved."""
     earlier = (Message(Role.USER, "hm"), Message(Role.ASSISTANT, _asked()), Message(Role.USER, "zips?"))
     for said in ((), earlier):
         reply = SHIPPED.fixed_reply(TORN_TOO, said, language, REPAIRS)
@@ -124,7 +124,7 @@ def test_a_pinned_plan_is_followed_whatever_article_is_offered() -> None:
 def test_the_article_rule_is_tuned_and_turned_off_by_single_entries(tmp_path: Path) -> None:
     """What an operator's section does not say is as shipped; a plan that the model does not have is named."""
     path = tmp_path / "own.yaml"
-    for entry, rule in (("is_on: false", "unsure"), ("min_fit: 0.6", "unsure"), ("min_fit: 0.4", "article")):
+    for entry, rule in (("is_on: false", "unsure"), ("eagerness: 0.01", "unsure"), ("eagerness: 100", "article")):
         path.write_text(f"article: {{{entry}}}\n", encoding="utf-8")
         reply = PlanRules.load(path, min_confidence=MIN_CONFIDENCE).fixed_reply(TORN_TOO, (), "en", REPAIRS)
         assert reply is not None and reply.rule == rule
@@ -141,7 +141,7 @@ def test_the_article_rule_is_tuned_and_turned_off_by_single_entries(tmp_path: Pa
         ({"wordings": {"thanks": {"en": "See <NOWHERE>.", "zh": "好"}}}, "<NOWHERE>"),
         ({"wordings": {"thanks": {"en": "Only English."}}}, "wordings.thanks.zh"),
         ({"article": {"wording": {"en": "See our help pages.", "zh": "见帮助中心。"}}}, "article.wording"),
-        ({"article": {"min_fit": 2}}, "article.min_fit"),
+        ({"article": {"eagerness": 0}}, "article.eagerness"),
         ({"article": []}, "article"),
         ({"forbidden": []}, "forbidden"),
     ],
