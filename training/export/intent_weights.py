@@ -47,7 +47,11 @@ def _weights(tensors: dict[str, NDArray[np.generic]], num_inputs: dict[str, int]
         return np.array(tensors[name], np.float32)
 
     def matrix(name: str) -> NDArray[np.float32]:
-        blocks, scales = read(f"{name}.blocks"), read(f"{name}.scales")
+        scales = read(f"{name}.scales")
+        if f"{name}.steps" in tensors:
+            weight = (read(f"{name}.steps") * scales).T
+            return weight * read(f"{name}.smoothing") if f"{name}.smoothing" in tensors else weight
+        blocks = read(f"{name}.blocks")
         rows = ((blocks - _ZERO) * scales[..., None]).reshape(len(blocks), -1)
         return rows[:, : num_inputs[f"{name}.blocks"]]  # the last block of a row may be filled up
 

@@ -1,7 +1,8 @@
 """How an exported graph stores its numbers: 8-bit weight blocks and calibrated 8-bit caches.
 
-Left out on purpose: dynamic activation quantisation (a reply would depend on who else is being served) and 4-bit
-weights (rounding to nearest keeps only 60 % of the arg-maxes). What quantisation costs is measured in `parity`.
+Left out on purpose: dynamic activation quantisation (a reply would depend on who else is being served; `int8_linear`
+has it for the intent model, which hears one text at a time) and 4-bit weights (rounding to nearest keeps only 60 % of
+the arg-maxes). What quantisation costs is measured in `parity`.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,6 +1,7 @@
 """The intent model: exported files say what the tuned encoder says, and nothing else is opened."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from model_store.intents.intent_model import DEFAULT_DIRECTORY, IntentModel, Int
 from training.data.plan_teacher.encoder import IntentEncoder
 from training.data.plan_teacher.pretrained_encoder import EncoderTokenizer
 from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
+from training.export.intent_weights import read_intent_weights
 from training.export.search_space import SearchSpace, unit_rows
 
 INTENTS = ("greeting", "refund", "track_package")
@@ -46,7 +48,9 @@ def encoder() -> IntentEncoder:
     return encoder.eval()
 
 
-def write(tmp_path: Path, encoder: IntentEncoder, space: SearchSpace | None = None) -> Path:
+def write(
+    tmp_path: Path, encoder: IntentEncoder, space: SearchSpace | None = None, *, in_integers: bool = True
+) -> Path:
     """The encoder as files, with the subwords that the texts need."""
     kept = pieces_in_use(encoder.tokenizer.backend, TEXTS)
     weights = {name: tensor.detach().numpy() for name, tensor in encoder.state_dict().items()}
@@ -54,8 +58,11 @@ def write(tmp_path: Path, encoder: IntentEncoder, space: SearchSpace | None = No
     weights[words] = weights[words][kept]
     config = encoder.network.config
     shape = EncoderShape(config.num_hidden_layers, config.num_attention_heads, config.layer_norm_eps)
-    (tmp_path / "model.onnx").write_bytes(build_intent_graph(weights, shape, space).SerializeToString())
-    (tmp_path / "tokenizer.json").write_text(prune_tokenizer(encoder.tokenizer.backend, kept).to_str())
+    pruned = prune_tokenizer(encoder.tokenizer.backend, kept)
+    examples = [pruned.encode(text).ids for text in TEXTS] if in_integers else ()
+    graph = build_intent_graph(weights, shape, space, None, examples)
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    (tmp_path / "tokenizer.json").write_text(pruned.to_str())
     files = {}
     for name in ("model.onnx", "tokenizer.json"):
         data = (tmp_path / name).read_bytes()
@@ -73,11 +80,37 @@ def directory(tmp_path: Path, encoder: IntentEncoder) -> Path:
     return write(tmp_path, encoder)
 
 
-@pytest.mark.parametrize("text", [text.removeprefix("query: ") for text in TEXTS])
-def test_the_files_say_what_the_encoder_says(encoder: IntentEncoder, directory: Path, text: str) -> None:
-    """Eight-bit weights and fewer subwords move a probability by less than two points."""
-    expected = encoder.probabilities([text])[0]
-    assert np.abs(IntentModel.load(directory).probabilities(text) - expected).max() < 0.02
+@pytest.mark.parametrize("in_integers", [True, False])
+def test_the_files_say_what_the_encoder_says(tmp_path: Path, encoder: IntentEncoder, in_integers: bool) -> None:
+    """Few bits and fewer subwords move a probability by less than two points, in either form."""
+    model = IntentModel.load(write(tmp_path, encoder, in_integers=in_integers))
+    texts = [text.removeprefix("query: ") for text in TEXTS]
+    for text, expected in zip(texts, encoder.probabilities(texts), strict=True):
+        assert np.abs(model.probabilities(text) - expected).max() < 0.02
+
+
+def test_a_text_is_heard_the_same_whatever_is_heard_beside_it(directory: Path) -> None:
+    """To the bit, by threads that share the model: its integers are a text's own."""
+    model = IntentModel.load(directory)
+    texts = [text.removeprefix("query: ") for text in TEXTS]
+    alone = [model.probabilities(text).tobytes() for text in texts]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda text: model.probabilities(text).tobytes(), texts * 20))
+    assert together == alone * 20
+
+
+@pytest.mark.parametrize(("in_integers", "most"), [(True, 0.05), (False, 0.01)])
+def test_weights_are_read_back_from_either_form(
+    tmp_path: Path, encoder: IntentEncoder, in_integers: bool, most: float
+) -> None:
+    """By their names in the encoder, as far off as their rounding."""
+    found = read_intent_weights(write(tmp_path, encoder, in_integers=in_integers) / "model.onnx")
+    words, types = (f"network.embeddings.{kind}_embeddings.weight" for kind in ("word", "token_type"))
+    state = {name: tensor.numpy(force=True).copy() for name, tensor in encoder.state_dict().items() if name != words}
+    state["network.embeddings.position_embeddings.weight"] += state[types][:1]
+    assert found.keys() == state.keys()
+    for name in found.keys() - {types}:
+        assert np.abs(found[name] - state[name]).max() <= most * np.abs(state[name]).max(), name
 
 
 def test_one_pass_tells_the_intent_and_where_the_message_lies(tmp_path: Path, encoder: IntentEncoder) -> None:

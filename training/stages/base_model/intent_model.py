@@ -47,6 +47,8 @@ from training.workspace import StageResult, Workspace
 
 DIRECTORY = "intents"
 _MADE_OF = "multilingual-e5-small (Wang et al. 2024), tuned on the authored asks of the pack '{pack}'"
+_NUM_FIRST_EXAMPLES = 300
+_NUM_LATER_EXAMPLES = 120
 _WORDS = "network.embeddings.word_embeddings.weight"
 
 
@@ -64,7 +66,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     turns = turns_to_ignore(pack, config.seed) if hears_turns else {}
     heads = search_space(encoder, pack), sentiment_head(encoder, messages, turns, config.seed)
     texts = [*_texts(config, pack), *(fold_case(message.text) for message in messages)]
-    num_pieces = _write_files(encoder, texts, heads, directory)
+    num_pieces = _write_files(encoder, texts, list(_examples(config, pack)), heads, directory)
     description = _description(encoder, pack, directory, SEPARATOR if hears_turns else None)
     _write_description(description, directory)
     metrics = right_intents(IntentModel.load(directory), pack)
@@ -116,9 +118,21 @@ def _texts(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
         yield from map(fold_case, messages)
 
 
+def _examples(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
+    """A little of what the encoder has learned from: rounding is fitted to it."""
+    generator = random.Random(config.seed)
+    asks = [(ask, intent.language) for intent in pack.intents for ask in intent.asks]
+    for ask, language in generator.sample(asks, min(len(asks), _NUM_FIRST_EXAMPLES)):
+        yield PREFIX + fold_case(fill_slots(ask, pack.slots[language], generator))
+    num_later = min(config.plan_teacher.num_later_messages, _NUM_LATER_EXAMPLES)
+    later = islice(draw_later_messages(pack, intents_of(pack), config.seed), num_later)
+    yield from (PREFIX + fold_case(text) for text, _, _ in later)
+
+
 def _write_files(
     encoder: IntentEncoder,
     texts: list[str],
+    examples: list[str],
     heads: tuple[SearchSpace | None, SentimentHead | None],
     directory: Path,
 ) -> int:
@@ -132,7 +146,9 @@ def _write_files(
     pruned = prune_tokenizer(backend, kept)
     space, sentiment = heads
     sentiment = sentiment and replace(sentiment, end_ids=end_ids(pruned))
-    replace_file(directory / GRAPH_NAME, build_intent_graph(weights, sizes, space, sentiment).SerializeToString())
+    token_ids = [pruned.encode(example).ids[:MAX_TOKENS] for example in examples]
+    graph = build_intent_graph(weights, sizes, space, sentiment, token_ids)
+    replace_file(directory / GRAPH_NAME, graph.SerializeToString())
     replace_file(directory / TOKENIZER_NAME, pruned.to_str().encode())
     return len(kept)
 
