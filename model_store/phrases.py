@@ -112,9 +112,12 @@ def keep_to(continuations: _Places, scores: NDArray[_Float]) -> NDArray[_Float]:
     """
     if not len(continuations):
         return scores
-    weights = np.exp(scores.astype(np.float64) - scores.max())
-    if weights[continuations].sum() < MIN_SHARE * weights.sum():
-        return scores
+    peak = scores.max()
+    # No more than V tokens are as likely as the likeliest: mostly that settles it, without a sum over all of them.
+    if scores[continuations].max() < peak + np.log(MIN_SHARE * len(scores)):
+        weights = np.exp(scores.astype(np.float64) - peak)
+        if weights[continuations].sum() < MIN_SHARE * weights.sum():
+            return scores
     kept = np.full_like(scores, -np.inf)
     kept[continuations] = scores[continuations]
     return kept

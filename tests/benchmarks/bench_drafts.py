@@ -1,9 +1,9 @@
-"""`python -m tests.benchmarks.bench_drafts`: what guessing ahead costs and saves, of what ships, on one core.
+"""`python -m tests.benchmarks.bench_drafts`: what guessing ahead and keeping to phrases cost and save, on one core.
 
-Three tables: the time of a step by the positions that it computes; the time of whole replies, drawn as people get
-them, to asks that training has seen, with and without drafts; and of replies that are made together, which get none,
-the steps that make a token for each. All by the CPU time of the thread, in turns, medians.
-Every reply is compared: a draft that changed a token would end this with an error.
+Three tables, of what ships: the time of a step by the positions that it computes; the time of whole replies, drawn as
+people get them, to asks that training has seen, worded freely, kept to authors' phrases, and with drafts; and of
+replies that are made together, which get no drafts, the steps that make a token for each. All by the CPU time of the
+thread, in turns, medians. Drafted replies are compared: one that changed a token would end this with an error.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from service.engine.engine import MODEL_NAME, Engine
 from service.engine.ort_session import ModelInputs, OrtSession
 from service.engine.types import CompletionRequest, Delta, EngineOptions, SamplingParams
 from training.data.domain_pack import DomainPack, load_pack
-from training.data.prompts import Prompt, authored_replies, build_prompt
+from training.data.prompts import Prompt, build_prompt
 
 _POSITIONS = (1, 2, 3, 4, 5, 6, 8)
 _STARTS = range(130, 180)
@@ -42,13 +42,15 @@ class Way:
 
     name: str
     engine: Engine
+    keeps_to_phrases: bool = True
     seconds: list[float] = field(default_factory=list)
     """CPU time of each reply behind its first token."""
     deltas: list[Delta] = field(default_factory=list)
+    _per_token: list[float] = field(default_factory=list)
 
     def make(self, prompt: Prompt, seed: int) -> list[int]:
         """One reply, alone."""
-        self.engine.submit(_request(prompt, seed))
+        self.engine.submit(_request(prompt, seed, keeps_to_phrases=self.keeps_to_phrases))
         made: list[Delta] = []
         while not made:
             made += self.engine.step()
@@ -57,13 +59,14 @@ class Way:
             made += self.engine.step()
         self.seconds.append(time.thread_time() - started)
         self.deltas += made[1:]
+        self._per_token.append(self.seconds[-1] / max(1, len(made) - 1))
         return [delta.token_id for delta in made]
 
     def row(self, base: "Way") -> str:
         """Its figures beside another's."""
         drafted = sum(delta.num_drafted for delta in self.deltas)
         accepted = sum(delta.num_accepted for delta in self.deltas)
-        ratios = [mine / other for mine, other in zip(self.seconds, base.seconds, strict=True) if other]
+        ratios = [mine / other for mine, other in zip(self._per_token, base._per_token, strict=True) if other]
         speed = len(self.deltas) / sum(self.seconds)
         per_step = len(self.deltas) / (len(self.deltas) - accepted)
         share = f"{accepted / drafted:8.0%}" if drafted else "       –"
@@ -80,10 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     print_steps(options.rounds)
     pack, tokenizer = load_pack("shop"), Tokenizer.load(DEFAULT_BUNDLE / "tokenizer.json")
-    authored = list(authored_replies(pack, tokenizer))
     prompts = _prompts(pack, tokenizer, options.replies)
-    exit_code = print_replies(prompts, authored, options.draft_tokens)
-    print_company(prompts, authored)
+    exit_code = print_replies(prompts, options.draft_tokens)
+    print_company(prompts)
     return exit_code
 
 
@@ -107,28 +109,27 @@ def print_steps(num_rounds: int) -> None:
         print(f"{length:9} {1e6 * statistics.median(times):13.0f} {statistics.median(times) / one:7.2f}", flush=True)
 
 
-def print_replies(prompts: Sequence[Prompt], authored: Sequence[tuple[int, ...]], draft_tokens: Sequence[int]) -> int:
-    """The time of whole replies by way; 1 where two ways said different things."""
-    ways = [Way("no drafts", _open(0))]
-    ways += [Way(f"{number} from replies made before", _open(number)) for number in draft_tokens]
-    ways += [Way(f"{number} from authored ones as well", _open(number, authored)) for number in draft_tokens]
+def print_replies(prompts: Sequence[Prompt], draft_tokens: Sequence[int]) -> int:
+    """The time of whole replies by way; 1 where two ways that keep to phrases said different things."""
+    free, kept = Way("worded freely, no drafts", _open(0), keeps_to_phrases=False), Way("kept to phrases", _open(0))
+    ways = [free, kept, *(Way(f"kept to phrases, {number} drafted", _open(number)) for number in draft_tokens)]
     for seed, prompt in enumerate(prompts):
         order = ways[seed % len(ways) :] + ways[: seed % len(ways)]
-        replies = [way.make(prompt, seed) for way in order]
-        if any(reply != replies[0] for reply in replies):
+        replies = {way.name: way.make(prompt, seed) for way in order}
+        if any(replies[way.name] != replies[kept.name] for way in ways if way.keeps_to_phrases):
             print(f"with and without drafts, reply {seed} is another one", file=sys.stderr)
             return 1
-    print(f"\n{len(prompts)} replies, all the same{'':12} tokens/s  x median  a step accepted")
+    print(f"\n{len(prompts)} replies{'':23} tokens/s  x median  a step accepted")
     for way in ways:
-        print(way.row(ways[0]))
+        print(way.row(kept))
     return 0
 
 
-def print_company(prompts: Sequence[Prompt], authored: Sequence[tuple[int, ...]]) -> None:
+def print_company(prompts: Sequence[Prompt]) -> None:
     """The time of a step that makes a token for each of several replies, where drafts are off and where they are on."""
     print(f"\ntogether  microseconds  {_MOST_DRAFTED} drafts on  of off")
     for size in _COMPANY:
-        engines = (_open(0, num_slots=size), _open(_MOST_DRAFTED, authored, num_slots=size))
+        engines = (_open(0, num_slots=size), _open(_MOST_DRAFTED, num_slots=size))
         seconds: tuple[list[float], list[float]] = ([], [])
         for turn, first in enumerate(range(0, len(prompts) - size + 1, size)):
             for way in (0, 1) if turn % 2 else (1, 0):
@@ -152,25 +153,23 @@ def _steps_together(engine: Engine, prompts: Sequence[Prompt]) -> Iterator[float
         were_all = num_made == len(prompts)
 
 
-def _request(prompt: Prompt, seed: int) -> CompletionRequest:
+def _request(prompt: Prompt, seed: int, *, keeps_to_phrases: bool = True) -> CompletionRequest:
     sampling = SamplingParams(
         temperature=DEFAULT_TEMPERATURE,
         top_p=DEFAULT_TOP_P,
         seed=seed,
         max_tokens=96,
         banned_token_ids=prompt.banned_ids,
+        keeps_to_phrases=keeps_to_phrases,
         opening_token_ids=prompt.opening_ids,
         opening_min_p=OPENING_MIN_P,
     )
     return CompletionRequest(f"reply {seed}", prompt.token_ids, sampling)
 
 
-def _open(max_draft_tokens: int, authored: Sequence[tuple[int, ...]] = (), num_slots: int = 1) -> Engine:
-    options = EngineOptions(num_slots=num_slots, max_draft_tokens=max_draft_tokens)
-    engine = Engine.open(DEFAULT_BUNDLE, _MANIFEST, options)
-    for reply in authored:
-        engine.drafter.read(reply)
-    return engine
+def _open(max_draft_tokens: int, num_slots: int = 1) -> Engine:
+    options = EngineOptions(num_slots=num_slots, max_draft_tokens=max_draft_tokens, knows_phrases=True)
+    return Engine.open(DEFAULT_BUNDLE, _MANIFEST, options)
 
 
 def _prompts(pack: DomainPack, tokenizer: Tokenizer, number: int) -> list[Prompt]:
