@@ -8,6 +8,7 @@ takes well under a millisecond. Who embeds: `model_store.intents`.
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 import bm25s
@@ -79,11 +80,17 @@ class PassageSearch:
         self, question: str, language: str, meaning: Embedding | None = None, *, is_later: bool = False
     ) -> Passage | None:
         """The best passage with its fit, if it fits the question; a later message must say itself what it is about."""
-        shelf, words = self._by_language.get(language), topic_words(question)
-        if is_later and len(words) < MIN_WORDS_LATER.get(language, 0):
+        if not self.can_fit(question, language, is_later=is_later):
             return None
-        best = shelf.best(words, meaning) if shelf else None
+        best = self._by_language[language].best(topic_words(question), meaning)
         return best if best and best.fit >= MIN_FIT else None
+
+    def can_fit(self, question: str, language: str, *, is_later: bool = False) -> bool:
+        """Whether any passage could be `fitting`, wherever the question lies; said before its meaning is asked for."""
+        shelf, words = self._by_language.get(language), topic_words(question)
+        if shelf is None or (is_later and len(words) < MIN_WORDS_LATER.get(language, 0)):
+            return False
+        return shelf.best_cover(words) >= MIN_FIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +137,20 @@ class _Shelf:
         found, *others = ranking
         rival = max((other.by_words for other in others), default=0.0)
         lead = max(0.0, 1 - rival / found.by_words) if found.by_words else 0.0
+        return replace(found.passage, fit=self._cover(set(words), found.passage) * (1 + lead) / 2)
+
+    def best_cover(self, words: Sequence[str]) -> float:
+        """The largest share of a question's words that a passage covers; no passage fits better than this."""
         asked = set(words)
-        covered = sum(self._rarity(word) for word in asked & self._words[found.passage.id])
-        everything = sum(self._rarity(word) for word in asked)
-        return replace(found.passage, fit=covered / everything * (1 + lead) / 2 if covered else 0.0)
+        return max((self._cover(asked, passage) for passage in self._passages), default=0.0)
+
+    def _cover(self, asked: AbstractSet[str], passage: Passage) -> float:
+        """What share of the words a passage has, rare ones counting more."""
+        covered = asked & self._words[passage.id]
+        return self._rarity_of(covered) / self._rarity_of(asked) if covered else 0.0
+
+    def _rarity_of(self, words: AbstractSet[str]) -> float:
+        return sum(self._rarity(word) for word in words)
 
     def _by_words(self, words: Sequence[str]) -> NDArray[np.float32]:
         known = [word for word in words if word in self._num_passages]

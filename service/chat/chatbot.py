@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from model_store.contract.chat_template import render
@@ -21,7 +21,7 @@ from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import Hearing, Listener
 from model_store.intents.sentiment import Sentiment
 from model_store.knowledge.offer import HELP_PLAN, offer_article, plans_for
-from model_store.knowledge.search import Passage
+from model_store.knowledge.search import Embedding, Passage
 from model_store.sampling import OPENING_MIN_P, Opinion, banned_in_reply
 from service.chat.context_window import Prompt, fit_prompt
 from service.chat.conversations.replay import ReplayedReply
@@ -216,9 +216,10 @@ class Chatbot:
         """In a thread: masking and tokenising a long conversation takes longer than the event loop can spare."""
         conversation = self._mask(request)
         prompt = _fit(conversation.messages, model, max_tokens)
-        heard = self._guidance.hear(prompt, model)
+        search = self._article_search(request.messages[-1].content, conversation, model)
+        heard = self._guidance.hear(prompt, model, is_searched=search is not None)
         question = _Question(conversation, prompt, opinion=heard.opinion, sentiment=heard.sentiment)
-        article = self._find_article(request.messages[-1].content, conversation, model, heard)
+        article = search(heard.embedding) if search else None
         if article is None:
             return question
         offered = offer_article(conversation.messages, article.title, article.text, article.language)
@@ -242,14 +243,20 @@ class Chatbot:
             resolve = quoting(resolve, article) if article else resolve
         return unmask(completion.completion_text, resolve)
 
-    def _find_article(
-        self, question: str, conversation: MaskedConversation, model: LoadedModel, heard: Hearing
-    ) -> Passage | None:
-        """A passage for the question; None for a model that never learned to quote, and where the shop forbids it."""
+    def _article_search(
+        self, question: str, conversation: MaskedConversation, model: LoadedModel
+    ) -> Callable[[Embedding | None], Passage | None] | None:
+        """What finds a passage, told where the question lies.
+
+        None where no passage can fit, for a model that never learned to quote, and where the shop forbids it.
+        """
+        articles, language = self._guidance.articles, conversation.language
         if HELP_PLAN not in model.tokenizer.plans or not self._guidance.plans.allows(HELP_PLAN):
             return None
         is_later = sum(message.role is Role.USER for message in conversation.messages) > 1
-        return self._guidance.articles.find(question, conversation.language, heard.embedding, is_later=is_later)
+        if not articles.can_find(question, language, is_later=is_later):
+            return None
+        return lambda meaning: articles.find(question, language, meaning, is_later=is_later)
 
     def _context(
         self,

@@ -1,6 +1,6 @@
 """Help articles over HTTP: quoted word for word, recorded by name, and only where one was found."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import yaml
 from model_store.bundle import Bundle
 from model_store.contract.control_tokens import ARTICLE_ID, FIRST_PLAN_ID
 from model_store.contract.conversation import Role
+from model_store.intents.intent_model import Heard, IntentModel
 from service.app import engine_opener
 from service.engine.types import CompletionRequest
 from service.settings import Settings
@@ -66,6 +67,26 @@ def test_a_fitting_passage_is_quoted_and_the_record_says_which(folder: Path) -> 
         "<ARTICLE> Repairs: Our workshop mends zips within 3 days for <REDACTED>."
     )
     assert record.prompt_messages[-1].content == QUESTION[0]["content"]
+
+
+def test_a_later_message_is_heard_by_itself_only_where_a_passage_can_fit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise once, with the turn before it, which is half the work."""
+    heard: list[int] = []
+
+    def listen(model: IntentModel, text: str, before: Sequence[str] = ()) -> Heard:
+        heard.append(len(before))
+        return hear(model, text, before)
+
+    hear = IntentModel.hear
+    start: list[Any] = [{"role": "user", "content": "Hello there"}, {"role": "assistant", "content": "Hello!"}]
+    with serve(folder, plans=("delivery_late", *PLANS)) as service:
+        monkeypatch.setattr(IntentModel, "hear", listen)
+        for messages, passes in ((OTHER, [0]), (QUESTION, [0]), (start + OTHER, [2]), (start + QUESTION, [2, 0])):
+            heard.clear()
+            complete(service, messages)
+            assert heard == passes
 
 
 def test_a_stream_quotes_the_same(folder: Path) -> None:

@@ -54,6 +54,10 @@ class HelpArticles:
         """
         return self._search.fitting(question, language, meaning, is_later=is_later)
 
+    def can_find(self, question: str, language: str, *, is_later: bool = False) -> bool:
+        """Whether `find` could find anything, wherever the question lies: most questions are about no article."""
+        return self._search.can_fit(question, language, is_later=is_later)
+
     def passage(self, passage_id: str) -> Passage | None:
         """The passage that was offered under this id, if the shop still has it."""
         return self._by_id.get(passage_id)

@@ -143,3 +143,19 @@ def test_what_is_found_against_the_words_fits_less() -> None:
     agreed = BY_MEANING.fitting("mend a zip", "en", embed("Repairs"))
     by_words = SEARCH.fitting("mend a zip", "en")
     assert agreed is not None and by_words is not None and agreed.fit == pytest.approx(by_words.fit)
+
+
+@pytest.mark.parametrize(
+    "question", ["mend a zip", "may my puppy come along", "the dog ate a zip", "dogs", "hello", ""]
+)
+def test_what_no_passage_can_fit_is_known_before_its_meaning(question: str) -> None:
+    """Nothing fits then, wherever the question lies; and what can fit does, for one meaning at least."""
+    meanings = [embed(sign) for sign in ("Repairs", "dog", "wool", "")]
+    can_fit = BY_MEANING.can_fit(question, "en")
+    assert can_fit is any(BY_MEANING.fitting(question, "en", meaning) for meaning in meanings)
+    assert not BY_MEANING.can_fit(question, "fr")
+
+
+def test_a_later_message_of_few_words_can_fit_nothing() -> None:
+    """As a first one it can."""
+    assert BY_MEANING.can_fit("dogs", "en") and not BY_MEANING.can_fit("dogs", "en", is_later=True)
