@@ -63,6 +63,8 @@ from service.telemetry import Telemetry
 DEFAULT_FACTS_FILE = Path(__file__).with_name("facts.yaml")
 DEFAULT_KNOWLEDGE_DIRECTORY = Path(__file__).with_name("knowledge")
 IntentLoader = Callable[[Path], IntentModel]
+_NUM_REMEMBERED = 1_000
+"""Messages; see `IntentModel.load`."""
 _MEBIBYTE = 2**20
 _WEB_DIRECTORY = Path(__file__).with_name("web")
 _PAGES = {
@@ -104,8 +106,13 @@ _API = (
 )
 
 
+def load_intent_model(directory: Path) -> IntentModel:
+    """One that remembers greetings, suggested questions and what is asked again. Raises IntentModelUnusableError."""
+    return IntentModel.load(directory, num_remembered=_NUM_REMEMBERED)
+
+
 def create_app(
-    settings: Settings, *, open_engine: EngineOpener | None = None, load_intents: IntentLoader = IntentModel.load
+    settings: Settings, *, open_engine: EngineOpener | None = None, load_intents: IntentLoader = load_intent_model
 ) -> FastAPI:
     """The application; its lifespan opens and closes everything.
 

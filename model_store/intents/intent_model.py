@@ -7,6 +7,7 @@ lies among others by its meaning, which help articles are searched by, and which
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,9 @@ class Heard:
 class IntentModel:
     """Says how likely each intent is for a message. Immutable; threads may share it."""
 
-    def __init__(self, description: IntentModelDescription, directory: Path, digest: str) -> None:
+    def __init__(
+        self, description: IntentModelDescription, directory: Path, digest: str, num_remembered: int = 0
+    ) -> None:
         """Opens verified files; `load` is the way in."""
         self.intents = description.intents
         self.metrics = description.metrics
@@ -91,10 +94,14 @@ class IntentModel:
         """Whether it says which sentiment a message has."""
         optional = {EMBEDDING_OUTPUT: self.embeds, SENTIMENT_OUTPUT: self.tells_sentiment}
         self._outputs = [LOGITS_OUTPUT, *(name for name, is_there in optional.items() if is_there)]
+        self._hear = lru_cache(num_remembered)(self._hear_anew)
 
     @classmethod
-    def load(cls, directory: Path = DEFAULT_DIRECTORY) -> "IntentModel":
-        """Verifies a directory, opens it and asks it once. Raises IntentModelUnusableError naming what is wrong."""
+    def load(cls, directory: Path = DEFAULT_DIRECTORY, num_remembered: int = 0) -> "IntentModel":
+        """Verifies a directory, opens it and asks it once. Raises IntentModelUnusableError naming what is wrong.
+
+        What it made of the `num_remembered` last messages it says again without a pass; each takes 2 KB.
+        """
         try:
             text = (directory / DESCRIPTION_NAME).read_bytes()
             description = IntentModelDescription.model_validate_json(text)
@@ -107,7 +114,7 @@ class IntentModel:
             raise IntentModelUnusableError(path=path, problem=problem) from error
         except ValidationError as error:
             raise IntentModelUnusableError(path=directory / DESCRIPTION_NAME, problem=problems_of(error)) from error
-        model = cls(description, directory, digest_bytes(text))
+        model = cls(description, directory, digest_bytes(text), num_remembered)
         model._try_out(directory / GRAPH_NAME)
         return model
 
@@ -121,15 +128,20 @@ class IntentModel:
         return self.hear(text, before).probabilities
 
     def hear(self, text: str, before: Sequence[str] = ()) -> Heard:
-        """All that one pass over a message, with what came `before`, can tell."""
-        if self._separator is not None:
-            text = self._separator.join((text, *before))
+        """All that one pass over a message, with what came `before`, can tell. Its arrays are shared: read only."""
+        return self._hear(text if self._separator is None else self._separator.join((text, *before)))
+
+    def _hear_anew(self, text: str) -> Heard:
         found = self._run(self._tokenizer, text)
         logits = found[LOGITS_OUTPUT][0]
         weights = np.exp(logits - logits.max())
+        probabilities = np.asarray(weights / weights.sum(), np.float32)
         embedding = found[EMBEDDING_OUTPUT][0] if self.embeds else None
         sentiment = likeliest_sentiment(found[SENTIMENT_OUTPUT][0]) if self.tells_sentiment else None
-        return Heard(np.asarray(weights / weights.sum(), np.float32), embedding, sentiment)
+        for array in (probabilities, embedding):
+            if array is not None:
+                array.setflags(write=False)
+        return Heard(probabilities, embedding, sentiment)
 
     def embed_passage(self, text: str) -> NDArray[np.float32]:
         """[D], of unit length: where a passage lies among messages, which are short. Only where the model `embeds`."""

@@ -99,6 +99,21 @@ def test_a_text_is_heard_the_same_whatever_is_heard_beside_it(directory: Path) -
     assert together == alone * 20
 
 
+def test_the_last_messages_are_remembered_where_that_is_asked_for(directory: Path) -> None:
+    """The same object, whatever came before it in between; the third message takes the first one's place."""
+    model = IntentModel.load(directory, num_remembered=2)
+    first = model.hear("where")
+    assert model.hear("is") is not first and model.hear("where") is first
+    for other in ("is", "my"):
+        model.hear(other)
+    again = model.hear("where")
+    assert again is not first and again.probabilities.tobytes() == first.probabilities.tobytes()
+    with pytest.raises(ValueError, match="read-only"):
+        first.probabilities[0] = 1
+    forgetful = IntentModel.load(directory)
+    assert forgetful.hear("where") is not forgetful.hear("where")
+
+
 @pytest.mark.parametrize(("in_integers", "most"), [(True, 0.05), (False, 0.01)])
 def test_weights_are_read_back_from_either_form(
     tmp_path: Path, encoder: IntentEncoder, in_integers: bool, most: float
