@@ -173,7 +173,8 @@ def test_a_hand_over_survives_kill_9_while_it_is_being_told(tmp_path: Path) -> N
         with run_process(tmp_path, "fast", plans=PLANS, variables=variables) as service:
             wait_until(lambda: len(desk.calls) == 2, seconds=40)
             delivered = f'{DELIVERIES}{{outcome="delivered"}} 1.0'
-            wait_until(lambda: delivered in httpx2.get(f"{service.url}/metrics").text)
+            with httpx2.Client(base_url=service.url) as client:
+                wait_until(lambda: delivered in client.get("/metrics").text)
     assert desk.calls[0].id == desk.calls[1].id and desk.calls[0].body == desk.calls[1].body
     assert desk.calls[1].message["data"]["completion_id"] == completion["id"]
     assert desk.most_at_once == 1
