@@ -9,6 +9,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import EOS_ID
@@ -157,6 +158,7 @@ def _part_of(intent: Intent, *, is_unseen: bool) -> _Part | None:
     return _Part(intent, asks, replies, bad)
 
 
+@cache  # a pack's asks, a hundred thousand and more, are gone through twice by each stage that draws contrasts
 def _is_unseen(text: str) -> bool:
     """Whether a text is kept back: by hash, so that it stays so as the pack grows."""
     return hashlib.sha256(text.encode()).digest()[0] < 256 * _UNSEEN_SHARE

@@ -46,11 +46,11 @@ def make_config(**sections: Any) -> TrainingConfig:
 
 
 def make_workspace(
-    root: Path, config: TrainingConfig, rows: list[dict[str, Any]] | None = None, workspace_class: type = Workspace
+    root: Path, config: TrainingConfig, rows: list[dict[str, Any]] | None = None, num_rows: int = 240
 ) -> Workspace:
-    """Writes `base` and `examples.jsonl`."""
+    """Writes `base` and `examples.jsonl`: `rows`, or `num_rows` thumbs that follow the rule."""
     torch.manual_seed(0)
-    workspace: Workspace = workspace_class(root)
+    workspace = Workspace(root)
     base = workspace.path("base")
     base.mkdir(exist_ok=True)
     backend = train_subwords([*ASKS, *KIND_WORDS, *CURT_WORDS, *FILLERS] * 20, 600)
@@ -67,12 +67,12 @@ def make_workspace(
         local_chunk_length=64,
     )
     save_policy(new_policy(shape, seed=1), base)
-    written = rated_rows(tokenizer) if rows is None else rows
+    written = rated_rows(tokenizer, num_rows) if rows is None else rows
     workspace.write_text("examples.jsonl", "".join(json.dumps(row) + "\n" for row in written))
     return workspace
 
 
-def rated_rows(tokenizer: Tokenizer, num_rows: int = 240) -> list[dict[str, Any]]:
+def rated_rows(tokenizer: Tokenizer, num_rows: int) -> list[dict[str, Any]]:
     """Replies of random words; the thumb is up exactly when a kind word is among them."""
     generator = random.Random(5)
     rows = []

@@ -1,5 +1,6 @@
 """The policy stage: it climbs, it stops in time, and it goes on after a crash as if nothing had been."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,11 +164,10 @@ class _DyingWorkspace(Workspace):
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, algorithm: str) -> None:
     """Stopped after its second checkpoint and started again, the stage saves bit for bit what an unbroken run saves."""
     config = make_config(reward={"num_epochs": 1}, policy={"algorithm": algorithm, "num_steps": 8})
-    whole = make_workspace(tmp_path / "whole", config)
+    whole = make_workspace(tmp_path / "whole", config, num_rows=100)
     reward_model.run(config, whole)
+    dying = _DyingWorkspace(shutil.copytree(whole.root, tmp_path / "broken"))
     expected = policy.run(config, whole)
-    dying = make_workspace(tmp_path / "broken", config, workspace_class=_DyingWorkspace)
-    reward_model.run(config, dying)
     with pytest.raises(KeyboardInterrupt):
         policy.run(config, dying)
     assert not dying.path("policy").exists()
