@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from model_store.intents.intent_model import IntentModel
+from model_store.intents.turns import turns_before
 from service.engine.engine import Engine
 from service.engine.types import EngineOptions
 from tests.benchmarks.engines.contender import NotInstalledError, now, since
@@ -73,7 +74,7 @@ class HttpRow(BaseModel):
     engine_cpu_ms: float = 0.0
     """The bare engine's."""
     intent_cpu_ms: float = 0.0
-    """The intent model's, which hears every message once."""
+    """The intent model's, which hears every message once, a later one with the turn before."""
     client_cpu_ms: float = 0.0
     first_token_ms: float = 0.0
     second_turn_first_token_ms: float = 0.0
@@ -152,7 +153,7 @@ class _Contest:
         conversations = draw_conversations(customers_asks(), num_conversations, seed)
         ours, cost = self._ask(self.service, ServiceAsker(), conversations, num_streams)
         bare = replay(self.engine, self.shape, ours.conversations, num_streams)
-        cost = replace(cost, engine=bare.cpu_seconds, intents=self._hear(conversations))
+        cost = replace(cost, engine=bare.cpu_seconds, intents=self._hear(conversations, ours))
         speed = bare.num_tokens / bare.wall_seconds
         if self.llama is None:
             return _Played(ours, cost, speed, None)
@@ -169,12 +170,14 @@ class _Contest:
             cost = _Cost(cpu_seconds_of(server.pid) - before, time.process_time() - client_before)
         return heard, cost
 
-    def _hear(self, conversations: Sequence[Conversation]) -> float:
-        """CPU seconds of the intent model for what was asked."""
+    def _hear(self, conversations: Sequence[Conversation], played: Round) -> float:
+        """CPU seconds of the intent model for what was asked and answered."""
         started = now()
         for conversation in conversations:
-            for ask in conversation.asks:
-                self.intents.probabilities(ask)
+            before: tuple[str, ...] = ()
+            for ask, reply in zip(conversation.asks, played.conversations[conversation.number], strict=False):
+                self.intents.probabilities(ask, before)
+                before = turns_before(reply.text, ask)
         return since(started, 0).cpu_seconds
 
 

@@ -66,7 +66,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     turns = turns_to_ignore(pack, config.seed) if hears_turns else {}
     heads = search_space(encoder, pack), sentiment_head(encoder, messages, turns, config.seed)
     texts = [*_texts(config, pack), *(fold_case(message.text) for message in messages)]
-    num_pieces = _write_files(encoder, texts, list(_examples(config, pack)), heads, directory)
+    examples = list(draw_examples(pack, config.plan_teacher.num_later_messages, config.seed))
+    num_pieces = _write_files(encoder, texts, examples, heads, directory)
     description = _description(encoder, pack, directory, SEPARATOR if hears_turns else None)
     _write_description(description, directory)
     metrics = right_intents(IntentModel.load(directory), pack)
@@ -90,6 +91,17 @@ def right_intents(model: IntentModel, pack: DomainPack) -> dict[str, float]:
             best = int(model.probabilities(heard).argmax())
             is_right[intent.language].append(model.intents[best] == intent.name)
     return {language: float(np.mean(rights)) for language, rights in is_right.items()}
+
+
+def draw_examples(pack: DomainPack, num_later_messages: int, seed: int) -> Iterator[str]:
+    """A little of what an encoder of the pack has learned from, as it reads it: rounding is fitted to it."""
+    generator = random.Random(seed)
+    asks = [(ask, intent.language) for intent in pack.intents for ask in intent.asks]
+    for ask, language in generator.sample(asks, min(len(asks), _NUM_FIRST_EXAMPLES)):
+        yield PREFIX + fold_case(fill_slots(ask, pack.slots[language], generator))
+    later = draw_later_messages(pack, intents_of(pack), seed)
+    for text, _, _ in islice(later, min(num_later_messages, _NUM_LATER_EXAMPLES)):
+        yield PREFIX + fold_case(text)
 
 
 def search_space(encoder: IntentEncoder, pack: DomainPack) -> SearchSpace | None:
@@ -116,17 +128,6 @@ def _texts(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
     folder = config.corpus.uniform_data_dir
     for messages in (load_public_messages(folder) if folder else {}).values():
         yield from map(fold_case, messages)
-
-
-def _examples(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
-    """A little of what the encoder has learned from: rounding is fitted to it."""
-    generator = random.Random(config.seed)
-    asks = [(ask, intent.language) for intent in pack.intents for ask in intent.asks]
-    for ask, language in generator.sample(asks, min(len(asks), _NUM_FIRST_EXAMPLES)):
-        yield PREFIX + fold_case(fill_slots(ask, pack.slots[language], generator))
-    num_later = min(config.plan_teacher.num_later_messages, _NUM_LATER_EXAMPLES)
-    later = islice(draw_later_messages(pack, intents_of(pack), config.seed), num_later)
-    yield from (PREFIX + fold_case(text) for text, _, _ in later)
 
 
 def _write_files(
