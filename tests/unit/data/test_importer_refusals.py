@@ -68,7 +68,7 @@ def test_broken_json_is_refused_by_place(tmp_path: Path, content: str, said: str
         ("chats.csv.gz", b"conversation_id,role,text\n", "it cannot be read"),
         (
             "chats.csv.gz",
-            gzip.compress(b"conversation_id,role,text\n" + b"1,user,Hi\n" * 999)[:-9],
+            gzip.compress(b"conversation_id,role,text\n" + b"1,user,Hi\n" * 999, mtime=0)[:-9],
             "it cannot be read",
         ),
         ("chats.jsonl", b'{"conversation_id": 1, "role": "user", "text": 5}', "line 1: 'text' must be text, it is 5"),

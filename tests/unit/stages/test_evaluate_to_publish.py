@@ -1,6 +1,7 @@
 """Evaluate, export and publish on a real shelf with a tiny model; what comes out, the real engine serves."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from model_store.bundle import open_bundle
+from model_store.contract.control_tokens import EOS_ID
+from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
 from model_store.store import ModelStore
 from service.engine.engine import Engine, golden_run
@@ -23,6 +26,7 @@ from tests.unit.stages.feedback_workspace import (
 )
 from training.config import TrainingConfig
 from training.data.domain_pack import load_pack
+from training.data.feedback_rows import Example
 from training.errors import ExportRefusedError
 from training.evaluation.reporting.gate_report import GateReport
 from training.evaluation.scorecard import Scorecard
@@ -185,6 +189,19 @@ def test_quantisation_beyond_its_bounds_is_refused(gated: Workspace, monkeypatch
     sample = text_sample(load_pack("shop"), Tokenizer.load(gated.path("base/tokenizer.json")))
     with pytest.raises(ExportRefusedError, match="agrees on"):
         quantized_graph(round_to_bfloat16(load_policy(gated.path("policy"))), sample)
+
+
+def test_a_correction_joins_the_known_replies_behind_the_plan_that_it_corrects(gated: Workspace) -> None:
+    """What nobody corrected, and what is kept back to measure with, joins nothing."""
+    tokenizer = Tokenizer.load(gated.path("base/tokenizer.json"))
+    plan = next(iter(tokenizer.plans.values()))
+    asked = (Message(Role.USER, "Hello"),)
+    corrected = Example("train", "1", "2", "en", asked, "No.", (plan, 300, 2), False, 1.0, "Here you are.")
+    without_plan = replace(corrected, completion_token_ids=(300, 2))
+    others = replace(corrected, correction=None), replace(corrected, split="test")
+    words = (*tokenizer.encode("Here you are."), EOS_ID)
+    found = list(export.corrections([corrected, without_plan, *others], tokenizer))
+    assert found == [(plan, *words), words]
 
 
 def copy_of(gated: Workspace, config: TrainingConfig, root: Path) -> tuple[Workspace, ModelStore]:
