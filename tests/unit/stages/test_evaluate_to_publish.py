@@ -13,7 +13,7 @@ from model_store.bundle import open_bundle
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
-from model_store.store import ModelStore
+from model_store.store import DEFAULT_BUNDLE, ModelStore
 from service.engine.engine import Engine, golden_run
 from service.engine.types import EngineOptions
 from tests.unit.stages.feedback_workspace import (
@@ -191,9 +191,9 @@ def test_quantisation_beyond_its_bounds_is_refused(gated: Workspace, monkeypatch
         quantized_graph(round_to_bfloat16(load_policy(gated.path("policy"))), sample)
 
 
-def test_a_correction_joins_the_known_replies_behind_the_plan_that_it_corrects(gated: Workspace) -> None:
+def test_a_correction_joins_the_known_replies_behind_the_plan_that_it_corrects() -> None:
     """What nobody corrected, and what is kept back to measure with, joins nothing."""
-    tokenizer = Tokenizer.load(gated.path("base/tokenizer.json"))
+    tokenizer = Tokenizer.load(DEFAULT_BUNDLE / "tokenizer.json")
     plan = next(iter(tokenizer.plans.values()))
     asked = (Message(Role.USER, "Hello"),)
     corrected = Example("train", "1", "2", "en", asked, "No.", (plan, 300, 2), False, 1.0, "Here you are.")

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from model_store.bundle import open_bundle
+from training.cli import main
 from training.config import TrainingConfig, load_config
 from training.errors import InvalidConfigError, UnfitCheckpointError
 from training.reformer.model import load_policy
@@ -55,12 +56,24 @@ def test_a_pack_with_other_plans_is_refused(tmp_path: Path) -> None:
         corpus.run(continuing(domain_pack="card_desk"), Workspace(tmp_path))
 
 
-@pytest.mark.parametrize("missing", [("pretrain",), ("pretrain", "finetune", "polish")])
-def test_a_configuration_with_nothing_to_go_on_from_or_to_is_refused(tmp_path: Path, missing: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("missing", [("pretrain",), ("pretrain", "finetune", "model")])
+def test_a_configuration_with_nothing_to_go_on_from_is_refused(tmp_path: Path, missing: tuple[str, ...]) -> None:
     """The error says what to set."""
-    fields = yaml.safe_load((ROOT / "training" / "configs" / "small.yaml").read_text(encoding="utf-8"))
-    (tmp_path / "broken.yaml").write_text(
-        yaml.safe_dump({name: value for name, value in fields.items() if name not in missing}), encoding="utf-8"
-    )
     with pytest.raises(InvalidConfigError, match="set both|set model.start_from"):
-        load_config(tmp_path / "broken.yaml")
+        load_config(write_without(missing, tmp_path))
+
+
+def test_no_base_is_made_where_no_stage_is_set_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a configuration is for the intent model alone; before anything is written."""
+    path = write_without(("pretrain", "finetune", "polish"), tmp_path)
+    assert main(["base", "--config", str(path), "--workspace", str(tmp_path / "run")]) == 1
+    assert "pretrain and finetune, or polish" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def write_without(missing: tuple[str, ...], directory: Path) -> Path:
+    """The configuration of the model that ships, without these sections."""
+    fields = yaml.safe_load((ROOT / "training" / "configs" / "small.yaml").read_text(encoding="utf-8"))
+    kept = {name: value for name, value in fields.items() if name not in missing}
+    (directory / "broken.yaml").write_text(yaml.safe_dump(kept), encoding="utf-8")
+    return directory / "broken.yaml"
