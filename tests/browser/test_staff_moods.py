@@ -102,10 +102,9 @@ def test_a_model_that_tells_no_sentiment_leaves_a_sentence(moody_service: Runnin
 
 
 @pytest.mark.parametrize("width", [320, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_chart_is_open_to_all(moody_service: RunningService, open_page: OpenChat, width: int, scheme: str) -> None:
+def test_the_chart_is_open_to_all(moody_service: RunningService, open_page: OpenChat, width: int) -> None:
     """axe-core finds no barrier, and nothing is wider than the window."""
-    page = open_overview(open_page, moody_service, width=width, color_scheme=scheme, bypass_csp=True)
+    page = open_overview(open_page, moody_service, width=width, bypass_csp=True)
     mood_chart(page).locator("summary").click()
     assert page.barriers() == []
     assert page.page.evaluate("() => document.documentElement.scrollWidth") <= width
