@@ -3,11 +3,11 @@
  */
 
 import { button, element } from "../view/dom.js";
+import { readLines, save } from "./export/download.js";
 import { failureNote, openFrame } from "./frame.js";
 import { sentence } from "./models/preferences.js";
 import { PairCard } from "./pairs/pair-card.js";
 import { VersionChoice } from "./pairs/version-choice.js";
-import { download } from "./pairs/download.js";
 import { bindShortcuts } from "./review/shortcuts.js";
 
 const { api, say } = openFrame();
@@ -80,7 +80,9 @@ async function showResults(first, second) {
 async function exportAll() {
   try {
     const response = await api.fetch("/v1/review/pairs/export");
-    const number = download(await response.text(), "preference_pairs.jsonl");
+    const lines = await response.text();
+    const number = readLines(lines).end.num_pairs;
+    save(lines, "preference_pairs.jsonl");
     const words = `${number} choice${number === 1 ? "" : "s"} exported.`;
     notes.replaceChildren(element("p", { class: "note good" }, words));
     say(words);

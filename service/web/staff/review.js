@@ -3,6 +3,8 @@
  */
 
 import { button, element } from "../view/dom.js";
+import { readLines, save } from "./export/download.js";
+import { toSpreadsheet } from "./export/spreadsheet.js";
 import { failureNote, openFrame } from "./frame.js";
 import { Conversation } from "./review/conversation.js";
 import { Filters } from "./review/filters.js";
@@ -10,11 +12,15 @@ import { ReplyList } from "./review/reply-list.js";
 import { bindShortcuts } from "./review/shortcuts.js";
 
 const VIEWS = { queue: ["/v1/review/queue", "Worth a look"], all: ["/v1/review/conversations", "All conversations"] };
+const EXPORTS = [
+  { words: "Export JSON lines", name: "conversations.jsonl", type: "application/x-ndjson", write: (lines) => lines },
+  { words: "Export CSV", name: "conversations.csv", type: "text/csv", write: (_, rows) => toSpreadsheet(rows) },
+];
 
 const { api, say } = openFrame();
 const notes = element("div");
 const tabs = element("div", { class: "row tabs", role: "group", "aria-label": "Which replies" });
-const filters = new Filters({ onChange: load, onExport: exportAll });
+const filters = new Filters({ onChange: load, exports: EXPORTS, onExport: exportAs });
 const conversation = new Conversation({ api, say, onJudged: (id, feedback) => list.refresh(id, feedback), onTagged });
 const list = new ReplyList({ api, say, onOpen: open });
 const showHelp = bindShortcuts([
@@ -98,28 +104,21 @@ function showList(then) {
   then();
 }
 
-async function exportAll() {
+/** Saves what the filters show as one of EXPORTS: `write` makes the file's text of the lines and what they hold. */
+async function exportAs({ name, type, write }) {
   notes.replaceChildren(element("p", { class: "note" }, "Exporting …"));
   try {
     const asked = Object.entries(filters.parameters).filter(([, value]) => value !== "");
     const response = await api.fetch(`/v1/review/export?${new URLSearchParams(asked)}`);
     const lines = await response.text();
-    const end = JSON.parse(lines.trimEnd().split("\n").at(-1));
-    if (end.error) throw new Error(end.error.message);
-    download(lines);
+    const { rows, end } = readLines(lines);
+    save(write(lines, rows), name, type);
     const rest = end.is_whole ? "" : " There are more: narrow the filter for the rest.";
     const number = end.num_conversations;
     const words = `${number} conversation${number === 1 ? "" : "s"} exported.${rest}`;
     notes.replaceChildren(element("p", { class: "note good" }, words));
     say(words);
   } catch (error) {
-    notes.replaceChildren(failureNote(error, api, exportAll));
+    notes.replaceChildren(failureNote(error, api, () => exportAs({ name, type, write })));
   }
-}
-
-function download(lines) {
-  const address = URL.createObjectURL(new Blob([lines], { type: "application/x-ndjson" }));
-  const link = element("a", { href: address, download: "conversations.jsonl" });
-  link.click();
-  URL.revokeObjectURL(address);
 }

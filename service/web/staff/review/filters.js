@@ -23,8 +23,8 @@ export class Filters {
   #onChange;
   #timer = 0;
 
-  /** `onChange` is told when something else is asked for, `onExport` when it shall be downloaded. */
-  constructor({ onChange, onExport }) {
+  /** `onChange` is told when something else is asked for, `onExport` as which of the `exports` it shall be saved. */
+  constructor({ onChange, exports, onExport }) {
     this.#onChange = onChange;
     this.#search = element("input", {
       type: "search", id: "search", maxlength: "200", placeholder: "Search", autocomplete: "off",
@@ -36,7 +36,7 @@ export class Filters {
       event.preventDefault();
       this.#changed();
     });
-    this.node = this.#createFilters(onExport);
+    this.node = this.#createFilters(exports.map((kind) => button("", () => onExport(kind), kind.words)));
     this.#readAddress();
   }
 
@@ -65,7 +65,7 @@ export class Filters {
     this.#offer("reason", reasons.map(({ reason }) => [reason, reasonWords(reason)]));
   }
 
-  #createFilters(onExport) {
+  #createFilters(exportButtons) {
     const day = (name) => element("input", { type: "date", id: name });
     const grid = element("div", { class: "grid" },
       this.#field("rating", "Rating", select(RATINGS)),
@@ -79,8 +79,7 @@ export class Filters {
       this.#field("since", "From", day("since")),
       this.#field("until", "To", day("until")),
     );
-    const actions = element("div", { class: "row" },
-      button("", () => this.#clear(), "Clear"), button("", onExport, "Export JSON lines"));
+    const actions = element("div", { class: "row" }, button("", () => this.#clear(), "Clear"), ...exportButtons);
     this.#count = element("span", { class: "chip good" });
     const summary = element("summary", {}, "Filters ", this.#count);
     return element("details", { class: "filters" }, summary, grid, actions);
