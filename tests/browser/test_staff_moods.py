@@ -101,7 +101,7 @@ def test_a_model_that_tells_no_sentiment_leaves_a_sentence(moody_service: Runnin
     expect(panel.locator("svg")).to_have_count(0)
 
 
-@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("width", [320, 768, 1280])
 def test_the_chart_is_open_to_all(moody_service: RunningService, open_page: OpenChat, width: int) -> None:
     """axe-core finds no barrier, and nothing is wider than the window."""
     page = open_overview(open_page, moody_service, width=width, bypass_csp=True)

@@ -38,7 +38,7 @@ def _stream(*pieces: dict[str, Any]) -> str:
     return "".join(f"data: {json.dumps(piece)}\n\n" for piece in pieces) + "data: [DONE]\n\n"
 
 
-@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("width", [320, 768, 1280])
 def test_one_tag_puts_a_launcher_on_the_page(open_page: OpenChat, shared_service: RunningService, width: int) -> None:
     """It works by keyboard, which goes in and comes back; it fills a phone, and leaves a wide page to be used."""
     chat = open_page(shared_service.url, path=SHOP, width=width, height=700)
@@ -66,7 +66,8 @@ def test_one_tag_puts_a_launcher_on_the_page(open_page: OpenChat, shared_service
     expect(chat.launcher).to_have_attribute("aria-expanded", "false")
 
 
-@pytest.mark.parametrize(("path", "width"), [(SHOP, 320), (SHOP, 1280), ("/", 1280)])
+@pytest.mark.parametrize("width", [320, 768, 1280])
+@pytest.mark.parametrize("path", [SHOP, "/"])
 def test_axe_finds_no_barrier(open_page: OpenChat, shared_service: RunningService, path: str, width: int) -> None:
     """WCAG 2.2 AA by axe-core: closed, welcoming, with a rated reply and with a failure, in light and dark."""
     chat = open_page(shared_service.url, path=path, width=width, bypass_csp=True)

@@ -59,12 +59,13 @@ def foresight_parts(report: GateReport) -> Iterator[str]:
     else:
         yield paragraph(found.sentence)
         rows = [
-            ("ratings, of conversations", f"{found.num_ratings}", f"{found.num_conversations}"),
-            ("worth conversations of its own", f"{found.effective_conversations:.1f}", ""),
-            ("mean weight (1 where all was said before)", f"{found.mean_weight}", ""),
-            ("liked, as it was said", f"{found.logged}", ""),
+            ("ratings", f"{found.num_ratings}"),
+            ("conversations they are of", f"{found.num_conversations}"),
+            ("worth conversations of its own", f"{found.effective_conversations:.1f}"),
+            ("mean weight (1 where all was said before)", f"{found.mean_weight}"),
+            ("liked, as it was said", f"{found.logged}"),
             *(
-                (label, str(figure) if figure else "not told", "")
+                (label, str(figure) if figure else "not told")
                 for label, figure in (
                     ("liked, by SNIPS", found.snips),
                     ("liked, doubly robust", found.doubly_robust),
@@ -72,7 +73,7 @@ def foresight_parts(report: GateReport) -> Iterator[str]:
                 )
             ),
         ]
-        yield table("Off-policy estimate, intervals bootstrapped by conversation", ("Figure", "Value", ""), rows)
+        yield table("Off-policy estimate, intervals bootstrapped by conversation", ("Figure", "Value"), rows)
     if report.ratings_plan is not None:
         yield paragraph(report.ratings_plan.sentence)
 
