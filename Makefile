@@ -100,15 +100,15 @@ lighthouse: .venv-dev/.installed ## Lighthouse on every page (accessibility, bes
 screenshots: .venv-dev/.installed ## the pages' pictures in docs/screenshots, of a real service with sample data (NAMES="chat models-1280")
 	$(DEV) -m tests.screenshots $(NAMES)
 
-.venv-dev/.image: .venv-dev/.installed
-	$(call install,.venv-dev) -e '.[image]'
+.venv/.image: .venv/.installed
+	$(call install,.venv) -e '.[image]'
 	@touch $@
 
-image: .venv-dev/.image ## both images with their inventories into dist/images; asks the service's a question (OPTIONS="--base NAME@sha256:… --targets service")
-	$(DEV) -m deploy.images.build_images $(OPTIONS)
+image: .venv/.image ## both images with their inventories into dist/images; asks the service's a question (OPTIONS="--base NAME@sha256:… --targets service")
+	$(SERVE) -m deploy.images.build_images $(OPTIONS)
 
-lock: .venv-dev/.image ## what the images install, with hashes, into deploy/images
-	$(DEV) -m deploy.images.lock
+lock: .venv/.image ## what the images install, with hashes, into deploy/images
+	$(SERVE) -m deploy.images.lock
 
 scale: .venv-dev/.installed ## pods, waiting and cost by load, simulated from what `make bench` measured, into runs/scale (OPTIONS="--turns 5 --core-hour 0.03")
 	$(DEV) -m tests.benchmarks.scale $(OPTIONS)

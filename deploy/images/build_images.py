@@ -117,7 +117,7 @@ def main() -> int:
     builder = Builder(options.builder or _find_builder())
     options.output.mkdir(parents=True, exist_ok=True)
     base, runtime = _bases(builder, options.base, options.output)
-    revision, epoch = _git("rev-parse", "HEAD"), int(_git("log", "-1", "--format=%ct"))
+    revision, epoch = _revision(), int(_git("log", "-1", "--format=%ct"))
     problems: list[str] = []
     for target in options.targets:
         tag = f"localhost/rejoinder/{target}:{options.version}"
@@ -152,7 +152,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS)
     parser.add_argument("--builder", choices=_BUILDERS, help="default: the first that works")
     parser.add_argument("--version", default="0.1.0", help="tag and label; default: 0.1.0")
-    parser.add_argument("--torch-index", help="where torch for CPUs lies; default: PyTorch's own index; '': pip's")
+    torch_index = "where torch for CPUs lies; '': where pip's settings say; default: PIP_FIND_LINKS, else PyTorch's own"
+    parser.add_argument("--torch-index", help=torch_index)
     parser.add_argument("--no-try", action="store_true", help="build only")
     parser.add_argument("--output", type=Path, default=ROOT / "dist" / "images", help="default: dist/images")
     return parser
@@ -189,7 +190,16 @@ def _build_arguments(options: argparse.Namespace, base: str, runtime: str, revis
         "REVISION": revision,
         "CREATED": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch)),
     }
-    return arguments | ({} if options.torch_index is None else {"TORCH_INDEX": options.torch_index})
+    # A folder of wheels is mounted where there is one, and `make lock` has taken torch's build for CPUs from it.
+    index = "" if options.torch_index is None and os.environ.get("PIP_FIND_LINKS") else options.torch_index
+    return arguments | ({} if index is None else {"TORCH_INDEX": index})
+
+
+def _revision() -> str:
+    """The commit; with `-dirty` where what is copied into images is not what was committed."""
+    copied = ("Dockerfile", "LICENSE", "deploy/images", "model_store", "service", "training")
+    is_dirty = bool(_git("status", "--porcelain", "--", *copied))
+    return _git("rev-parse", "HEAD") + ("-dirty" if is_dirty else "")
 
 
 def _git(*arguments: str) -> str:
