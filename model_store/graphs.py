@@ -1,9 +1,19 @@
-"""Opening an ONNX graph for CPUs: how many threads, and what onnxruntime raises for a file that it cannot run."""
+"""Opening an ONNX graph for CPUs: how many threads, and what onnxruntime raises for a file that it cannot run.
 
+The one place that imports onnxruntime: whoever needs more of it takes `ort` from here.
+"""
+
+import os
 from pathlib import Path
+
+# Its builds for Linux from 1.29 on tell Microsoft of each process and model and keep an identifier on disk. It looks
+# for this once, when it is imported; `ort.disable_telemetry_events()` comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+__all__ = ["GRAPH_ERRORS", "open_graph", "ort"]
 
 GRAPH_ERRORS = (
     ort_errors.Fail,

@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import Tokenizer as BackendTokenizer
@@ -21,7 +20,7 @@ from model_store.contract.placeholders import fold_case
 from model_store.contract.tokenizer import read_backend
 from model_store.digest import digest_bytes, digest_stream
 from model_store.errors import IntentModelUnusableError, InvalidTokenizerError, problems_of
-from model_store.graphs import GRAPH_ERRORS, open_graph
+from model_store.graphs import GRAPH_ERRORS, open_graph, ort
 from model_store.intents.sentiment import Sentiment, likeliest_sentiment
 
 DESCRIPTION_NAME = "intents.json"

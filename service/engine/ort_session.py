@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model_store.contract.manifest import Architecture
-from model_store.graphs import GRAPH_ERRORS, open_graph
+from model_store.graphs import GRAPH_ERRORS, open_graph, ort
 from service.engine.cpu_limit import num_usable_cpus
 from service.engine.errors import ModelUnusableError
 from service.engine.kv_cache import PIECE_LENGTH, KVCache

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from tokenizers import Tokenizer
 
 from model_store.contract.placeholders import fold_case
 from model_store.contract.tokenizer import read_backend
+from model_store.graphs import ort
 from model_store.intents.intent_model import (
     DEFAULT_DIRECTORY,
     DESCRIPTION_NAME,

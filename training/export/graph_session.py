@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model_store.contract.chat_template import message_start
 from model_store.contract.manifest import Architecture
+from model_store.graphs import ort
 from training.reformer.ngrams import CONTEXT
 
 PIECE_LENGTH = 64

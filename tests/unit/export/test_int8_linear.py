@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from model_store.graphs import ort
 from training.export.graph_writer import CONTRIB, CONTRIB_OPSET, IR_VERSION, OPSET, GraphWriter
 from training.export.int8_linear.calibration import LayerInputs, observe
 from training.export.int8_linear.linear import Linear, Source, smoothing_factors, write_linear

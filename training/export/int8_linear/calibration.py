@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper
+
+from model_store.graphs import ort
 
 
 @dataclass(slots=True)
