@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_store.contract.manifest import GoldenRun, Manifest
+from model_store.graphs import return_free_memory
 from model_store.phrases import PhraseBook
 from model_store.replies import REPLIES_NAME, load_replies
 from service.engine.admission import Admission
@@ -120,6 +121,7 @@ class Engine:
             self._prefix_cache.release()
             self._session.cache.release()
             self._session = None
+            return_free_memory()
 
 
 def _read_replies(bundle_directory: Path, vocab_size: int) -> list[tuple[int, ...]]:
