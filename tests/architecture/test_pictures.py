@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MAX_BYTES = 150_000
-_PICTURE = re.compile(r"!\[[^\]]+\]\(([^)\s]+)\)|srcset=\"([^\"]+)\"")
+_PICTURE = re.compile(r"!\[[^\]]+\]\(([^)\s]+)\)|\bsrc(?:set)?=\"([^\"]+)\"")
 
 
 def shown() -> list[tuple[Path, Path]]:
@@ -24,6 +24,12 @@ def test_every_picture_that_is_shown_is_there() -> None:
     pictures = shown()
     assert len(pictures) >= 4
     assert [str(picture) for _, picture in pictures if not picture.is_file()] == []
+
+
+def test_every_screenshot_is_shown() -> None:
+    """What nobody sees need not be cloned by everybody."""
+    taken = set((ROOT / "docs" / "screenshots").glob("*.png"))
+    assert sorted(picture.name for picture in taken - {picture for _, picture in shown()}) == []
 
 
 def test_pictures_are_small() -> None:

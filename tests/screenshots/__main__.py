@@ -6,6 +6,8 @@ reduced to a palette, so that the documentation stays light.
 
 import argparse
 import io
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -53,6 +55,9 @@ def main() -> int:
     if chromium is None:
         print("no Chromium: apt-get install chromium, or name one in the variable CHROMIUM", file=sys.stderr)
         return 2
+    if not _has_chinese_font():
+        print("no font for Chinese, which pages show: apt-get install fonts-noto-cjk", file=sys.stderr)
+        return 2
     options.output.mkdir(parents=True, exist_ok=True)
     wanted = [p for p in PICTURES if not options.names or p.file_name.startswith(tuple(options.names))]
     with tempfile.TemporaryDirectory() as directory, run_sample_service(Path(directory)) as url:
@@ -63,6 +68,14 @@ def main() -> int:
                 print(f"{picture.file_name}: {size / 1000:.0f} kB", flush=True)
             browser.close()
     return 0
+
+
+def _has_chinese_font() -> bool:
+    """Boxes instead of letters are no pictures; where nobody can be asked for fonts there are some."""
+    if shutil.which("fc-list") is None:
+        return True
+    found = subprocess.run(["fc-list", ":lang=zh-cn"], capture_output=True, text=True, check=True)
+    return found.stdout.strip() != ""
 
 
 def take(browser: Browser, url: str, picture: Picture, path: Path) -> int:
@@ -88,7 +101,7 @@ def take(browser: Browser, url: str, picture: Picture, path: Path) -> int:
 
 
 def _chat(page: Page) -> None:
-    for question in ("I forgot my password", "Where is my order 482913?"):
+    for question in ("I forgot my password", "The lamp arrived with a crack in the glass."):
         page.locator(".composer textarea").fill(question)
         page.locator(".composer textarea").press("Enter")
         page.get_by_role("button", name="Stop").wait_for(state="hidden")
@@ -120,7 +133,12 @@ def _answers(page: Page) -> None:
 
 
 def _choose(page: Page) -> None:
-    page.locator(".pair .side").first.wait_for()
+    side, again = page.locator(".pair .side").first, page.locator(".note button").first
+    side.or_(again).wait_for()
+    while not side.is_visible():  # both said the same to all that was tried, or the machine is busy
+        again.click()
+        again.wait_for(state="detached")
+        side.or_(again).wait_for()
     page.get_by_role("button", name="Reply 2 is better").click()
     page.locator(".owner:visible").first.wait_for()
 
@@ -128,7 +146,8 @@ def _choose(page: Page) -> None:
 PICTURES = (
     *(Picture("review", "/review", ".found-reply", scheme=scheme, prepare=_read) for scheme in ("light", "dark")),
     Picture("review", "/review", ".found-reply", 390, 760, prepare=_read_on_a_phone),
-    Picture("pairs", "/review/pairs", ".pair", height=700, prepare=_choose),
+    Picture("pairs", "/review/pairs", ".pair-stage", height=700, prepare=_choose),
+    Picture("ratings", "/review/ratings", ".raters"),
     *(Picture("models", "/models", ".timeline", scheme=scheme) for scheme in ("light", "dark")),
     Picture("models-answers", "/models", ".timeline", prepare=_answers),
     *(Picture("insights", "/insights", ".chart svg", scheme=scheme) for scheme in ("light", "dark")),

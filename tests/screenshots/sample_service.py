@@ -5,14 +5,12 @@ and rated by a seeded draw; a candidate with a little noise in its weights answe
 """
 
 import os
-import random
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,15 +19,12 @@ import httpx2
 from model_store.backends.local import LocalBackend
 from model_store.backends.protocol import Alias
 from model_store.store import DEFAULT_BUNDLE, ModelStore, seed
-from service.records.sql_store import SqlRecordStore
-from service.records.store import CompletionRecord, FeedbackRecord
+from tests.screenshots.sample_ratings import doubt_ratings
 from tests.screenshots.sample_version import SampleVersion, make_sample_version
+from tests.screenshots.sample_weeks import look_back
 
 _ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 600.0
-_DAYS = 28
-_REPLIES_A_DAY = (28, 52)
-_SURGE_DAYS_AGO = 4
 CONVERSATIONS = (
     ("I forgot my password", "That link never arrives."),
     ("Where is my order 482913? It should have been here on Monday.",),
@@ -43,7 +38,6 @@ CONVERSATIONS = (
     ("You charged my card twice, what a shambles",),
 )
 _DISLIKED = {"You charged my card twice, what a shambles": "wrong_intent", "That link never arrives.": "mechanical"}
-_REASONS = ("mechanical", "wrong_intent", "too_long", "repeats_itself")
 _GATE: dict[str, object] = {
     "accepted": True,
     "rules": [
@@ -70,14 +64,17 @@ def run_sample_service(directory: Path) -> Iterator[str]:
     data = directory / "data"
     store = ModelStore(LocalBackend(data / "models"))
     stable = seed(store, DEFAULT_BUNDLE)
-    yesterday = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT09:00:00Z")
-    wanted = SampleVersion("rejoinder-warmer", yesterday, 0.06, _GATE)
+    an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    wanted = SampleVersion("rejoinder-warmer", an_hour_ago, 0.06, _GATE)
     candidate = make_sample_version(store.open(Alias.STABLE), directory / "candidate", wanted)
     store.publish(directory / "candidate")
     store.promote(Alias.CANDIDATE, candidate, reason="It has passed its gate")
+    canary_since = datetime.now(UTC)
     with _run(data) as url:
         _talk(url)
-        _look_back(data, [digest for digest in (stable, candidate) if digest])
+        conversations = [f"sample-{number}" for number in range(len(CONVERSATIONS))]
+        rated = look_back(data, conversations, [digest for digest in (stable, candidate) if digest], canary_since)
+        doubt_ratings(data, store, rated)
         yield url
 
 
@@ -133,43 +130,3 @@ def _talk(url: str) -> None:
                     vote |= {"rating": "down", "reasons": [_DISLIKED[question]]}
                 if question in _DISLIKED or number % 2:
                     client.post("/v1/feedback", json=vote).raise_for_status()
-
-
-def _look_back(data: Path, digests: list[str]) -> None:
-    """Weeks of the same replies, with a bad day in them: what dashboards look like when something happens."""
-    records = SqlRecordStore.open(f"sqlite:///{data.absolute() / 'rejoinder.db'}")
-    try:
-        made = _completions_of(records)
-        draw = random.Random(7)
-        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        days = [days_ago for days_ago in range(1, _DAYS + 1) for _ in range(draw.randrange(*_REPLIES_A_DAY))]
-        for number, days_ago in enumerate(days):
-            completion = replace(
-                draw.choice(made),
-                id=f"chatcmpl-sample-{number}",
-                conversation_id=f"sample-past-{number}",
-                created_at=midnight - timedelta(days=days_ago) + timedelta(minutes=draw.randrange(480, 1080)),
-                model_digest=draw.choices(digests, [0.75, 0.25])[0] if days_ago < 7 else digests[0],
-                latency_ms=draw.lognormvariate(6.0, 0.4),
-            )
-            _record(records, draw, completion, is_bad=days_ago == _SURGE_DAYS_AGO)
-    finally:
-        records.close()
-
-
-def _completions_of(records: SqlRecordStore) -> list[CompletionRecord]:
-    turns = [
-        turn
-        for number in range(len(CONVERSATIONS))
-        for turn in records.get_conversation(f"sample-{number}", max_turns=5).turns
-    ]
-    return [records.get_completion(turn.completion_id) for turn in turns]
-
-
-def _record(records: SqlRecordStore, draw: random.Random, completion: CompletionRecord, *, is_bad: bool) -> None:
-    records.record_completion(completion)
-    if draw.random() < (0.8 if is_bad else 0.45):
-        is_up = draw.random() < (0.25 if is_bad else 0.72)
-        vote = FeedbackRecord(completion_id=completion.id, rater=f"rater_{completion.id[-6:]}", rating="up")
-        reasons = (draw.choice(_REASONS),)
-        records.record_feedback(vote if is_up else replace(vote, rating="down", reasons=reasons))

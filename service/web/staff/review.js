@@ -20,6 +20,7 @@ const EXPORTS = [
 const { api, say } = openFrame();
 const notes = element("div");
 const tabs = element("div", { class: "row tabs", role: "group", "aria-label": "Which replies" });
+const ways = element("div", { class: "row ways" }, tabs);
 const filters = new Filters({ onChange: load, exports: EXPORTS, onExport: exportAs });
 const conversation = new Conversation({ api, say, onJudged: (id, feedback) => list.refresh(id, feedback), onTagged });
 const list = new ReplyList({ api, say, onOpen: open });
@@ -40,9 +41,9 @@ const back = button("back", () => showList(() => list.focus()), "Back to the lis
 const reader = element("section", { class: "panel reader", "aria-label": "Conversation", tabindex: "-1" },
   back, conversation.node);
 const finder = element("section", { class: "finder", "aria-label": "Replies" },
-  tabs, filters.searchForm, filters.node, notes, list.node);
+  filters.searchForm, filters.node, notes, list.node);
 const knownTags = element("datalist", { id: "known-tags" });
-const page = element("div", { class: "console" }, finder, reader, knownTags);
+const page = element("div", { class: "console" }, ways, finder, reader, knownTags);
 let view = new URLSearchParams(location.search).get("view") === "all" ? "all" : "queue";
 
 for (const [name, [, words]] of Object.entries(VIEWS)) {
@@ -50,8 +51,9 @@ for (const [name, [, words]] of Object.entries(VIEWS)) {
   tab.dataset.view = name;
   tabs.append(tab);
 }
-tabs.append(element("a", { href: "/review/pairs" }, "Blind pairs"), element("a", { href: "/review/ratings" }, "Ratings"),
-  button("plain", showHelp, "Keyboard"));
+ways.append(element("div", { class: "row elsewhere" },
+  element("a", { href: "/review/pairs" }, "Blind pairs"), element("a", { href: "/review/ratings" }, "Ratings"),
+  button("plain", showHelp, "Keyboard")));
 document.querySelector("#content").replaceChildren(page);
 conversation.clear();
 show(view);
@@ -96,7 +98,7 @@ function open(found, { isChosen }) {
   }
   page.classList.toggle("reading", isChosen);
   if (isChosen && !finder.checkVisibility()) reader.focus();
-  conversation.open(found);
+  conversation.open(found, { isChosen });
 }
 
 function showList(then) {

@@ -47,17 +47,19 @@ export class Conversation {
     this.node.replaceChildren(element("p", { class: "muted" }, "No conversation is open."));
   }
 
-  /** Shows the conversation of a reply that was found, at that reply. */
-  async open(found) {
+  /** Shows the conversation of a reply that was found, and scrolls to that reply where somebody has chosen it. */
+  async open(found, { isChosen }) {
     this.#wanted = found;
     try {
       const path = `/v1/review/conversations/${encodeURIComponent(found.conversation_id)}`;
       const conversation = await this.#api.get(path, { up_to: found.completion_id });
-      if (this.#wanted === found) this.#show(conversation, found.completion_id);
+      if (this.#wanted !== found) return;
+      this.#show(conversation, found.completion_id);
+      if (isChosen) this.#scrollToCurrent();
     } catch (error) {
       if (this.#wanted !== found) return;
       this.#cards = [];
-      this.node.replaceChildren(failureNote(error, this.#api, () => this.open(found)));
+      this.node.replaceChildren(failureNote(error, this.#api, () => this.open(found, { isChosen })));
     }
   }
 
@@ -66,6 +68,7 @@ export class Conversation {
     const index = this.#current + step;
     if (index < 0 || index >= this.#cards.length) return;
     this.#select(index);
+    this.#scrollToCurrent();
     this.current.node.focus();
     this.#say(`Reply ${index + 1} of ${this.#cards.length}.`);
   }
@@ -103,6 +106,9 @@ export class Conversation {
     this.current?.setCurrent(false);
     this.#current = index;
     this.current.setCurrent(true);
-    this.current.node.scrollIntoView({ block: "nearest" });
+  }
+
+  #scrollToCurrent() {
+    this.current?.node.scrollIntoView({ block: "nearest" });
   }
 }
