@@ -54,6 +54,16 @@ def publish_gated(service: RunningService, directory: Path, parent: str) -> str:
     return digest
 
 
+def publish_documented(service: RunningService, directory: Path, page: str) -> str:
+    """Puts a version on the shelf that brings a page along."""
+    make_chat_bundle(directory / "told", "told", created_at="2026-02-02T02:02:02Z")
+    manifest = parse_manifest((directory / "told" / MANIFEST_NAME).read_bytes(), digest="")
+    (directory / "told" / "gate.html").write_text(page, encoding="utf-8")
+    digest = write_bundle(directory / "told", manifest.model_dump(mode="json", exclude={"files"})).digest
+    service.store.publish(directory / "told")
+    return digest
+
+
 def fill(service: RunningService, digest: str) -> None:
     """Twelve days of replies of one version, every second of them rated."""
     record = CompletionRecord(

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from model_store.bundle import write_bundle
-from model_store.contract.manifest import MANIFEST_NAME, parse_manifest
 from tests.browser.conftest import OpenChat
 from tests.browser.scripted_replies import say_scripted
-from tests.contract.fake_engine import FakeEngines, make_chat_bundle
+from tests.browser.staff_shelf import publish_documented
+from tests.contract.fake_engine import FakeEngines
 from tests.e2e.running_service import RunningService, run_fake_service
 
 PAGE = (
@@ -24,11 +23,7 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServ
     """A shelf with a version that has a page, which tries to run a script."""
     directory = tmp_path_factory.mktemp("shelf")
     with run_fake_service(directory, FakeEngines(say_scripted), canary_share=0.25) as running:
-        make_chat_bundle(directory / "told", "told", created_at="2026-02-02T02:02:02Z")
-        manifest = parse_manifest((directory / "told" / MANIFEST_NAME).read_bytes(), digest="")
-        (directory / "told" / "gate.html").write_text(PAGE)
-        write_bundle(directory / "told", manifest.model_dump(mode="json", exclude={"files"}))
-        running.store.publish(directory / "told")
+        publish_documented(running, directory, PAGE)
         yield running
 
 
