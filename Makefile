@@ -17,7 +17,7 @@ endif
 # by their number of tests, for the long ones have few. Each process takes up to two gigabytes, hence the limit.
 IN_PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run test check bench bench-learning reliability chaos soak sweep demo eval train-base learn chart bench-pages lighthouse screenshots image lock scale clean
+.PHONY: help run test check bench bench-learning reliability chaos soak clients sweep demo eval train-base learn chart bench-pages lighthouse screenshots image lock scale clean
 
 help: ## the words and what they do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -37,6 +37,7 @@ run: .venv/.installed ## serve the chat page and the API on http://127.0.0.1:800
 
 test: .venv-dev/.installed check ## set everything up and pass all tests
 	$(DEV) tests/chart/fetch_tools.py || true
+	$(MAKE) clients || true
 	OMP_NUM_THREADS=1 $(DEV) -m pytest $(IN_PARALLEL)
 
 check: .venv-dev/.installed ## style, types, layers
@@ -94,6 +95,9 @@ bench-pages: .venv-dev/.installed ## how soon first words are on the screen, and
 	$(DEV) -m tests.benchmarks.bench_pages
 
 lighthouse: .venv-dev/.installed ## Lighthouse on every page (accessibility, best practice); needs npm, which fetches it into .tools
+clients: ## the OpenAI client for JavaScript, which the contract tests try the service with; needs npm, which fetches it into .tools
+	npm install --silent --no-audit --no-fund --prefix .tools/openai openai@7
+
 	npm install --no-audit --no-fund --prefix .tools/lighthouse lighthouse@12.8
 	$(DEV) -m pytest tests/browser/test_lighthouse.py
 
