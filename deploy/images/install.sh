@@ -6,7 +6,14 @@ set -euo pipefail
 lock=$1
 shift
 python=/opt/venv/bin/python
-"$python" -m pip install --no-cache-dir --no-compile --disable-pip-version-check --require-hashes --only-binary :all: "$@" --requirement "$lock"
+install=("$python" -m pip install --quiet --no-cache-dir --no-compile --disable-pip-version-check --require-hashes --only-binary :all:)
+if grep -q '^rouge-score==' "$lock"; then
+  # It comes as sources only. What builds it is the lock's own setuptools, so that nothing without a hash is fetched.
+  sed -n '/^setuptools==/,/[^\\]$/p' "$lock" >build.lock
+  "${install[@]}" --requirement build.lock
+  install+=(--no-binary rouge-score --no-build-isolation --use-pep517)
+fi
+"${install[@]}" "$@" --requirement "$lock"
 "$python" -m pip uninstall --yes --quiet pip setuptools
 cd "$("$python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")"
 unneeded=$OLDPWD/${lock%.lock}.unneeded
