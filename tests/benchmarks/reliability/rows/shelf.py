@@ -236,7 +236,7 @@ def measure_moving_alias(plan: Plan) -> Sequence[Finding]:
             "alias moved 100× under load",
             "0 failed, 0 mixed digests, memory ≤ +5 %",
             f"{num_moves} moves taken up, {len(heard)} streams of {len(versions)} versions: {failed} failed, "
-            f"{mixed} mixed, memory {growth:+.1%}",
+            f"{mixed} mixed, memory {growth:+.1%} ({before:.0f} → {after:.0f} MB)",
             verdict(holds=holds, is_whole=num_moves >= 100),
             {"failed": failed, "mixed": mixed, "memory_growth": round(growth, 4)},
         )
@@ -253,8 +253,16 @@ def _memory_after(service: ServiceProcess, work: Callable[[], None], heard: list
     is_over.set()
     for customer in customers:
         customer.join()
-    time.sleep(2)  # the version before closes
+    _wait_until_alone(service)
     return service.resident_megabytes
+
+
+def _wait_until_alone(service: ServiceProcess) -> None:
+    """Until the version before is closed, however busy the machine is."""
+    deadline = time.monotonic() + 300
+    while service.metric("rejoinder_model_info") != 1:
+        assert time.monotonic() < deadline, "the version before does not close"
+        time.sleep(0.1)
 
 
 def _move_to_and_fro(service: ServiceProcess, store: ModelStore, pair: Sequence[str], num_moves: int) -> None:
