@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(url: str, options: argparse.Namespace) -> dict[str, float]:
     store = SqlRecordStore.open(url)
     completion_id = f"bench-{time.time_ns()}"
-    store.record_completion(_completion(completion_id))
+    store.record_completion(a_completion(completion_id))
     engine = open_engine(url)
 
     def record_alone(vote: FeedbackRecord) -> StoredFeedback:
@@ -77,7 +77,8 @@ def _vote(completion_id: str, rater: str) -> FeedbackRecord:
     return FeedbackRecord(completion_id=completion_id, rater=rater, rating="up", reasons=("helpful",))
 
 
-def _completion(completion_id: str) -> CompletionRecord:
+def a_completion(completion_id: str) -> CompletionRecord:
+    """One to rate, or to record."""
     return CompletionRecord(
         id=completion_id,
         conversation_id=completion_id,

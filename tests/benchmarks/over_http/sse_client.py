@@ -23,6 +23,8 @@ class Heard:
     num_prompt_tokens: int = 0
     num_tokens: int = 0
     """As the server says; one a piece of text where it does not."""
+    ended: float = 0.0
+    """When [DONE] came; 0 where it did not."""
 
     @property
     def gaps(self) -> list[float]:
@@ -51,13 +53,13 @@ async def _listen(reader: asyncio.StreamReader, started: float) -> Heard:
     texts: list[str] = []
     arrivals: list[float] = []
     usage: dict[str, int] = {}
-    is_whole = False
+    is_whole, ended = False, 0.0
     while line := await reader.readline():
         if not line.startswith(b"data: "):
             continue
         data = line[6:].strip()
         if data == b"[DONE]":
-            is_whole = True
+            is_whole, ended = True, time.perf_counter() - started
             break
         event = json.loads(data)
         text = text_of(event)
@@ -66,7 +68,7 @@ async def _listen(reader: asyncio.StreamReader, started: float) -> Heard:
             texts.append(text)
         usage = event.get("usage") or usage
     num_tokens = usage.get("completion_tokens", len(texts))
-    return Heard(is_whole, "".join(texts), tuple(arrivals), usage.get("prompt_tokens", 0), num_tokens)
+    return Heard(is_whole, "".join(texts), tuple(arrivals), usage.get("prompt_tokens", 0), num_tokens, ended)
 
 
 def text_of(event: Mapping[str, Any]) -> str:
