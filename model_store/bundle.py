@@ -52,7 +52,7 @@ class Bundle:
         entry = self._entry(name)
         with _disk_errors_named(self.directory), _open_plain(self.directory / name, self.digest) as stream:
             data = stream.read(entry.num_bytes + 1)
-        _check_entry(self.digest, name, entry, FileEntry(sha256=digest_bytes(data), num_bytes=len(data)))
+        check_entry(self.digest, name, entry, FileEntry(sha256=digest_bytes(data), num_bytes=len(data)))
         return data
 
     def _entry(self, name: str) -> FileEntry:
@@ -89,20 +89,50 @@ def inspect_bundle(
     `allow_hard_links` is for a source that is copied: package installers link files to their cache.
     """
     manifest = _read_manifest(directory, expected_digest)
-    digest = manifest.digest
+    check_size(manifest, directory, max_bytes)
+    check_listing(manifest, _plain_files(directory, manifest.digest, allow_hard_links=allow_hard_links))
+    return manifest
+
+
+def read_manifest(data: bytes, label: str, expected_digest: str | None = None) -> Manifest:
+    """The manifest that these bytes are, wherever they were kept; `label` names it in errors.
+
+    Raises InvalidManifestError, DigestMismatchError, and UnsafeBundleError for a file's name that is a path.
+    """
+    actual = digest_bytes(data)
+    if expected_digest is not None and actual != expected_digest:
+        raise DigestMismatchError(digest=label, path=MANIFEST_NAME, actual=actual, expected=expected_digest)
+    manifest = parse_manifest(data, digest=label)
+    if _canonical_bytes(manifest) != data:
+        raise InvalidManifestError(digest=label, problem="it is not in its canonical form")
     for name in manifest.files:
-        _check_name(digest, name)
+        _check_name(manifest.digest, name)
+    return manifest
+
+
+def check_size(manifest: Manifest, place: object, max_bytes: int) -> None:
+    """Raises BundleTooLargeError; `place` names it there."""
     num_bytes = bundle_size(manifest)
     if num_bytes > max_bytes:
-        raise BundleTooLargeError(digest=digest, path=directory, num_bytes=num_bytes, max_bytes=max_bytes)
-    found = _plain_files(directory, digest, allow_hard_links=allow_hard_links)
+        raise BundleTooLargeError(digest=manifest.digest, path=place, num_bytes=num_bytes, max_bytes=max_bytes)
+
+
+def check_listing(manifest: Manifest, found: Mapping[str, int]) -> None:
+    """Compares names and lengths of what lies in a version's place with its manifest. Raises BundleIncompleteError."""
+    digest = manifest.digest
     if extra := found.keys() - manifest.files.keys() - {MANIFEST_NAME}:
         raise BundleIncompleteError(digest=digest, problem=f"its manifest does not name {min(extra)!r}")
     for name, entry in manifest.files.items():
         if name not in found:
             raise BundleIncompleteError(digest=digest, problem=f"{name!r} is missing")
         _check_length(digest, name, entry, found[name])
-    return manifest
+
+
+def check_entry(digest: str, name: str, expected: FileEntry, actual: FileEntry) -> None:
+    """Raises BundleIncompleteError for another length, DigestMismatchError for other content."""
+    _check_length(digest, name, expected, actual.num_bytes)
+    if actual.sha256 != expected.sha256:
+        raise DigestMismatchError(digest=digest, path=name, actual=actual.sha256, expected=expected.sha256)
 
 
 def bundle_size(manifest: Manifest) -> int:
@@ -115,7 +145,7 @@ def check_contents(directory: Path, manifest: Manifest) -> None:
     digest = manifest.digest
     for name, entry in manifest.files.items():
         with _disk_errors_named(directory), _open_plain(directory / name, digest) as source:
-            _check_entry(digest, name, entry, digest_stream(source, entry.num_bytes))
+            check_entry(digest, name, entry, digest_stream(source, entry.num_bytes))
 
 
 def copy_bundle(source: Path, manifest: Manifest, target: Path) -> None:
@@ -130,7 +160,7 @@ def copy_bundle(source: Path, manifest: Manifest, target: Path) -> None:
             copy.flush()
             os.fsync(copy.fileno())
             os.fchmod(copy.fileno(), _READ_ONLY)
-        _check_entry(digest, name, entry, actual)
+        check_entry(digest, name, entry, actual)
     replace_file(target / MANIFEST_NAME, manifest.canonical_bytes())
     (target / MANIFEST_NAME).chmod(_READ_ONLY)
     sync_directory(target)
@@ -171,13 +201,7 @@ def _read_manifest(directory: Path, expected_digest: str | None) -> Manifest:
         raise InvalidManifestError(digest=label, problem=f"{path} is missing") from error
     if len(data) > MAX_MANIFEST_BYTES:
         raise BundleTooLargeError(digest=label, path=path, num_bytes=len(data), max_bytes=MAX_MANIFEST_BYTES)
-    actual = digest_bytes(data)
-    if expected_digest is not None and actual != expected_digest:
-        raise DigestMismatchError(digest=label, path=MANIFEST_NAME, actual=actual, expected=expected_digest)
-    manifest = parse_manifest(data, digest=label)
-    if _canonical_bytes(manifest) != data:
-        raise InvalidManifestError(digest=label, problem="it is not in its canonical form")
-    return manifest
+    return read_manifest(data, label, expected_digest)
 
 
 def _canonical_bytes(manifest: Manifest) -> bytes | None:
@@ -195,12 +219,6 @@ def _check_name(digest: str, name: str) -> None:
 def _check_length(digest: str, name: str, entry: FileEntry, num_bytes: int) -> None:
     if num_bytes != entry.num_bytes:
         raise BundleIncompleteError(digest=digest, problem=f"{name!r} has {num_bytes} bytes, not {entry.num_bytes}")
-
-
-def _check_entry(digest: str, name: str, expected: FileEntry, actual: FileEntry) -> None:
-    _check_length(digest, name, expected, actual.num_bytes)
-    if actual.sha256 != expected.sha256:
-        raise DigestMismatchError(digest=digest, path=name, actual=actual.sha256, expected=expected.sha256)
 
 
 def _plain_files(directory: Path, digest: str, *, allow_hard_links: bool = False) -> dict[str, int]:

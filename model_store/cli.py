@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from model_store import key_commands
-from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.backends.protocol import Alias, AliasMove
 from model_store.bundle import bundle_size, check_contents, inspect_bundle
 from model_store.contract.manifest import Manifest
@@ -33,10 +33,9 @@ _Command = Callable[[ModelStore, argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code."""
     arguments = _parser().parse_args(argv)
-    store = ModelStore(LocalBackend(arguments.store))
     command: _Command = arguments.command
     try:
-        return command(store, arguments)
+        return command(ModelStore(open_backend(arguments.store)), arguments)
     except StoreError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
         return 1
@@ -46,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m model_store", description="Model versions and the aliases of them."
     )
-    default_store = Path(os.environ.get("MODEL_STORE") or "data/models")
+    default_store = os.environ.get("MODEL_STORE") or "data/models"
     _add_common(parser, store=default_store, as_json=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -81,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_common(parser: argparse.ArgumentParser, *, store: object, as_json: object) -> None:
     # On both levels, so that the options may stand before the command or after it.
     parser.add_argument(
-        "--store", metavar="PATH", type=Path, default=store, help="default: $MODEL_STORE, else ./data/models"
+        "--store", metavar="PLACE", default=store, help="a path or s3://…; default: $MODEL_STORE, else ./data/models"
     )
     parser.add_argument("--json", action="store_true", default=as_json, help="print one JSON object")
 

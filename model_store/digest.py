@@ -2,13 +2,20 @@
 
 import hashlib
 import re
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from model_store.contract.manifest import FileEntry
 
 SHORT_DIGEST_LENGTH = 12
 _BLOCK_BYTES = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Readable(Protocol):
+    """What can be read piece by piece."""
+
+    def read(self, num_bytes: int, /) -> bytes:
+        """The next bytes, as many as asked for or fewer; none at the end."""
 
 
 def is_digest(name: str) -> bool:
@@ -26,7 +33,7 @@ def digest_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def digest_stream(source: BinaryIO, max_bytes: int, sink: BinaryIO | None = None) -> FileEntry:
+def digest_stream(source: Readable, max_bytes: int, sink: BinaryIO | None = None) -> FileEntry:
     """Digest and length of what a stream holds, copied to `sink` on the way.
 
     Reads at most `max_bytes` and one block more, so a file that grows while it is read cannot hold up the reader;

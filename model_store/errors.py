@@ -25,6 +25,9 @@ CodedError
     │   ├── CorruptAliasError
     │   └── NoEarlierVersionError
     ├── StoreUnavailableError
+    │   └── StoreAccessDeniedError
+    ├── InvalidStoreAddressError
+    ├── UnsafeStoreError
     └── IntentModelUnusableError
 """
 
@@ -248,3 +251,32 @@ class StoreUnavailableError(StoreError):
 
     code = "store_unavailable"
     template = "The model store {store} cannot be used: {problem}. Check the path and its permissions."
+
+
+class StoreAccessDeniedError(StoreUnavailableError):
+    """The credentials do not allow what was asked for, or are none that the store knows."""
+
+    code = "store_access_denied"
+    template = (
+        "The model store {store} denies access: {problem}. docs/operating.md lists the permissions that it takes."
+    )
+
+
+class InvalidStoreAddressError(StoreError):
+    """The address of a model store, or what is set about it, cannot be used."""
+
+    code = "invalid_store_address"
+    template = (
+        "The model store's address cannot be used: {problem}. Name a directory, or s3://BUCKET/PREFIX with AWS_… "
+        "variables as docs/operating.md lists them."
+    )
+
+
+class UnsafeStoreError(StoreError):
+    """A store does not keep what it promises, so that two publishers could both win."""
+
+    code = "store_unsafe"
+    template = (
+        "The model store {store} is refused: {problem}. Use an S3 that keeps to If-None-Match and If-Match, as AWS, "
+        "MinIO, Ceph and R2 do."
+    )

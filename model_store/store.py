@@ -93,15 +93,25 @@ class ModelStore:
 
         Raises BundleError when it is damaged, or signed by nobody who is trusted, and what `find` raises.
         """
-        digest = self.find(name)
-        if self._trust is not None:  # before anything of it is read
-            self._trust.keys.check(digest, self._backend.read_signatures(digest))
-        return open_bundle(self._backend.fetch_version(digest), digest, max_bytes=self._max_bytes)
+        digest = self._find_trusted(name)
+        return open_bundle(self._backend.fetch_version(digest, self._max_bytes), digest, max_bytes=self._max_bytes)
+
+    def check(self) -> None:
+        """Raises UnsafeStoreError for a place where two writers could both win, StoreUnavailableError."""
+        self._backend.check()
+
+    def mirror(self) -> "ModelStore | None":
+        """What this machine keeps of a store elsewhere: the versions that served last. None for a store that is here.
+
+        Verified and trusted like the store itself, and good for reading only.
+        """
+        backend = self._backend.mirror
+        return None if backend is None else ModelStore(backend, max_bytes=self._max_bytes, trust=self._trust)
 
     def sign(self, name: str, key: SigningKey) -> Signature:
         """Signs the version behind an alias or a digest. Raises BundleError when it is damaged, and as `find` does."""
         digest = self.find(name)
-        open_bundle(self._backend.fetch_version(digest), digest, max_bytes=self._max_bytes)
+        self._backend.verify_version(digest, self._max_bytes)
         signature = key.sign(digest)
         self._backend.add_signature(digest, signature)
         return signature
@@ -110,11 +120,13 @@ class ModelStore:
         """What has been signed of a version, by whomever, unchecked. Raises as `find` does."""
         return self._backend.read_signatures(self.find(name))
 
-    def inspect(self, name: str) -> Bundle:
-        """`open` without reading the files: what is then read of one is checked, of the others nothing is known."""
-        digest = self.find(name)
-        directory = self._backend.fetch_version(digest)
-        return Bundle(directory, inspect_bundle(directory, digest, max_bytes=self._max_bytes), digest)
+    def inspect(self, name: str) -> Manifest:
+        """What a version says of itself; of its files only names and lengths are checked. Raises as `open` does."""
+        return self._backend.inspect_version(self.find(name), self._max_bytes)
+
+    def read_file(self, manifest: Manifest, name: str) -> bytes:
+        """One file of an inspected version, checked as it is read. Raises BundleError, VersionNotFoundError."""
+        return self._backend.read_file(manifest, name)
 
     def find(self, name: str) -> str:
         """The digest behind an alias, a digest or a unique prefix of at least 8 digits.
@@ -162,9 +174,13 @@ class ModelStore:
         return self._trusted(Release(state, rival, _moment(candidate.time)))
 
     def take_up(self, alias: str, state: AliasState) -> None:
-        """Notes that a version was opened and serves people by an alias: `release` takes it no further back."""
+        """Notes that a version was opened and serves people by an alias: `release` takes it no further back.
+
+        The copy of a store that is elsewhere keeps it, so that it can be served while the store is away.
+        """
         if self._trust is not None:
             self._trust.remember(_known_alias(alias), state)
+        self._backend.take_up(_known_alias(alias), state)
 
     def _trusted(self, release: Release) -> Release:
         """The same, but that an alias which went back is where it was before; a candidate then is none."""
@@ -210,7 +226,7 @@ class ModelStore:
         verifies can be promoted.
         """
         current, history = self._read(alias, expected_generation)
-        return _next_move(current, history, self.open(name).digest, "promote", reason)
+        return _next_move(current, history, self._check(name), "promote", reason)
 
     def plan_rollback(self, alias: str, expected_generation: int | None = None, reason: str = "") -> AliasMove:
         """The move that `rollback` would make, nothing changed.
@@ -223,7 +239,7 @@ class ModelStore:
         digest = _digest_before(history)
         if digest is None:
             raise NoEarlierVersionError(alias=alias, store=self.location)
-        return _next_move(current, history, self.open(digest).digest, "rollback", reason)
+        return _next_move(current, history, self._check(digest), "rollback", reason)
 
     def apply(self, alias: str, move: AliasMove) -> AliasState:
         """Makes a planned move. Raises AliasConflictError when the alias has moved since it was planned."""
@@ -250,6 +266,19 @@ class ModelStore:
         self._backend.write_run_report(report)
         return report
 
+    def _find_trusted(self, name: str) -> str:
+        """Asks who has signed a version before anything of it is read."""
+        digest = self.find(name)
+        if self._trust is not None:
+            self._trust.keys.check(digest, self._backend.read_signatures(digest))
+        return digest
+
+    def _check(self, name: str) -> str:
+        """The digest of a trusted version, every byte of it read where others will find it."""
+        digest = self._find_trusted(name)
+        self._backend.verify_version(digest, self._max_bytes)
+        return digest
+
     def _read(self, alias: str, expected_generation: int | None) -> tuple[AliasMove | None, list[AliasMove]]:
         """The alias and its history. Raises AliasConflictError when its generation is not the expected one."""
         current = self._backend.read_alias(_known_alias(alias))
@@ -263,15 +292,18 @@ class ModelStore:
         return self._inspect(digest, verify_contents=True).problem is None
 
     def _inspect(self, digest: str, *, verify_contents: bool) -> StoredVersion:
-        manifest = None
+        check = self._backend.verify_version if verify_contents else self._backend.inspect_version
         try:
-            directory = self._backend.fetch_version(digest)
-            manifest = inspect_bundle(directory, digest, max_bytes=self._max_bytes)
-            if verify_contents:
-                check_contents(directory, manifest)
+            return StoredVersion(digest, check(digest, self._max_bytes), None)
         except (BundleError, VersionNotFoundError) as error:
-            return StoredVersion(digest, manifest, error)
-        return StoredVersion(digest, manifest, None)
+            return StoredVersion(digest, self._manifest_of(digest), error)
+
+    def _manifest_of(self, digest: str) -> Manifest | None:
+        """What a damaged version says of itself, if even that can be read."""
+        try:
+            return self._backend.inspect_version(digest, self._max_bytes)
+        except (BundleError, VersionNotFoundError):
+            return None
 
 
 def seed(store: ModelStore, bundle_directory: Path = DEFAULT_BUNDLE) -> str:

@@ -15,13 +15,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.bundle import Bundle
 from model_store.contract.entities import EntityMasker
 from model_store.contract.facts import FactSheet
 from model_store.contract.manifest import MANIFEST_NAME
 from model_store.digest import short
-from model_store.errors import StoreError
+from model_store.errors import StoreError, StoreUnavailableError, UnsafeStoreError
 from model_store.intents.intent_model import DEFAULT_DIRECTORY as INTENT_MODEL
 from model_store.intents.intent_model import IntentModel
 from model_store.signing import TrustedKeys
@@ -305,15 +305,23 @@ def _token_signer(settings: Settings, secret: str) -> FeedbackTokenSigner:
 
 
 def _open_store(settings: Settings) -> ModelStore:
-    """The model store, with the bundle that ships put into it when it is empty; makes the data directory."""
+    """The model store, with the bundle that ships put into it when it is empty; makes the data directory.
+
+    Raises UnsafeStoreError where two publishers could both win.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    store = ModelStore(LocalBackend(Path(settings.model_store_location)), trust=_trust(settings))
+    store = ModelStore(open_backend(settings.model_store_location, settings.model_cache_path), trust=_trust(settings))
     bundle_directory = settings.default_bundle or DEFAULT_BUNDLE
-    if (bundle_directory / MANIFEST_NAME).exists():
-        try:
+    try:
+        store.check()
+        if (bundle_directory / MANIFEST_NAME).exists():
             seed(store, bundle_directory)
-        except StoreError as error:  # a version that is already in the store can still serve
-            _log.error("default_bundle_refused", code=error.code, problem=str(error))
+    except UnsafeStoreError:
+        raise
+    except StoreUnavailableError as error:  # what was taken up last can still serve
+        _log.error("model_store_unavailable", code=error.code, problem=str(error))
+    except StoreError as error:  # a version that is already in the store can still serve
+        _log.error("default_bundle_refused", code=error.code, problem=str(error))
     return store
 
 

@@ -9,7 +9,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.errors import StoreError
 from model_store.store import ModelStore
 from service.chat.conversations.archive import learned_since
@@ -101,7 +101,8 @@ def _versions(settings: Settings, erasure: Erasure) -> list[str] | None:
     if erasure.first_rated_at is None:
         return []
     try:
-        versions = ModelStore(LocalBackend(Path(settings.model_store_location))).versions(verify_contents=False)
+        store = ModelStore(open_backend(settings.model_store_location, settings.model_cache_path))
+        versions = store.versions(verify_contents=False)
     except StoreError:
         return None
     manifests = [version.manifest for version in versions if version.manifest is not None]

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import make_url
 
+from model_store.backends.s3_access import is_s3
 from service.errors import MissingOptionError
 from service.records.backup import BackupSources, make_backup
 from service.records.copies.export_register import ExportRegister, RegisteredExport
@@ -118,10 +119,11 @@ def _backup(settings: Settings, options: argparse.Namespace) -> int:
     is_sqlite = make_url(settings.records_url).get_backend_name() == "sqlite"
     if not is_sqlite and options.database_dump is None:
         raise MissingOptionError(option="--database-dump", reason="PostgreSQL is dumped by its own pg_dump")
+    store = settings.model_store_location
     sources = BackupSources(
         records_url=settings.records_url,
         data_directory=settings.data_dir,
-        model_store=Path(settings.model_store_location),
+        model_store=None if is_s3(store) else Path(store),
         erasures=settings.erasures_path,
         database_dump=options.database_dump,
     )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.contract.feedback import Rating
 from model_store.curation import REASON_WORDS
 from model_store.store import ModelStore
@@ -142,7 +142,9 @@ def _book(settings: Settings) -> Iterator[RatingBook]:
     try:
         reader = ReviewReader.open(settings.records_url)
         try:
-            yield RatingBook(reader, records, ModelStore(LocalBackend(Path(settings.model_store_location))))
+            yield RatingBook(
+                reader, records, ModelStore(open_backend(settings.model_store_location, settings.model_cache_path))
+            )
         finally:
             reader.close()
     finally:

@@ -14,8 +14,9 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator, model_vali
 from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
+from model_store.backends.places import check_location
 from model_store.erasures import ERASURES_NAME
-from model_store.errors import InvalidKeyError
+from model_store.errors import InvalidKeyError, InvalidStoreAddressError
 from model_store.signing import TrustedKeys
 from service.addresses import is_loopback, is_web_address
 from service.errors import UnsafeBindError
@@ -25,7 +26,7 @@ _DAY_SECONDS = 86_400
 _SECRET_BYTES = 32
 _SIGNING_KEY_PREFIX = "whsec_"
 _SIGNING_KEY_BYTES = range(24, 65)  # Standard Webhooks 1.0.0
-_NO_PATH = re.compile(r"://|[?#%\x00]|(^|/)\.\.(/|$)")
+_NO_PLACE = re.compile(r"[?#%\x00]|(^|/)\.\.(/|$)")
 
 
 class Settings(SignInSettings):
@@ -54,7 +55,13 @@ class Settings(SignInSettings):
         default=None, description="SQLAlchemy URL of the records; default: SQLite in the data directory."
     )
     model_store: str | None = Field(
-        default=None, description="Where model versions lie; default: `models` in the data directory."
+        default=None,
+        description="Directory or s3://BUCKET/PREFIX with the model versions; default: `models` in the data directory.",
+    )
+    model_cache_dir: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("SERVICE_MODEL_CACHE_DIR", "MODEL_CACHE_DIR"),
+        description="Where copies of versions from S3 are kept; default: `model_cache` in the data directory.",
     )
     default_bundle: Path | None = Field(
         default=None,
@@ -244,9 +251,15 @@ class Settings(SignInSettings):
     @field_validator("model_store")
     @classmethod
     def _check_model_store(cls, location: str | None) -> str | None:
-        if location is not None and _NO_PATH.search(location):
-            problem = "It is a directory's path without `..`, `?`, `#` or `%`; no address is ever fetched from."
+        if location is None:
+            return None
+        if _NO_PLACE.search(location):
+            problem = "It is a directory's path, or s3://BUCKET/PREFIX, without `..`, `?`, `#` or `%`."
             raise PydanticCustomError("invalid_location", problem)
+        try:
+            check_location(location)
+        except InvalidStoreAddressError as error:
+            raise PydanticCustomError("invalid_location", "{problem}", {"problem": str(error)}) from error
         return location
 
     @field_validator("trusted_model_keys")
@@ -275,6 +288,11 @@ class Settings(SignInSettings):
     def erasures_path(self) -> Path:
         """The list of erasures with its default filled in."""
         return self.erasures_file or self.data_dir / ERASURES_NAME
+
+    @property
+    def model_cache_path(self) -> Path:
+        """The copies of versions from S3 with their default filled in."""
+        return self.model_cache_dir or self.data_dir / "model_cache"
 
     @property
     def model_store_location(self) -> str:

@@ -21,8 +21,9 @@ _HEAD = "# Made by `make lock`. What the image of this name installs, and nothin
 def requirements(target: str) -> list[str]:
     """What pyproject.toml asks for."""
     project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extra = project["optional-dependencies"]["training"] if target == "training" else []
-    return [*project["dependencies"], *extra]
+    extras = project["optional-dependencies"]
+    training = extras["training"] if target == "training" else []
+    return [*project["dependencies"], *extras["s3"], *training]
 
 
 def main() -> int:

@@ -17,8 +17,8 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from model_store.backends.protocol import Alias, AliasMove, RunReport
-from model_store.bundle import bundle_size, copy_bundle, open_bundle
+from model_store.backends.protocol import Alias, AliasMove, RunReport, parse_move
+from model_store.bundle import DEFAULT_MAX_BYTES, Bundle, bundle_size, copy_bundle, inspect_bundle, open_bundle
 from model_store.contract.manifest import Manifest
 from model_store.curation import CurationReport
 from model_store.digest import is_digest
@@ -26,12 +26,12 @@ from model_store.durable import append_line, discard, exclusive_lock, make_direc
 from model_store.errors import (
     AliasConflictError,
     BundleError,
-    CorruptAliasError,
     StoreUnavailableError,
     UnsafeBundleError,
     VersionNotFoundError,
 )
 from model_store.signing import Signature
+from model_store.trust import AliasState
 
 _LOCK_TIMEOUT_SECONDS = 30.0
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -54,6 +54,14 @@ class LocalBackend:
         """The directory's path."""
         return str(self._root)
 
+    @property
+    def mirror(self) -> None:
+        """None: the store is on this machine."""
+        return None
+
+    def check(self) -> None:
+        """A lock and a rename are all that is needed, so there is nothing to ask."""
+
     def list_digests(self) -> list[str]:
         """Every version that is visible, intact or not."""
         with self._disk_errors_named():
@@ -63,8 +71,20 @@ class LocalBackend:
                 return []
         return sorted(name for name in names if is_digest(name))
 
-    def fetch_version(self, digest: str) -> Path:
-        """The version's own directory. Raises VersionNotFoundError, UnsafeBundleError."""
+    def inspect_version(self, digest: str, max_bytes: int = DEFAULT_MAX_BYTES) -> Manifest:
+        """Checks names and lengths. Raises VersionNotFoundError, BundleError."""
+        return inspect_bundle(self.fetch_version(digest), digest, max_bytes=max_bytes)
+
+    def verify_version(self, digest: str, max_bytes: int = DEFAULT_MAX_BYTES) -> Manifest:
+        """Reads every byte. Raises VersionNotFoundError, BundleError."""
+        return open_bundle(self.fetch_version(digest), digest, max_bytes=max_bytes).manifest
+
+    def read_file(self, manifest: Manifest, name: str) -> bytes:
+        """One file, verified. Raises VersionNotFoundError, BundleError."""
+        return Bundle(self.fetch_version(manifest.digest), manifest, manifest.digest).read_bytes(name)
+
+    def fetch_version(self, digest: str, max_bytes: int = DEFAULT_MAX_BYTES) -> Path:
+        """The version's own directory, whatever it takes. Raises VersionNotFoundError, UnsafeBundleError."""
         path = self._versions / digest
         if not is_digest(digest) or not os.path.lexists(path):
             raise VersionNotFoundError(name=digest, store=self.location)
@@ -91,14 +111,17 @@ class LocalBackend:
                 data = path.read_bytes()
             except FileNotFoundError:
                 return None
-        return _parse_move(path, data)
+        return parse_move(path, data)
+
+    def take_up(self, alias: Alias, state: AliasState) -> None:
+        """There is no mirror to note it in."""
 
     def read_history(self, alias: Alias) -> list[AliasMove]:
         """All moves, oldest first. Raises CorruptAliasError."""
         # In this order: a history read after the alias can be ahead of it, never more than one move behind.
         current = self.read_alias(alias)
         path = self._history_path(alias)
-        moves = [_parse_move(path, line) for line in self._history_lines(alias)]
+        moves = [parse_move(path, line) for line in self._history_lines(alias)]
         if current is not None and (not moves or moves[-1].generation < current.generation):
             moves.append(current)
         return moves
@@ -179,7 +202,7 @@ class LocalBackend:
         """The last generation; writes the line that is missing when the last mover died between its two writes."""
         path = self._history_path(alias)
         lines = self._history_lines(alias)
-        generation = _parse_move(path, lines[-1]).generation if lines else 0
+        generation = parse_move(path, lines[-1]).generation if lines else 0
         if current is None or current.generation <= generation:
             return generation
         append_line(path, current.as_line())
@@ -226,7 +249,7 @@ class LocalBackend:
 
     def _is_intact(self, manifest: Manifest) -> bool:
         try:
-            open_bundle(self.fetch_version(manifest.digest), manifest.digest, max_bytes=bundle_size(manifest))
+            self.verify_version(manifest.digest, bundle_size(manifest))
         except BundleError:
             return False
         return True
@@ -237,10 +260,3 @@ class LocalBackend:
             yield
         except OSError as error:
             raise StoreUnavailableError(store=self.location, problem=error.strerror or error) from error
-
-
-def _parse_move(path: Path, data: bytes) -> AliasMove:
-    try:
-        return AliasMove.model_validate_json(data)
-    except ValidationError as error:
-        raise CorruptAliasError(path=path, problem=f"it holds no move of an alias: {data[:80]!r}") from error

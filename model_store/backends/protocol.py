@@ -9,11 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from model_store.bundle import DEFAULT_MAX_BYTES
 from model_store.contract.manifest import Manifest, Sha256
 from model_store.curation import CurationReport
+from model_store.errors import CorruptAliasError
 from model_store.signing import Signature
+from model_store.trust import AliasState
 
 
 class Alias(StrEnum):
@@ -40,6 +43,14 @@ class AliasMove(BaseModel):
     def as_line(self) -> bytes:
         """The JSON form, without a line's end."""
         return self.model_dump_json().encode()
+
+
+def parse_move(place: object, data: bytes) -> AliasMove:
+    """Reads a move; `place` names where it was kept. Raises CorruptAliasError."""
+    try:
+        return AliasMove.model_validate_json(data)
+    except ValidationError as error:
+        raise CorruptAliasError(path=place, problem=f"it holds no move of an alias: {data[:80]!r}") from error
 
 
 class RunOutcome(StrEnum):
@@ -70,14 +81,30 @@ class StoreBackend(Protocol):
     def location(self) -> str:
         """The place's name in messages."""
 
+    @property
+    def mirror(self) -> "StoreBackend | None":
+        """A copy on this machine of what was taken up, for when the place is away; None where the place is here."""
+
+    def check(self) -> None:
+        """Raises UnsafeStoreError where two writers could both win. Of a place that is here nothing is asked."""
+
     def list_digests(self) -> list[str]:
         """Every version that is visible; a place that does not exist yet holds none."""
 
-    def fetch_version(self, digest: str) -> Path:
-        """A local directory with the version's files, unverified.
+    def inspect_version(self, digest: str, max_bytes: int = DEFAULT_MAX_BYTES) -> Manifest:
+        """Checks all of a version but what is in its files. Raises VersionNotFoundError, and as `open_bundle` does."""
+
+    def verify_version(self, digest: str, max_bytes: int = DEFAULT_MAX_BYTES) -> Manifest:
+        """Checks every byte of a version where it is kept. Raises as `inspect_version` does."""
+
+    def fetch_version(self, digest: str, max_bytes: int = DEFAULT_MAX_BYTES) -> Path:
+        """A local directory with the version's files, unverified; copies at most `max_bytes` to have it.
 
         Raises VersionNotFoundError when there is none, UnsafeBundleError when something else bears its name.
         """
+
+    def read_file(self, manifest: Manifest, name: str) -> bytes:
+        """One file of an inspected version, verified. Raises as `Bundle.read_bytes` does."""
 
     def add_version(self, source: Path, manifest: Manifest) -> None:
         """Copies an inspected bundle in; it becomes visible whole, verified and durable, or not at all.
@@ -87,6 +114,9 @@ class StoreBackend(Protocol):
 
     def read_alias(self, alias: Alias) -> AliasMove | None:
         """The move that brought the alias where it is; None when it is not set. Raises CorruptAliasError."""
+
+    def take_up(self, alias: Alias, state: AliasState) -> None:
+        """Notes in the mirror, where there is one, that a version serves people by an alias."""
 
     def read_history(self, alias: Alias) -> list[AliasMove]:
         """All moves, oldest first, up to at least what `read_alias` gave before. Raises CorruptAliasError."""

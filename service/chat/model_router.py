@@ -118,14 +118,35 @@ class ModelRouter:
             return
         except StoreError as error:
             _log.warning("alias_lookup_failed", code=error.code, problem=str(error))
+            if isinstance(error, StoreUnavailableError) and not self.is_ready:
+                await self._serve_mirror()
             return
         if last_run is not None:
             self._telemetry.training_ended(last_run)
+        await self._follow(release, self._store)
+
+    async def _serve_mirror(self) -> None:
+        """Takes up what served last, while nothing can answer and the store is away."""
+        mirror = self._store.mirror()
+        if mirror is None:
+            return
+        try:
+            release = await asyncio.to_thread(mirror.release)
+        except AliasNotFoundError:
+            return
+        except StoreError as error:
+            _log.warning("mirror_lookup_failed", code=error.code, problem=str(error))
+            return
+        _log.warning("model_store_away", remedy="the versions that served last are served from their copies")
+        await self._follow(release, mirror)
+
+    async def _follow(self, release: Release, store: ModelStore) -> None:
+        """Brings in what a store says serves people."""
         self._tell(release)
-        await self._settle(Alias.STABLE, release.stable)
+        await self._settle(Alias.STABLE, release.stable, store)
         candidate = release.candidate if self._canary_share > 0 else None
         if candidate is not None:
-            await self._settle(Alias.CANDIDATE, candidate)
+            await self._settle(Alias.CANDIDATE, candidate, store)
         elif self._settled.pop(Alias.CANDIDATE, None) is not None:
             self._place(Alias.CANDIDATE, None)
             _log.info("canary_ended", stable=release.stable.digest)
@@ -141,15 +162,15 @@ class ModelRouter:
         models = ((alias, self._models.get(alias)) for alias in Alias)
         return {alias: model for alias, model in models if model is not None and not model.worker.has_failed}
 
-    async def _settle(self, alias: Alias, state: AliasState) -> None:
-        """Brings an alias's version in; one that is there already, by this or the other alias, is not opened again."""
+    async def _settle(self, alias: Alias, state: AliasState, store: ModelStore) -> None:
+        """Brings an alias's version in from a store; one that is in already, by either alias, is not opened again."""
         present = self._models.get(alias)
         has_failed = present is not None and present.worker.has_failed
         if state == self._settled.get(alias) and not has_failed:
             return
         ready = [model for model in self._healthy().values() if model.digest == state.digest]
         try:
-            model = ready[0] if ready else await self._load(state.digest)
+            model = ready[0] if ready else await self._load(state.digest, store)
         except StoreUnavailableError as error:
             # Not the version's fault, so it is not refused: the next poll tries again.
             _log.warning("model_store_unavailable", problem=str(error))
@@ -182,8 +203,8 @@ class ModelRouter:
         except StoreError as error:
             _log.error("generation_not_remembered", code=error.code, problem=str(error))
 
-    async def _load(self, digest: str) -> LoadedModel:
-        bundle, tokenizer, engine = await asyncio.to_thread(open_version, self._store, self._open_engine, digest)
+    async def _load(self, digest: str, store: ModelStore) -> LoadedModel:
+        bundle, tokenizer, engine = await asyncio.to_thread(open_version, store, self._open_engine, digest)
         manifest = bundle.manifest
         self._telemetry.model_loaded(digest, manifest.name)
         worker = EngineWorker(engine, self._num_slots, self._telemetry.prompt_read, self._telemetry.drafted)

@@ -33,7 +33,8 @@ class BackupSources:
 
     records_url: str
     data_directory: Path
-    model_store: Path
+    model_store: Path | None
+    """None: the store is elsewhere, and backed up there."""
     erasures: Path
     """The list of what was erased."""
     database_dump: Path | None = None
@@ -73,7 +74,7 @@ def _fill(draft: Path, sources: BackupSources) -> None:
         shutil.copy2(sources.data_directory / "secret.key", draft / "secret.key")
     # The aliases first: versions never change, so whatever they name is among those that are copied after them.
     for part in ("aliases", "versions"):
-        if (sources.model_store / part).is_dir():
+        if sources.model_store is not None and (sources.model_store / part).is_dir():
             shutil.copytree(sources.model_store / part, draft / "models" / part, ignore=_PASSING)
     for file in _files(draft):
         _sync(file)

@@ -9,10 +9,9 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TypeVar
 
-from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.curation import CurationReport
 from model_store.errors import StoreError
 from model_store.store import ModelStore
@@ -60,7 +59,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     report = curation_report(weighed, datetime.fromisoformat(inputs["created_at"]))
     workspace.write_text(REPORT_NAME, report.model_dump_json())
     if inputs.get("model_store"):
-        _show(report, Path(inputs["model_store"]))
+        _show(report, str(inputs["model_store"]))
     rated = [example for example in examples if example.source == "rating"]
     counts = {
         "num_rows": len(rows) + num_broken,
@@ -198,10 +197,10 @@ def _meant(signal: Signal, weight: float) -> Example:
     )
 
 
-def _show(report: CurationReport, shelf: Path) -> None:
+def _show(report: CurationReport, shelf: str) -> None:
     """Leaves the report where the service finds it. A run does not fail because nobody can look at it."""
     try:
-        ModelStore(LocalBackend(shelf)).note_curation(report)
+        ModelStore(open_backend(shelf)).note_curation(report)
     except StoreError as error:
         _log.warning("the report on the ratings could not be left on the shelf: %s", error)
 

@@ -6,7 +6,7 @@ nothing: the bundle stays on the shelf, the alias stays where it is, and the run
 
 from pathlib import Path
 
-from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.backends.protocol import Alias
 from model_store.digest import short
 from model_store.errors import AliasConflictError
@@ -23,7 +23,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     Raises StoreError for a bundle that the store refuses or a store that cannot be used.
     """
     inputs, snapshot = workspace.result("inputs") or {}, workspace.result("snapshot") or {}
-    store = ModelStore(LocalBackend(Path(inputs["model_store"])))
+    store = ModelStore(open_backend(inputs["model_store"]))
     digest = store.publish(workspace.path(BUNDLE_NAME))
     if key := inputs.get("signing_key"):  # before anybody can be sent to it
         store.sign(digest, SigningKey.load(Path(str(key))))

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.backends.protocol import Alias
 from model_store.bundle import Bundle
 from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS, TRAINING_EXAMPLES_COLUMNS
@@ -49,7 +49,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     preferred = _without(erased, read_preference_rows(inputs))
     preferences = preferences_text(preferred, max_rows=config.feedback.max_ratings)
     workspace.write_text(PREFERENCES_NAME, preferences)
-    store = ModelStore(LocalBackend(Path(inputs["model_store"])))
+    store = ModelStore(open_backend(inputs["model_store"]))
     moves = store.history(config.gate.alias)
     bundle = store.open(Alias.STABLE)
     copy_checkpoint(bundle, workspace.path(BASE_NAME))

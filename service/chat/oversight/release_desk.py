@@ -182,7 +182,7 @@ class ReleaseDesk:
 
     def _named(self, digest: str) -> str:
         try:
-            manifest: Manifest = self._store.inspect(digest).manifest
+            manifest: Manifest = self._store.inspect(digest)
         except StoreError:
             return f"Version {short(digest)}"
         return f"Version {short(digest)} ({manifest.name}, made {manifest.created_at[:10]})"

@@ -90,25 +90,25 @@ class Shelf:
 
     def report(self, name: str) -> VersionReport:
         """One version, by digest or alias, with its gate report. Raises VersionNotFoundError, BundleError."""
-        bundle = self._store.inspect(name)
-        entry = bundle.manifest.files.get(GATE_REPORT_NAME)
+        manifest = self._store.inspect(name)
+        entry = manifest.files.get(GATE_REPORT_NAME)
         gate = None
         if entry is not None and entry.num_bytes <= _MAX_GATE_REPORT_BYTES:
-            gate = _parse_gate_report(bundle.read_bytes(GATE_REPORT_NAME))
+            gate = _parse_gate_report(self._store.read_file(manifest, GATE_REPORT_NAME))
         scorecard = gate.scorecard if gate else {}
         return VersionReport(
-            manifest=bundle.manifest,
+            manifest=manifest,
             gate=gate,
-            figures=(*_figures(bundle.manifest.metrics, scorecard), *_risk_figures(scorecard)),
+            figures=(*_figures(manifest.metrics, scorecard), *_risk_figures(scorecard)),
             changes=(*_intervals(scorecard.get("changes")), *_risk_changes(scorecard)),
         )
 
     def document(self, document: Document) -> bytes:
         """A page of a version, verified. Raises VersionNotFoundError, BundleError, or KeyError for no page of it."""
-        bundle = self._store.inspect(document.digest)
-        if document.name not in documents_of(bundle.manifest):
+        manifest = self._store.inspect(document.digest)
+        if document.name not in documents_of(manifest):
             raise KeyError(document.name)
-        return bundle.read_bytes(document.name)
+        return self._store.read_file(manifest, document.name)
 
 
 def _parse_gate_report(data: bytes) -> GateReport | None:

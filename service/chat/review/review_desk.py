@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.contract.feedback import STAFF_RATER_PREFIX, Rating
 from model_store.contract.placeholders import FACT_PLACEHOLDERS, split_masked
 from model_store.store import ModelStore
@@ -168,7 +167,7 @@ def staff_rater(key_id: str) -> str:
 async def open_review(settings: Settings, records: RecordStore, recorder: Recorder) -> AsyncIterator[ReviewDesk]:
     """Until the block ends; the records' tables must be there."""
     reader = await asyncio.to_thread(ReviewReader.open, settings.records_url)
-    shelf = ModelStore(LocalBackend(Path(settings.model_store_location)))
+    shelf = ModelStore(open_backend(settings.model_store_location, settings.model_cache_path))
     try:
         yield ReviewDesk(reader, records, recorder, RatingBook(reader, records, shelf))
     finally:

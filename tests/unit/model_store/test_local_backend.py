@@ -15,8 +15,7 @@ import pytest
 from model_store.backends.local import LocalBackend
 from model_store.durable import exclusive_lock
 from model_store.errors import (
-    AliasNotFoundError,
-    CorruptAliasError,
+    InvalidManifestError,
     StoreUnavailableError,
     UnsafeBundleError,
     VersionNotFoundError,
@@ -177,64 +176,6 @@ def test_the_service_can_read_a_store_it_may_not_write(root: Path, store: ModelS
     assert sorted((path, path.lstat().st_mtime_ns) for path in root.rglob("*")) == before
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"null", b'{"generation":1}', b"\0" * 300], ids=repr)
-def test_a_damaged_alias_file_is_named_and_can_be_set_anew(
-    root: Path, store: ModelStore, digest: str, data: bytes
-) -> None:
-    """Nothing is guessed; following the message's advice, generations go on growing."""
-    path = root / "aliases" / "stable.json"
-    path.write_bytes(data)
-    uses: list[Callable[[], object]] = [lambda: store.resolve("stable"), lambda: store.promote("stable", digest)]
-    for use in uses:
-        with pytest.raises(CorruptAliasError, match=r"stable\.json"):
-            use()
-    path.unlink()
-    with pytest.raises(AliasNotFoundError):
-        store.resolve("stable")
-    assert store.promote("stable", digest) == (digest, 2)
-    assert [(move.generation, move.from_digest) for move in store.history("stable")] == [(1, None), (2, None)]
-
-
-def test_a_damaged_history_is_named_and_does_not_stop_readers(root: Path, store: ModelStore, digest: str) -> None:
-    """Moved away, it starts again at the present move."""
-    path = root / "aliases" / "stable.history.jsonl"
-    path.write_bytes(b"not a move\n")
-    for use in (lambda: store.history("stable"), lambda: store.promote("stable", digest)):
-        with pytest.raises(CorruptAliasError, match="history"):
-            use()
-    assert store.resolve("stable") == (digest, 1)
-    path.unlink()
-    assert store.promote("stable", digest) == (digest, 2)
-    assert [move.generation for move in store.history("stable")] == [1, 2]
-
-
-@pytest.mark.parametrize("torn", [b"", b'{"generation":3,"act'], ids=["lost", "torn"])
-def test_a_line_of_history_that_a_crash_lost_comes_back(
-    root: Path, store: ModelStore, digest: str, torn: bytes
-) -> None:
-    """The alias file decides; readers see its move in the history at once, the next move writes it down."""
-    path = root / "aliases" / "stable.history.jsonl"
-    store.promote("stable", digest, reason="second")
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + torn)
-    assert [move.reason for move in store.history("stable")] == ["", "second"]
-    store.promote("stable", digest, reason="third")
-    assert [move.reason for move in store.history("stable")] == ["", "second", "third"]
-    assert len(path.read_bytes().splitlines()) == 3
-
-
-def test_an_alias_restored_from_an_old_backup_does_not_reuse_generations(
-    root: Path, store: ModelStore, digest: str
-) -> None:
-    """The history remembers what the alias file has forgotten."""
-    old = (root / "aliases" / "stable.json").read_bytes()
-    store.promote("stable", digest)
-    store.promote("stable", digest)
-    (root / "aliases" / "stable.json").write_bytes(old)
-    assert store.resolve("stable") == (digest, 1)
-    assert store.promote("stable", digest) == (digest, 4)
-
-
 def test_a_version_that_is_a_link_or_a_file_is_unsafe(root: Path, store: ModelStore, digest: str) -> None:
     """Only directories of the store's own are opened."""
     version = root / "versions" / digest
@@ -288,3 +229,9 @@ def test_what_has_no_digest_for_a_name_is_no_version(root: Path, store: ModelSto
     for name in ("lost+found", "notes.txt", digest.upper(), digest + "0", f".{digest}"):
         (root / "versions" / name).mkdir()
     assert [version.digest for version in store.versions()] == [digest]
+
+
+def test_a_version_without_a_manifest_is_listed_with_the_reason(root: Path, store: ModelStore, digest: str) -> None:
+    """Its folder is there, so it is not passed over."""
+    (root / "versions" / digest / "manifest.json").unlink()
+    assert [type(version.problem) for version in store.versions()] == [InvalidManifestError]
