@@ -88,7 +88,8 @@ train-base: .venv-dev/.teacher ## make the base model (DATA=folder of uniform JS
 learn: .venv-dev/.installed ## one learning run on the thumbs in data/
 	$(DEV) -m training run
 
-chart: .venv-dev/.installed ## lint and render the Helm chart
+chart: .venv-dev/.installed ## lint, render and check the Helm chart, with Helm 4 and 3, checkov and Prometheus, which it fetches into .tools
+	$(DEV) tests/chart/fetch_tools.py
 	$(DEV) -m pytest tests/chart
 
 bench-pages: .venv-dev/.installed ## how soon first words are on the screen, and how smoothly a long history scrolls, by Chromium's trace

@@ -113,6 +113,9 @@ class Telemetry:
             "training_same_outcome_runs", "Learning runs in a row that ended as the last one did.", "outcome"
         )
         self._canary_share = self._gauge("canary_share", "Share of conversations that a candidate answers now.")
+        self._store_certificate = self._gauge(
+            "store_certificate_expiry_timestamp_seconds", "When the model store's certificate runs out.", "server"
+        )
         self._handovers_pending = self._gauge("handovers_pending", "Hand-overs that the desk is still to be told of.")
         self._handovers_dead = self._gauge("handovers_dead", "Hand-overs that the desk was not told of: given up.")
         self._oldest_handover = self._gauge(
@@ -164,6 +167,10 @@ class Telemetry:
         ):
             gauge.clear()
             gauge.labels(report.outcome.value).set(value)
+
+    def store_certificate_read(self, server: str, expires: datetime) -> None:
+        """Shows until when the certificate of the model store's server is good."""
+        self._store_certificate.labels(server).set(expires.timestamp())
 
     def handovers_counted(self, num_pending: int, oldest_created_at: datetime | None, num_dead: int) -> None:
         """Shows what the desk has not been told, by all replicas together; the oldest ages by itself."""

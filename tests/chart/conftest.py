@@ -22,13 +22,13 @@ def helm() -> Helm:
     executable = find_helm()
     if executable is None:
         pytest.skip("no Helm: `python tests/chart/fetch_tools.py` fetches one, or set HELM to an executable")
-    return _runner(executable)
+    return run_by(executable)
 
 
 @pytest.fixture(scope="session")
 def promtool() -> Helm:
     """Runs promtool with arguments; skips, saying how to get it, where there is none."""
-    return _runner(require("promtool"))
+    return run_by(require("promtool"))
 
 
 def require(program: str) -> str:
@@ -39,7 +39,9 @@ def require(program: str) -> str:
     return executable
 
 
-def _runner(executable: str) -> Helm:
+def run_by(executable: str) -> Helm:
+    """Runs a program with arguments and gives what it said and its exit code."""
+
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([executable, *arguments], check=False, capture_output=True, text=True, timeout=120)
 

