@@ -258,7 +258,7 @@ class StoreAccessDeniedError(StoreUnavailableError):
 
     code = "store_access_denied"
     template = (
-        "The model store {store} denies access: {problem}. docs/operating.md lists the permissions that it takes."
+        "The model store {store} denies access: {problem}. docs/model-store-on-s3.md lists those needed."
     )
 
 
@@ -268,7 +268,7 @@ class InvalidStoreAddressError(StoreError):
     code = "invalid_store_address"
     template = (
         "The model store's address cannot be used: {problem}. Name a directory, or s3://BUCKET/PREFIX with AWS_… "
-        "variables as docs/operating.md lists them."
+        "variables as docs/model-store-on-s3.md lists them."
     )
 
 

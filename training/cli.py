@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.backends.protocol import RunOutcome
 from model_store.bundle import open_bundle
 from model_store.erasures import ERASURES_NAME, read_erasures
@@ -160,7 +160,8 @@ def _add_feedback_arguments(parser: argparse.ArgumentParser, data_dir: Path) -> 
     database = os.environ.get("SERVICE_DATABASE_URL") or f"sqlite:///{data_dir}/rejoinder.db"
     source.add_argument("--database-url", default=database, help="the service's database")
     source.add_argument("--feedback-file", type=Path, help="JSON lines from `python -m service export-feedback`")
-    parser.add_argument("--model-store", type=Path, default=Path(os.environ.get("MODEL_STORE") or data_dir / "models"))
+    store = os.environ.get("MODEL_STORE") or str(data_dir / "models")
+    parser.add_argument("--model-store", metavar="PLACE", default=store, help="a path or s3://…")
 
 
 def _add_signing_key(parser: argparse.ArgumentParser) -> None:
@@ -211,7 +212,7 @@ def _run_learning(options: argparse.Namespace) -> int:
     try:
         outcome = run_pipeline(RUN_STAGES, config, workspace)
     finally:  # a run that is ended from outside leaves no note: its age tells
-        _note_end(ModelStore(LocalBackend(options.model_store)), outcome)
+        _note_end(ModelStore(open_backend(options.model_store)), outcome)
     return _report(outcome, workspace, as_json=options.json)
 
 
@@ -234,7 +235,7 @@ def _run_outcome(outcome: Outcome | None) -> RunOutcome:
 def _judge_canary(options: argparse.Namespace) -> int:
     """Any verdict is exit code 0; 4 when the alias moved while thumbs were counted."""
     rules = load_config(options.config).canary
-    store = ModelStore(LocalBackend(options.model_store))
+    store = ModelStore(open_backend(options.model_store))
     release = store.release()
     if release.candidate is None:
         print(json.dumps({"verdict": None, "reason": NO_CANARY}) if options.json else NO_CANARY)
