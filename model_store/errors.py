@@ -257,9 +257,7 @@ class StoreAccessDeniedError(StoreUnavailableError):
     """The credentials do not allow what was asked for, or are none that the store knows."""
 
     code = "store_access_denied"
-    template = (
-        "The model store {store} denies access: {problem}. docs/model-store-on-s3.md lists those needed."
-    )
+    template = "The model store {store} denies access: {problem}. The rights it takes: docs/model-store-on-s3.md."
 
 
 class InvalidStoreAddressError(StoreError):
