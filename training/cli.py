@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +25,7 @@ from model_store.errors import AliasConflictError, StoreError
 from model_store.intents.intent_model import IntentModel
 from model_store.signing import SigningKey
 from model_store.store import DEFAULT_BUNDLE, ModelStore
+from training import distributed
 from training.canary.evidence import gather, read_rated, read_served
 from training.canary.judge import judge
 from training.canary.release import act
@@ -34,7 +35,7 @@ from training.data.data_report.describe import describe
 from training.data.data_report.report_text import report_text as data_report_text
 from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.data.importers.registry import IMPORTERS, import_file
-from training.errors import InvalidConfigError, SeveralProcessesError, TrainingError
+from training.errors import InvalidConfigError, SeveralProcessesError, TrainingError, WorkspaceError
 from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE
 from training.evaluation.explanations.page import explanation_page
 from training.evaluation.explanations.sources import newest_run, open_explainer, read_exported, read_stored
@@ -42,7 +43,8 @@ from training.evaluation.report import evaluate_bundle
 from training.evaluation.reporting.files import evaluation_json, evaluation_text, write_evaluation
 from training.forgetting import forget
 from training.pack_lint.lint import lint, size_table
-from training.pipeline import BASE_STAGES, INTENT_STAGES, RUN_STAGES, ExitCode, Outcome, run_pipeline
+from training.pipeline import BASE_STAGES, INTENT_STAGES, RUN_STAGES, ExitCode, Outcome, Stage, run_pipeline
+from training.precision import kept_to
 from training.workspace import Workspace
 
 _DEFAULT_CONFIG = Path("training/configs/small.yaml")
@@ -175,16 +177,22 @@ def _run_base(options: argparse.Namespace) -> int:
     config = _base_config(options)
     if not config.makes_base:
         raise InvalidConfigError(path=options.config, problem="a base needs pretrain and finetune, or polish alone")
-    workspace = _open_workspace(options, config, "base")
-    return _report(run_pipeline(BASE_STAGES, config, workspace), workspace, as_json=options.json)
+    return _make(BASE_STAGES, options, config, "base")
 
 
 def _run_intents(options: argparse.Namespace) -> int:
     config = _base_config(options)
     if config.plan_teacher.kind != "encoder":
         raise InvalidConfigError(path=options.config, problem="plan_teacher.kind must be encoder")
-    workspace = _open_workspace(options, config, "intents")
-    return _report(run_pipeline(INTENT_STAGES, config, workspace), workspace, as_json=options.json)
+    return _make(INTENT_STAGES, options, config, "intents")
+
+
+def _make(stages: Mapping[str, Stage], options: argparse.Namespace, config: TrainingConfig, kind: str) -> int:
+    if _num_processes() != 1:
+        raise SeveralProcessesError(num_processes=_num_processes(), job=kind)
+    workspace = _open_workspace(options, config, kind)
+    with kept_to(config.precision):
+        return _report(run_pipeline(stages, config, workspace), workspace, as_json=options.json)
 
 
 def _base_config(options: argparse.Namespace) -> TrainingConfig:
@@ -195,6 +203,14 @@ def _base_config(options: argparse.Namespace) -> TrainingConfig:
 
 
 def _run_learning(options: argparse.Namespace) -> int:
+    """Alone, or with the other processes that torchrun started: of these the first one writes and prints."""
+    with distributed.together(_num_processes()):
+        if not distributed.is_first():
+            logging.getLogger().setLevel(logging.WARNING)
+        return _learn(options)
+
+
+def _learn(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     workspace = _open_workspace(options, config, "learn")
     inputs = workspace.result("inputs") or {}
@@ -204,16 +220,18 @@ def _run_learning(options: argparse.Namespace) -> int:
         else {"database_url": options.database_url}
     )
     places = {"model_store": str(options.model_store), "erasures": str(options.erasures)}
-    if options.signing_key is not None:
+    if options.signing_key is not None and distributed.is_first():
         SigningKey.load(options.signing_key)  # an hour of learning must not end at a wrong path
         source["signing_key"] = str(options.signing_key)
     workspace.save_result("inputs", {**inputs, **source, **places})
     outcome = None
     try:
-        outcome = run_pipeline(RUN_STAGES, config, workspace)
+        with kept_to(config.precision):
+            outcome = run_pipeline(RUN_STAGES, config, workspace)
     finally:  # a run that is ended from outside leaves no note: its age tells
-        _note_end(ModelStore(open_backend(options.model_store)), outcome)
-    return _report(outcome, workspace, as_json=options.json)
+        if distributed.is_first():
+            _note_end(ModelStore(open_backend(options.model_store)), outcome)
+    return _report(outcome, workspace, as_json=options.json) if distributed.is_first() else int(outcome.exit_code)
 
 
 def _note_end(store: ModelStore, outcome: Outcome | None) -> None:
@@ -262,17 +280,26 @@ def _runs_folder() -> Path:
 
 
 def _open_workspace(options: argparse.Namespace, config: TrainingConfig, kind: str) -> Workspace:
-    """The named workspace, or a new one under `runs/`; remembers when its run began. It is one process's."""
-    if (num_processes := os.environ.get("WORLD_SIZE", "1")) != "1":
-        raise SeveralProcessesError(num_processes=num_processes)
+    """The named workspace, or a new one under `runs/`; remembers when its run began.
+
+    Raises WorkspaceError where processes that share a run do not share the folder.
+    """
     torch.set_num_threads(config.num_threads)
     now = datetime.now(UTC)
-    root = options.workspace or _runs_folder() / f"{kind}-{now:%Y%m%d-%H%M%S}"
+    root = Path(distributed.from_first(str(options.workspace or _runs_folder() / f"{kind}-{now:%Y%m%d-%H%M%S}")))
     workspace = Workspace(root)
     if workspace.result("inputs") is None:
         workspace.save_result("inputs", {"created_at": now.isoformat(timespec="seconds")})
+    began = distributed.from_first((workspace.result("inputs") or {}).get("created_at"))
+    if (workspace.result("inputs") or {}).get("created_at") != began:
+        raise WorkspaceError(path=root, problem="the first process wrote into another folder of this name")
     logging.getLogger("training").info("workspace %s", root)
     return workspace
+
+
+def _num_processes() -> int:
+    """How many share this job, as torchrun and `accelerate launch` tell it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _forget(options: argparse.Namespace) -> int:

@@ -256,6 +256,10 @@ class TrainingConfig(Section):
     name: str = "rejoinder-shop"
     seed: int = 1
     num_threads: int = Field(2, ge=1)
+    """Of each process."""
+    precision: Literal["fastest", "float32"] = "fastest"
+    """fastest: bfloat16 where the processor multiplies it in hardware. float32: everywhere the same, so that several
+    processes give what one gives."""
     model: ModelConfig = ModelConfig()
     corpus: CorpusConfig = CorpusConfig()
     plan_teacher: PlanTeacherConfig = PlanTeacherConfig()

@@ -9,8 +9,10 @@ TrainingError
 │   └── InvalidFeedbackDataError
 ├── DivergedError
 ├── ExportRefusedError
+├── LostProcessError
 ├── OutdatedCheckpointError
 ├── SeveralProcessesError
+├── TooFewRowsError
 ├── UnfitCheckpointError
 └── WorkspaceError
 
@@ -106,12 +108,33 @@ class ExportRefusedError(TrainingError):
 
 
 class SeveralProcessesError(TrainingError):
-    """The job was started several times over, as torchrun and its like do."""
+    """A job for one process was started several times over, as torchrun and its like do."""
 
     code = "several_processes"
     template = (
-        "This is one of {num_processes} processes (WORLD_SIZE), but a run is one: each would learn the same, in the "
-        "same workspace. Start one, without torchrun; `num_threads` of the configuration says how many cores it uses."
+        "This is one of {num_processes} processes (WORLD_SIZE), but `{job}` is a job for one: each would do all of it, "
+        "in the same workspace. Start one, without torchrun; `num_threads` of the configuration says how many cores it "
+        "uses. Several processes can share `run`."
+    )
+
+
+class LostProcessError(TrainingError):
+    """Processes that share a run do not reach one another any more."""
+
+    code = "lost_process"
+    template = (
+        "One of the {num_processes} processes of this run ended or cannot be reached: {problem}. Its own log says why. "
+        "Nothing was published; start all of them again with the same --workspace to go on."
+    )
+
+
+class TooFewRowsError(TrainingError):
+    """A batch has fewer rows than there are processes to share it."""
+
+    code = "too_few_rows"
+    template = (
+        "{num_processes} processes cannot share a batch of {num_rows}. Start fewer, or make the batch larger "
+        "(policy.batch_size, or policy.prompts_per_step times policy.samples_per_prompt)."
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from training import distributed
 from training.config import TrainingConfig
 from training.stages import curate, evaluate, export, gate, policy, publish, reward_model, served_graph, snapshot
 from training.stages.base_model import bundle, corpus, intent_model, language_modeling, message_summary, plan_teacher
@@ -60,6 +61,9 @@ RUN_STAGES: Mapping[str, Stage] = {
     "publish": publish.run,
 }
 
+SHARED_STAGES = frozenset({"reward_model", "policy", "evaluate"})
+"""What several processes compute together; all else is the first one's, and the others wait for its result."""
+
 _log = logging.getLogger("training")
 
 
@@ -87,19 +91,37 @@ def run_pipeline(stages: Mapping[str, Stage], config: TrainingConfig, workspace:
     settings: dict[str, Any] = {}
     for number, (name, stage) in enumerate(stages.items(), 1):
         settings |= {path: _setting(config, path) for path in NEW_SETTINGS.get(name, ("",))}
-        if workspace.claim(name, _digest(settings)):
-            _log.info("stage %d/%d: %s was made with other settings", number, len(stages), name)
-        result = workspace.result(name)
+        digest, of_all = _digest(settings), f"{number}/{len(stages)}"
+        result = distributed.from_first(_known(name, digest, of_all, workspace) if distributed.is_first() else None)
         if result is None:
-            _log.info("stage %d/%d: %s", number, len(stages), name)
-            result = dict(stage(config, workspace))
-            workspace.save_result(name, result)
+            _log.info("stage %s: %s", of_all, name)
+            result = distributed.from_first(_made(name, stage, config, workspace))
         else:
-            _log.info("stage %d/%d: %s is already done", number, len(stages), name)
+            _log.info("stage %s: %s is already done", of_all, name)
         results[name] = result
         if end := _early_end(name, result):
             return Outcome(*end, results)
     return Outcome(ExitCode.DONE, _success(results), results)
+
+
+def _known(name: str, settings_digest: str, of_all: str, workspace: Workspace) -> Mapping[str, Any] | None:
+    """The result that the workspace has of these settings, if any."""
+    if workspace.claim(name, settings_digest):
+        _log.info("stage %s: %s was made with other settings", of_all, name)
+    return workspace.result(name)
+
+
+def _made(name: str, stage: Stage, config: TrainingConfig, workspace: Workspace) -> Mapping[str, Any]:
+    """The stage's new result, kept; of a stage that is not shared, nothing but in the first process."""
+    if name in SHARED_STAGES:
+        result = dict(stage(config, workspace))
+    elif distributed.is_first():
+        with distributed.alone():
+            result = dict(stage(config, workspace))
+    else:
+        return {}
+    workspace.save_result(name, result)
+    return result
 
 
 def _setting(config: TrainingConfig, path: str) -> Any:

@@ -4,7 +4,13 @@ Without AMX or AVX-512 BF16 it is emulated and costs more than it saves: on an I
 model that ships is 3.4 times as fast in float32 (`EXPERIMENTS.md`).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
+
+_is_float32_kept: ContextVar[bool] = ContextVar("is_float32_kept", default=False)
 
 
 def has_fast_bfloat16() -> bool:
@@ -14,4 +20,15 @@ def has_fast_bfloat16() -> bool:
 
 def fast_matrices() -> torch.autocast:
     """A region whose matrix products run in the faster precision."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16())
+    is_fast = has_fast_bfloat16() and not _is_float32_kept.get()
+    return torch.autocast("cpu", torch.bfloat16, enabled=is_fast)
+
+
+@contextmanager
+def kept_to(precision: str) -> Iterator[None]:
+    """A region in which "float32" keeps `fast_matrices` from bfloat16; "fastest" leaves it to the processor."""
+    token = _is_float32_kept.set(precision == "float32")
+    try:
+        yield
+    finally:
+        _is_float32_kept.reset(token)

@@ -1,7 +1,7 @@
 """The workspace: the directory in which one run keeps what it has made, so that it can stop and go on.
 
 A stage's result is a JSON file named after it; a stage with a result is not run again unless what it was made with has
-changed. Files are replaced atomically.
+changed. Files are replaced atomically. Of several processes only the first writes; all read, from a folder they share.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from training import distributed
 from training.errors import WorkspaceError
 
 StageResult = Mapping[str, Any]
@@ -57,6 +58,8 @@ class Workspace:
     def write_text(self, name: str, text: str) -> Path:
         """Writes a text file, whole or not at all."""
         path = self.path(name)
+        if not distributed.is_first():
+            return path
         draft = path.with_name(path.name + ".draft")
         draft.write_text(text, encoding="utf-8")
         os.replace(draft, path)
@@ -64,6 +67,8 @@ class Workspace:
 
     def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
         """Writes resumable state (tensors, optimiser states, counters), whole or not at all."""
+        if not distributed.is_first():
+            return
         path = self.path(f"{name}.checkpoint.pt")
         draft = path.with_suffix(".draft")
         torch.save(dict(state), draft)
@@ -79,4 +84,5 @@ class Workspace:
 
     def drop_checkpoint(self, name: str) -> None:
         """Forgets a checkpoint once its stage is finished."""
-        self.path(f"{name}.checkpoint.pt").unlink(missing_ok=True)
+        if distributed.is_first():
+            self.path(f"{name}.checkpoint.pt").unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from model_store.contract.tokenizer import Tokenizer
 from model_store.phrases import PhraseBook
 from model_store.replies import load_replies
 from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P
+from training import distributed
 from training.data.domain_pack import DomainPack, Intent, held_out_prompts, user_message
 from training.data.prompts import banned_ids, opening_ids, render_prompt
 from training.reformer.decoder import sample_completions
@@ -153,10 +154,14 @@ def authored_texts(prompt: HeldOutPrompt, tokenizer: Tokenizer) -> list[ScoredTe
 
 @torch.no_grad()
 def log_likelihoods(policy: ReformerPolicy, texts: Sequence[ScoredText]) -> list[float]:
-    """The log-probability of each completion given its prompt, in float32 at temperature 1, in nats."""
+    """The log-probability of each completion given its prompt, in float32 at temperature 1, in nats.
+
+    Several processes share the texts.
+    """
     was_training = policy.training
     policy.eval()
-    order = sorted(range(len(texts)), key=lambda index: texts[index].num_tokens)
+    own = distributed.own_rows(len(texts))
+    order = sorted(own, key=lambda index: texts[index].num_tokens)
     found = [0.0] * len(texts)
     for start in range(0, len(order), _BATCH_SIZE):
         indices = order[start : start + _BATCH_SIZE]
@@ -172,4 +177,4 @@ def log_likelihoods(policy: ReformerPolicy, texts: Sequence[ScoredText]) -> list
         for index, nats in zip(indices, sums.tolist(), strict=True):
             found[index] = nats
     policy.train(was_training)
-    return found
+    return distributed.gather([found[index] for index in own], len(texts))

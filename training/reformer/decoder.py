@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from model_store.contract.control_tokens import EOS_ID
 from model_store.phrases import keep_to
+from training import distributed
 from training.reformer.attention import ExactLocalSelfAttention, lsh_keys
 from training.reformer.model import ReformerPolicy
 from training.reformer.ngrams import last_tokens
@@ -58,7 +59,8 @@ def sample_completions(
 
     A completion opens with one of its row's `opening_ids`, banned or not; with any token that is not banned where the
     row has none. Every row draws from numbers of its own, so a completion depends on `seed` and its place in `prompts`,
-    not on the batches. A completion also stops, without having ended, when the policy has no position left.
+    not on the batches, nor on how many processes share the prompts. A completion also stops, without having ended, when
+    the policy has no position left.
 
     Raises:
         ValueError: a prompt is empty or leaves no position for a completion.
@@ -68,7 +70,8 @@ def sample_completions(
         raise ValueError(f"a prompt must have 1 to {max_positions} tokens")
     generator = torch.Generator().manual_seed(options["seed"])
     uniforms = torch.rand(len(prompts), options["max_new_tokens"], generator=generator, dtype=torch.float64)
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    own = distributed.own_rows(len(prompts))
+    order = sorted(own, key=lambda index: len(prompts[index]))
     batch_size = options.get("batch_size", 64)
     openings = opening_ids or [frozenset()] * len(prompts)
     samples: dict[int, Sample] = {}
@@ -82,7 +85,9 @@ def sample_completions(
             samples.update(zip(rows, batch.complete(uniforms[rows], not_opening, options), strict=True))
     finally:
         policy.train(was_training)
-    return [samples[index] for index in range(len(prompts))]
+    fields = [(samples[index].token_ids, samples[index].logprobs, samples[index].ended) for index in own]
+    gathered = distributed.gather(fields, len(prompts))
+    return [Sample(tuple(token_ids), tuple(logprobs), ended) for token_ids, logprobs, ended in gathered]
 
 
 def banned_mask(banned_ids: Sequence[frozenset[int]], vocab_size: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training import distributed
 from training.precision import fast_matrices
 from training.reformer.model import ReformerPolicy, load_policy, save_policy
 
@@ -74,16 +75,20 @@ class RewardModel(nn.Module):
 def score_heads(model: RewardModel, sequences: list[list[int]], batch_size: int = 64) -> Tensor:
     """Each head's scores [N, K] of token sequences in their order, from bf16 batches of similar lengths.
 
-    Turns on eval mode.
+    Turns on eval mode. Several processes share the sequences.
     """
     model.eval()
     scores = torch.zeros(len(sequences), model.head.out_features)
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    own = distributed.own_rows(len(sequences))
+    order = sorted(own, key=lambda index: len(sequences[index]))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         with fast_matrices():
             scores[rows] = model(*pad_right([sequences[row] for row in rows]))
-    return scores
+    if distributed.num_processes() == 1:
+        return scores
+    gathered = distributed.gather(scores[list(own)].tolist(), len(sequences))
+    return torch.tensor(gathered).view_as(scores)
 
 
 def score_batches(model: RewardModel, sequences: list[list[int]], *, pessimism: float = 0.0) -> Tensor:

@@ -1,7 +1,7 @@
 """Rollouts: completions sampled from the policy, with their rewards and how far they are from the reference policy."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from statistics import fmean
 from typing import Protocol
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model_store.contract.conversation import Message
+from training import distributed
 from training.precision import fast_matrices
 from training.reformer.decoder import Sample, sample_completions
 from training.reformer.model import ReformerPolicy
@@ -59,16 +60,22 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class Rollout:
-    """N completions of the policy as it was when they were sampled."""
+    """N completions of the policy as it was when they were sampled; n of them are this process's to learn from."""
 
     samples: tuple[Sample, ...]
     terms: tuple[RewardTerms, ...]
     batch: CompletionBatch
+    """This process's, n rows; all of them where there is one process."""
     logprobs: Tensor
-    """Under the policy, [N, S - 1], without a gradient."""
+    """Of these under the policy, [n, S - 1], without a gradient."""
     kl: Tensor
     """Nats a completion against the reference, [N]."""
     entropy: float
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all N completions."""
+        return sum(len(sample.token_ids) for sample in self.samples)
 
     @property
     def rewards(self) -> Tensor:
@@ -100,7 +107,7 @@ class Actors:
         self.sampling = sampling
 
     def collect(self, prompts: Sequence[RolloutPrompt], reward: RewardFunction, *, seed: int) -> Rollout:
-        """Samples one completion a prompt and rates it."""
+        """Samples one completion a prompt and rates it. Raises TooFewRowsError with fewer prompts than processes."""
         samples = sample_completions(
             self.policy,
             [prompt.token_ids for prompt in prompts],
@@ -110,12 +117,17 @@ class Actors:
             max_new_tokens=self.sampling.max_new_tokens,
             seed=seed,
         )
-        batch = self.pack(prompts, [sample.token_ids for sample in samples])
+        own_prompts, own_samples = distributed.own_batch(prompts), distributed.own_batch(samples)
+        batch = self.pack(own_prompts, [sample.token_ids for sample in own_samples])
         policy = self.logprobs(batch)
-        reference = self.reference_logprobs(batch)
-        kl = kl_k1(policy.values, reference, batch.mask)
-        terms = tuple(reward(prompts, samples))
-        return Rollout(tuple(samples), terms, batch, policy.values, kl, float(policy.entropy))
+        kl = kl_k1(policy.values, self.reference_logprobs(batch), batch.mask)
+        all_kl = torch.tensor(distributed.gather(kl.tolist(), len(prompts)))
+        num_tokens = sum(len(sample.token_ids) for sample in samples)
+        part = distributed.part_of_mean(int(batch.mask.sum()), num_tokens)
+        entropy = distributed.total(float(policy.entropy) * part)
+        return Rollout(
+            tuple(samples), _rate(reward, own_prompts, own_samples, len(prompts)), batch, policy.values, all_kl, entropy
+        )
 
     def pack(self, prompts: Sequence[RolloutPrompt], completions: Sequence[Sequence[int]]) -> CompletionBatch:
         """One batch of prompts with these completions."""
@@ -139,3 +151,12 @@ class Actors:
         """Under the reference policy, [N, S - 1]."""
         with fast_matrices():
             return completion_logprobs(self.reference, batch, self.sampling.temperature).values
+
+
+def _rate(
+    reward: RewardFunction, own_prompts: Sequence[RolloutPrompt], own_samples: Sequence[Sample], num_prompts: int
+) -> tuple[RewardTerms, ...]:
+    """The terms of all completions; each process rates its own."""
+    with distributed.alone():
+        own = [asdict(terms) for terms in reward(own_prompts, own_samples)]
+    return tuple(RewardTerms(**terms) for terms in distributed.gather(own, num_prompts))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_store.contract.tokenizer import Tokenizer
+from training import distributed
 from training.config import TrainingConfig
 from training.data.domain_pack import load_pack
 from training.data.feedback_rows import Example, read_examples, read_export
@@ -64,7 +65,8 @@ def estimate_off_policy(config: TrainingConfig, workspace: Workspace, held_back:
 
     Writes none where no rating says anything, or a run has no reward model.
     """
-    workspace.path(OFF_POLICY_NAME).unlink(missing_ok=True)
+    if distributed.is_first():
+        workspace.path(OFF_POLICY_NAME).unlink(missing_ok=True)
     policy = _as_served(workspace.path(POLICY_NAME), workspace)
     replies = read_logged(
         read_export(workspace.path(SNAPSHOT_NAME)),

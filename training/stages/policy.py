@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model_store.contract.tokenizer import Tokenizer
+from training import distributed
 from training.config import TrainingConfig
 from training.data.domain_pack import intent_of, load_pack
 from training.data.generator import ConversationGenerator
@@ -54,6 +55,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         DataNotFoundError: there is nothing to learn from.
         InvalidFeedbackDataError: a row of the curated feedback is malformed.
         DivergedError: the loss stopped being a number, again and again.
+        TooFewRowsError: a batch has fewer rows than there are processes.
     """
     base, settings = workspace.path("base"), config.policy
     tokenizer = Tokenizer.load(base / "tokenizer.json")
@@ -90,8 +92,9 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         actors.policy.load_state_dict(climb.verified)
         after, stopped_by = actors.collect(prompts.measured, reward, seed=_MEASURE_SEED).figures(), "max_kl"
     adapter.merge()
-    save_policy(actors.policy, workspace.path(STAGE))
-    shutil.copyfile(base / "tokenizer.json", workspace.path(STAGE) / "tokenizer.json")
+    if distributed.is_first():
+        save_policy(actors.policy, workspace.path(STAGE))
+        shutil.copyfile(base / "tokenizer.json", workspace.path(STAGE) / "tokenizer.json")
     workspace.drop_checkpoint(STAGE)
     return {
         "algorithm": settings.algorithm,

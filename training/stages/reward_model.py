@@ -4,8 +4,7 @@ Beside the thumbs it compares an authored good reply with a bad one to the same 
 what few thumbs cannot. Thumbs decide: contrasts weigh less, and order replies without saying how many people like.
 Left out against RLHF as published (Ouyang et al. 2022, section 3.4): people's comparisons, because a customer sees one
 reply and rates it alone. Left out against ensembles as published (Coste et al. 2023): a trunk for each head.
-Reads `examples.jsonl` and `base`, writes `reward_model` and `report/`. Not resumable: it takes seconds, and its result
-is kept.
+Reads `examples.jsonl` and `base`, writes `reward_model` and `report/`. Not resumable: its result is kept.
 """
 
 import copy
@@ -23,11 +22,11 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.tokenizer import Tokenizer
+from training import distributed
 from training.config import RewardConfig, TrainingConfig
 from training.data.contrasts import Contrast, Contrasts, ContrastTokens, tokens_of
 from training.data.domain_pack import load_pack
@@ -95,10 +94,12 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     unseen = tokens_of(contrasts.unseen(str(config.seed)), tokenizer, max_positions=max_positions)
     best_epoch = train_reward_model(model, splits, by_epoch, config, workspace.path("tensorboard") / STAGE)
     calibrate(model, splits["validation"])
-    model.save(workspace.path(STAGE))
+    if distributed.is_first():
+        model.save(workspace.path(STAGE))
     reports = {split: report_scores(model, splits["train"], splits[split], config.reward) for split in SPLITS[1:]}
     terms = _terms_by_thumb(CompositeReward(model, tokenizer, config), splits["validation"] + splits["test"])
-    _write_report(reports, terms, workspace)
+    if distributed.is_first():
+        _write_report(reports, terms, workspace)
     return {
         "num_examples": {split: len(rows) for split, rows in splits.items()},
         "best_epoch": best_epoch,
@@ -136,16 +137,17 @@ def train_reward_model(
     best = _Best(float("inf"), 0, {})
     num_steps = reward.num_epochs * -(-len(train) // reward.batch_size)
     step = 0
-    with SummaryWriter(str(log_directory)) as writer, tqdm(total=num_steps, desc=STAGE, file=sys.stderr) as progress:
+    progress = tqdm(total=num_steps, desc=STAGE, file=sys.stderr, disable=not distributed.is_first())
+    with distributed.Curves(log_directory) as writer, progress:
         for epoch, contrasts in enumerate(contrasts_by_epoch, 1):
             model.train()
             batches = _batches(lessons, reward, seed=f"{config.seed}-{epoch}")
             for number, batch in enumerate(batches):
                 with fast_matrices():
                     loss = _loss(model, batch, contrasts[number :: len(batches)], reward.contrast_share)
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss = distributed.backward(loss, model.parameters())
                 guard.step(loss, number=step, lr_factor=flat_then_linear(step, num_steps, _DECAY_SHARE))
-                writer.add_scalar("loss/train", float(loss.detach()), step)
+                writer.add_scalar("loss/train", float(loss), step)
                 progress.update()
                 step += 1
             scores = score_heads(model, [example.sequence for example in held_out])
@@ -203,19 +205,31 @@ def _loss(
     Contrasts are compared in pairs, not labelled up and down. As labels, half of them good, they would pull every score
     towards one half, whatever share of replies people like; a difference leaves that to the thumbs. An author's idea
     of good is not a customer's: the share stays below one half, so that where they differ people win.
+    Of both it is this process's part; a last batch may be too small for some to have one.
     """
-    sequences = [lesson.example.sequence for lesson in batch]
-    sequences += [pair.good for pair in contrasts] + [pair.bad for pair in contrasts]
-    scores = model(*pad_right(sequences))
-    rated, compared = scores[: len(batch)], scores[len(batch) :]
-    is_up, weights = _targets([lesson.example for lesson in batch])
-    head_weights = weights[:, None] * torch.stack([lesson.num_draws for lesson in batch])
-    loss = weighted_bce(rated, is_up[:, None].expand_as(rated), head_weights)
-    if not contrasts:
-        return loss
-    good, bad = compared[: len(contrasts)], compared[len(contrasts) :]
-    contrast_loss = pairwise_loss(good, bad)
-    return (1 - contrast_share) * loss + contrast_share * contrast_loss
+    own = [batch[place] for place in distributed.own_rows(len(batch))]
+    own_contrasts = [contrasts[place] for place in distributed.own_rows(len(contrasts))]
+    sequences = [lesson.example.sequence for lesson in own]
+    sequences += [pair.good for pair in own_contrasts] + [pair.bad for pair in own_contrasts]
+    scores = model(*pad_right(sequences)) if sequences else None
+    loss = torch.zeros(())
+    if own and scores is not None:
+        is_up, weights = _targets([lesson.example for lesson in own])
+        rated, head_weights = scores[: len(own)], weights[:, None] * _draws(own)
+        everything = float((_targets([lesson.example for lesson in batch])[1][:, None] * _draws(batch)).sum())
+        part = distributed.part_of_mean(float(head_weights.sum()), everything)
+        loss = part * weighted_bce(rated, is_up[:, None].expand_as(rated), head_weights)
+    if contrasts:
+        loss = (1 - contrast_share) * loss
+    if own_contrasts and scores is not None:
+        good, bad = scores[len(own) :].tensor_split(2)
+        part = distributed.part_of_mean(len(own_contrasts), len(contrasts))
+        loss = loss + contrast_share * part * pairwise_loss(good, bad)
+    return loss
+
+
+def _draws(lessons: Sequence[_Lesson]) -> Tensor:
+    return torch.stack([lesson.num_draws for lesson in lessons])
 
 
 def _targets(examples: Sequence[RatedExample]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""How a learning run ends is noted on the shelf, whatever the end; and a run is one process."""
+"""How a learning run ends is noted on the shelf, whatever the end; jobs for one process are refused to several."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -43,8 +43,8 @@ def test_a_run_with_too_few_ratings_is_noted_as_such(tmp_path: Path, capsys: pyt
     assert last_run(tmp_path / "models").outcome is RunOutcome.TOO_LITTLE_FEEDBACK
 
 
-@pytest.mark.parametrize("job", ["base", "intents", "run"])
-def test_a_job_does_not_start_several_times_over(
+@pytest.mark.parametrize("job", ["base", "intents"])
+def test_a_job_for_one_process_does_not_start_several_times_over(
     tmp_path: Path, job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As torchrun would start it: each process would learn the same, and race for workspace and alias."""

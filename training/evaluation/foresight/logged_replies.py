@@ -22,6 +22,7 @@ from model_store.contract.tokenizer import Tokenizer
 from model_store.phrases import PhraseBook, keep_to
 from model_store.sampling import OPENING_MIN_P
 from model_store.shares import Count
+from training import distributed
 from training.data.feedback_rows import FeedbackRow, parse_row
 from training.data.prompts import Prompt, build_prompt
 from training.errors import InvalidFeedbackDataError
@@ -140,10 +141,14 @@ def weigh(
 
 @torch.no_grad()
 def served_logprobs(policy: ReformerPolicy, replies: Sequence[LoggedReply]) -> list[float]:
-    """The log-probability of drawing each reply from a policy that is served; -inf for one that cannot be drawn."""
+    """The log-probability of drawing each reply from a policy that is served; -inf for one that cannot be drawn.
+
+    Several processes share the replies.
+    """
     was_training = policy.training
     policy.eval()
-    order = sorted(range(len(replies)), key=lambda index: _sampling(replies[index]))
+    own = distributed.own_rows(len(replies))
+    order = sorted(own, key=lambda index: _sampling(replies[index]))
     found = [0.0] * len(replies)
     for (temperature, top_p), indices in groupby(order, key=lambda index: _sampling(replies[index])):
         for chunk in _chunks(list(indices)):
@@ -151,7 +156,7 @@ def served_logprobs(policy: ReformerPolicy, replies: Sequence[LoggedReply]) -> l
             for index, nats in zip(chunk, _batch_logprobs(policy, chosen, temperature, top_p), strict=True):
                 found[index] = nats
     policy.train(was_training)
-    return found
+    return distributed.gather([found[index] for index in own], len(replies))
 
 
 def _batch_logprobs(

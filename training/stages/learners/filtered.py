@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from model_store.contract.control_tokens import EOS_ID
+from training import distributed
 from training.config import PolicyConfig
 from training.data.prompts import RatedExample
 from training.reformer.decoder import Sample
@@ -42,7 +43,7 @@ class FilteredLearner(StatelessLearner):
         self.kl_coefficient = 0.0
 
     def step(self, number: int, update: Updater) -> StepFigures:
-        """One batch of replies."""
+        """One batch of replies. Raises TooFewRowsError when it has fewer than there are processes."""
         scalars = self._probe.figures(number, self.num_steps)
         batch = self._ratings.batch(number)
         replayed = self._replay.draw(self._actors, number, len(batch))
@@ -50,9 +51,11 @@ class FilteredLearner(StatelessLearner):
         return StepFigures(scalars.get("kl"), {**scalars, "loss": loss})
 
     def _loss(self, batch: Sequence[RatedExample]) -> Tensor:
-        completions = packed(self._actors, batch)
+        own = distributed.own_batch(batch)
+        completions = packed(self._actors, own)
         logprobs = completion_logprobs(self._actors.policy, completions, 1.0).values
-        return supervised_loss(logprobs, completions.mask, self._ratings.weights(batch))
+        loss = supervised_loss(logprobs, completions.mask, self._ratings.weights(own))
+        return self._ratings.token_part(batch) * loss
 
 
 def best_scored(examples: Sequence[RatedExample], reward: RewardFunction, share: float) -> list[RatedExample]:

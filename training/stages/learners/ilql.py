@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training import distributed
 from training.config import PolicyConfig
 from training.data.prompts import RatedExample
 from training.optimization import StepGuard, build_adamw, flat_then_linear
@@ -66,15 +67,28 @@ class IlqlLearner:
         self._guard = StepGuard(self._critic, [self._optimizer], stage=STAGE)
 
     def step(self, number: int, update: Updater) -> StepFigures:
-        """One batch of ratings, for the critic or for the policy."""
+        """One batch of ratings, for the critic or for the policy.
+
+        Raises TooFewRowsError when it has fewer than there are processes.
+        """
         batch = self._ratings.batch(number)
         if number < self._num_critic_steps:
             return StepFigures(None, self._step_critic(number, batch))
         scalars = self._probe.figures(number - self._num_critic_steps, self.num_updates)
         replayed = self._replay.draw(self._actors, number, len(batch))
-        completions = packed(self._actors, batch)
-        extract = self._regression if self._config.q_learning.extraction == "regress" else self._distillation
-        loss = update(lambda: self._replay.mixed(extract(completions, batch), self._actors, replayed))
+        own = distributed.own_batch(batch)
+        completions = packed(self._actors, own)
+        if self._config.q_learning.extraction == "regress":
+            weights = self._regression_weights(completions, own)
+            part = distributed.part_of_mean(float(weights.sum()), distributed.total(float(weights.sum())))
+            loss = update(
+                lambda: self._replay.mixed(part * self._regression(completions, weights), self._actors, replayed)
+            )
+        else:
+            part = self._ratings.token_part(batch)
+            loss = update(
+                lambda: self._replay.mixed(part * self._distillation(completions, own), self._actors, replayed)
+            )
         return StepFigures(scalars.get("kl"), {**scalars, "loss": loss})
 
     def state(self) -> dict[str, Any]:
@@ -87,17 +101,16 @@ class IlqlLearner:
         self._optimizer.load_state_dict(state["optimizer"])
 
     def _step_critic(self, number: int, batch: Sequence[RatedExample]) -> dict[str, float]:
-        completions = packed(self._actors, batch)
+        own, part = distributed.own_batch(batch), self._ratings.token_part(batch)
         with fast_matrices():
-            losses = self._critic_losses(completions, batch)
-            total = sum(losses.values(), torch.zeros(()))
-            total.backward()  # type: ignore[no-untyped-call]
+            losses = {name: part * loss for name, loss in self._critic_losses(packed(self._actors, own), own).items()}
+            total = distributed.backward(sum(losses.values(), torch.zeros(())), self._critic.parameters())
         factor = flat_then_linear(number, self._num_critic_steps, _DECAY_SHARE)
         self._guard.step(total, number=number, lr_factor=factor)
         polyak_update(
             self._critic.target_heads.parameters(), self._critic.q_heads.parameters(), self._config.q_learning.polyak
         )
-        return {f"critic_{name}": float(loss.detach()) for name, loss in losses.items()}
+        return {f"critic_{name}": distributed.total(float(loss.detach())) for name, loss in losses.items()}
 
     def _critic_losses(self, completions: CompletionBatch, batch: Sequence[RatedExample]) -> dict[str, Tensor]:
         settings, mask = self._config.q_learning, completions.mask
@@ -128,16 +141,20 @@ class IlqlLearner:
         logprobs = completion_distributions(self._actors.policy, completions, temperature)
         return distillation_loss(logprobs, target, _by_token(self._ratings.weights(batch), completions.mask))
 
-    def _regression(self, completions: CompletionBatch, batch: Sequence[RatedExample]) -> Tensor:
-        """Negative log-likelihood of the rated completions, each token weighed by its advantage."""
+    @torch.no_grad()
+    def _regression_weights(self, completions: CompletionBatch, batch: Sequence[RatedExample]) -> Tensor:
+        """How much each token is imitated, by its advantage, [B, S - 1]."""
         mask, scale = completions.mask, self._config.q_learning.advantage_scale
-        with torch.no_grad():
+        with fast_matrices():
             values = self._critic(completions.token_ids, mask)
             advantages = _chosen(values.target, completions.token_ids[:, 1:][mask]) - values.value
             weights = regression_weights(advantages, scale) * _by_token(self._ratings.weights(batch), mask)
-        by_token = torch.zeros(mask.shape).masked_scatter(mask, weights)
+        return torch.zeros(mask.shape).masked_scatter(mask, weights)
+
+    def _regression(self, completions: CompletionBatch, weights: Tensor) -> Tensor:
+        """Negative log-likelihood of the rated completions, weighed by token."""
         logprobs = completion_logprobs(self._actors.policy, completions, self._config.temperature).values
-        return supervised_loss(logprobs, by_token)
+        return supervised_loss(logprobs, weights)
 
 
 def _chosen(action_values: Tensor, token_ids: Tensor) -> Tensor:

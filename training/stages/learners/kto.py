@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from training import distributed
 from training.config import PolicyConfig
 from training.data.prompts import RatedExample
 from training.rlhf.logprobs import completion_logprobs
@@ -41,7 +42,7 @@ class KtoLearner(StatelessLearner):
         self.kl_coefficient = config.kl_coefficient
 
     def step(self, number: int, update: Updater) -> StepFigures:
-        """One batch of ratings."""
+        """One batch of ratings. Raises TooFewRowsError when it has fewer than there are processes."""
         scalars = self._probe.figures(number, self.num_steps)
         batch = self._ratings.batch(number)
         reference_point = self._reference_point(batch)
@@ -55,14 +56,18 @@ class KtoLearner(StatelessLearner):
         limit = int(self._actors.policy.config.max_position_embeddings)
         pairs = zip(batch, [*batch[1:], batch[0]], strict=True)
         mismatched = [(e.prompt, other.completion_ids[: limit - len(e.prompt.token_ids)]) for e, other in pairs]
-        swapped = self._actors.pack([prompt for prompt, _ in mismatched], [ids for _, ids in mismatched])
+        own = distributed.own_batch(mismatched)
+        swapped = self._actors.pack([prompt for prompt, _ in own], [ids for _, ids in own])
         difference = self._actors.logprobs(swapped).values - self._actors.reference_logprobs(swapped)
-        return sequence_sum(difference, swapped.mask).mean().clamp(min=0)
+        log_ratios = distributed.gather(sequence_sum(difference, swapped.mask).tolist(), len(batch))
+        return torch.tensor(log_ratios).mean().clamp(min=0)
 
     def _loss(self, batch: Sequence[RatedExample], reference_point: Tensor) -> Tensor:
-        completions = packed(self._actors, batch)
+        own = distributed.own_batch(batch)
+        completions = packed(self._actors, own)
         logprobs = completion_logprobs(self._actors.policy, completions, self._config.temperature).values
         log_ratios = sequence_sum(logprobs - self._actors.reference_logprobs(completions), completions.mask)
-        is_up = torch.tensor([e.is_up for e in batch])
-        weights = self._ratings.weights(batch) * torch.where(is_up, *self._class_weights)
-        return kto_loss(log_ratios, is_up, weights, kl=reference_point, beta=self._config.kl_coefficient)
+        is_up = torch.tensor([e.is_up for e in own])
+        weights = self._ratings.weights(own) * torch.where(is_up, *self._class_weights)
+        loss = kto_loss(log_ratios, is_up, weights, kl=reference_point, beta=self._config.kl_coefficient)
+        return distributed.part_of_mean(len(own), len(batch)) * loss

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from training import distributed
 from training.config import PolicyConfig
 from training.reformer.model import ReformerPolicy
 from training.stages.learners.learner import STAGE, Learner, Updater
@@ -40,13 +40,16 @@ def climb_ladder(learner: Learner, policy: ReformerPolicy, config: PolicyConfig,
     stopped_by: StopReason = "finished"
     number = start
     rung = max(1, learner.num_steps // _NUM_RUNGS)
-    steps = tqdm(range(start, learner.num_steps), STAGE, initial=start, total=learner.num_steps, file=sys.stderr)
-    with SummaryWriter(str(workspace.path("tensorboard") / STAGE), purge_step=start) as writer, steps:
+    steps = _progress(start, learner.num_steps)
+    with distributed.Curves(workspace.path("tensorboard") / STAGE, purge_step=start) as writer, steps:
         for number in steps:
-            seconds = seconds_before + time.monotonic() - started
+            # All must stop at the same step.
+            seconds = distributed.from_first(seconds_before + time.monotonic() - started)
             if seconds > config.max_minutes * 60:
                 stopped_by = "max_minutes"
                 break
+            if number % rung == 0:
+                distributed.copy_from_first(policy)
             weights = _copy_weights(policy)
             if number % rung == 0 and number > start:
                 state = {"step": number, "seconds": seconds, "policy": weights, "verified": verified}
@@ -66,6 +69,12 @@ def climb_ladder(learner: Learner, policy: ReformerPolicy, config: PolicyConfig,
         else:
             number = learner.num_steps
     return Climb(number, stopped_by, seconds_before + time.monotonic() - started, verified)
+
+
+def _progress(start: int, num_steps: int) -> "tqdm[int]":
+    """The steps that are left, on stderr; of several processes one shows them."""
+    is_silent = not distributed.is_first()
+    return tqdm(range(start, num_steps), STAGE, initial=start, total=num_steps, file=sys.stderr, disable=is_silent)
 
 
 def _restore(

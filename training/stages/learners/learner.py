@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from training import distributed
 from training.optimization import StepGuard, build_adamw, flat_then_linear
 from training.precision import fast_matrices
 from training.reformer.model import ReformerPolicy
@@ -17,9 +18,13 @@ _DECAY_SHARE = 0.9
 
 
 class Updater:
-    """Optimiser steps on the policy: bf16 with backward inside, warm-up and decay, clipped, guarded."""
+    """Optimiser steps on the policy: bf16 with backward inside, warm-up and decay, clipped, guarded.
+
+    Several processes take the same step: on the sum of what each computed of the loss.
+    """
 
     def __init__(self, policy: ReformerPolicy, lr: float, num_updates: int) -> None:
+        self._policy = policy
         self._optimizer = build_adamw(policy.parameters(), lr)
         self._guard = StepGuard(policy, [self._optimizer], stage=STAGE)
         self._num_updates = num_updates
@@ -28,12 +33,11 @@ class Updater:
     def __call__(self, compute_loss: Callable[[], Tensor]) -> float:
         """One step; gives the loss. Raises DivergedError."""
         with fast_matrices():
-            loss = compute_loss()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = distributed.backward(compute_loss(), self._policy.parameters())
         lr_factor = flat_then_linear(self._number, self._num_updates, _DECAY_SHARE)
         self._guard.step(loss, number=self._number, lr_factor=lr_factor)
         self._number += 1
-        return float(loss.detach())
+        return float(loss)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs."""

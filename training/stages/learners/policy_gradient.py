@@ -10,15 +10,16 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from training import distributed
 from training.config import PolicyConfig
 from training.errors import DataNotFoundError
 from training.rlhf.advantages import grpo, rloo, whiten
 from training.rlhf.kl_control import adapted_kl_coefficient
-from training.rlhf.logprobs import CompletionBatch, completion_logprobs
+from training.rlhf.logprobs import completion_logprobs
 from training.rlhf.losses import clipped_completion_loss, clipped_policy_loss
 from training.rlhf.rollout import Actors, RewardFunction, Rollout, RolloutPrompt
 from training.stages.learners.learner import SEED_STRIDE, StatelessLearner, StepFigures, Updater
-from training.stages.learners.replay import NO_REPLAY, Replay
+from training.stages.learners.replay import NO_REPLAY, Replay, Replayed
 
 
 class PolicyGradientLearner(StatelessLearner):
@@ -67,9 +68,15 @@ class PolicyGradientLearner(StatelessLearner):
         by_prompt = grpo(penalised) if self._config.algorithm == "grpo" else whiten(rloo(penalised))
         return by_prompt.flatten()
 
-    def _loss(self, rollout: Rollout, advantages: Tensor, replayed: CompletionBatch | None) -> Tensor:
+    def _loss(self, rollout: Rollout, advantages: Tensor, replayed: Replayed) -> Tensor:
         logprobs = completion_logprobs(self._actors.policy, rollout.batch, self._config.temperature).values
-        mask = rollout.batch.mask
-        clipped_loss = clipped_completion_loss if self._config.ratio == "completion" else clipped_policy_loss
-        loss = clipped_loss(logprobs, rollout.logprobs, advantages, mask, self._config.clip_range)
-        return self._replay.mixed(loss, self._actors, replayed)
+        mask, own_advantages = rollout.batch.mask, advantages[list(distributed.own_rows(len(advantages)))]
+        of_completions = self._config.ratio == "completion"
+        clipped_loss = clipped_completion_loss if of_completions else clipped_policy_loss
+        loss = clipped_loss(logprobs, rollout.logprobs, own_advantages, mask, self._config.clip_range)
+        part = (
+            distributed.part_of_mean(len(mask), len(advantages))
+            if of_completions
+            else distributed.part_of_mean(int(mask.sum()), rollout.num_tokens)
+        )
+        return self._replay.mixed(part * loss, self._actors, replayed)

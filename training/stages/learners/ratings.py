@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from training import distributed
 from training.config import PolicyConfig
 from training.data.prompts import RatedExample, prompts_with_room
 from training.errors import DataNotFoundError
@@ -49,6 +50,13 @@ class Ratings:
     def weights(self, batch: Sequence[RatedExample]) -> Tensor:
         """How much each rating counts [B]; 1 on average."""
         return torch.tensor([e.weight / self._mean_weight for e in batch])
+
+    def token_part(self, batch: Sequence[RatedExample]) -> float:
+        """What this process's rows are of the batch's completion tokens, by weight."""
+        own, everything = (
+            sum(e.weight * len(e.completion_ids) for e in rows) for rows in (distributed.own_batch(batch), batch)
+        )
+        return distributed.part_of_mean(own, everything)
 
 
 def packed(actors: Actors, batch: Sequence[RatedExample]) -> CompletionBatch:

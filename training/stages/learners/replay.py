@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.tokenizer import Tokenizer
+from training import distributed
 from training.data.generator import ConversationGenerator, LabelledConversation
 from training.data.prompts import Prompt, build_prompt
 from training.rlhf.logprobs import CompletionBatch, completion_logprobs
@@ -57,6 +58,21 @@ def _as_reply(conversation: LabelledConversation, tokenizer: Tokenizer) -> Autho
     return AuthoredReply(prompt, (*plan, *tokenizer.encode(last.content), EOS_ID))
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The authored replies of a step that this process learns from."""
+
+    batch: CompletionBatch | None
+    """None where other processes have them all."""
+    part: float
+    """Of the tokens of all of the step's authored replies."""
+    share: float
+    """Of authored replies in the step's loss."""
+
+
+NONE_REPLAYED = Replayed(None, 0.0, 0.0)
+
+
 class Replay:
     """Mixes the loss of authored replies into that of an algorithm."""
 
@@ -66,20 +82,29 @@ class Replay:
         self._share = share
         self._seed = seed
 
-    def draw(self, actors: Actors, step: int, num_completions: int) -> CompletionBatch | None:
+    def draw(self, actors: Actors, step: int, num_completions: int) -> Replayed:
         """Authored replies for one step that learns from `num_completions` others; the same ones for the same step."""
         if not self._replies:
-            return None
+            return NONE_REPLAYED
         count = max(1, round(num_completions * self._share / (1 - self._share)))
         drawn = random.Random(f"{self._seed}-replay-{step}").choices(self._replies, k=count)
-        return actors.pack([reply.prompt for reply in drawn], [reply.completion_ids for reply in drawn])
+        own = [drawn[place] for place in distributed.own_rows(count)]
+        if not own:
+            return Replayed(None, 0.0, self._share)
+        num_own_tokens, num_tokens = (sum(len(reply.completion_ids) for reply in replies) for replies in (own, drawn))
+        batch = actors.pack([reply.prompt for reply in own], [reply.completion_ids for reply in own])
+        return Replayed(batch, distributed.part_of_mean(num_own_tokens, num_tokens), self._share)
 
-    def mixed(self, loss: Tensor, actors: Actors, batch: CompletionBatch | None) -> Tensor:
-        """The algorithm's loss and that of the authored replies, by share; the algorithm's alone without a batch."""
-        if batch is None:
-            return loss
-        replayed = supervised_loss(completion_logprobs(actors.policy, batch, 1.0).values, batch.mask)
-        return (1 - self._share) * loss + self._share * replayed
+    def mixed(self, loss: Tensor, actors: Actors, replayed: Replayed) -> Tensor:
+        """The algorithm's loss and that of the authored replies, by share; the algorithm's alone where none are.
+
+        `loss` is this process's part of the algorithm's, and so is what comes of it.
+        """
+        algorithms = (1 - replayed.share) * loss
+        if replayed.batch is None:
+            return algorithms
+        logprobs = completion_logprobs(actors.policy, replayed.batch, 1.0).values
+        return algorithms + replayed.share * replayed.part * supervised_loss(logprobs, replayed.batch.mask)
 
 
 NO_REPLAY = Replay((), 0.0, 0)
