@@ -47,6 +47,7 @@ from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import ConversationMasker, load_entity_patterns
 from service.chat.model_router import EngineOpener, ModelRouter
 from service.chat.oversight.oversight import open_oversight
+from service.chat.oversight.store_certificate import watch_certificate
 from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanRules
 from service.chat.recording import Recorder
 from service.chat.review.review_desk import open_review
@@ -243,9 +244,10 @@ def _lifespan(
         archive = Archive(records, ErasureLog(settings.erasures_path), lambda: store.versions(verify_contents=False))
         await model_router.poll()
         follow, purge = model_router.follow(settings.poll_seconds), keep_purging(records, settings.retention_days)
+        watch = watch_certificate(settings.model_store_location, telemetry)
         try:
             async with (
-                _in_background(follow, purge, *([courier.run()] if courier else [])),
+                _in_background(follow, purge, watch, *([courier.run()] if courier else [])),
                 open_access(settings, secret, records) as access,
                 open_oversight(settings, store, records, masker) as oversight,
                 open_review(settings, records, recorder) as review_desk,

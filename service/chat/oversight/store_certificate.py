@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import structlog
 from cryptography import x509
 
+from model_store.backends.s3_access import is_s3, read_access
 from service.telemetry import Telemetry
 
 _PAUSE_SECONDS = 3600.0
@@ -20,10 +21,12 @@ _PATIENCE_SECONDS = 10.0
 _log = structlog.get_logger(__name__)
 
 
-async def watch_certificate(url: str, telemetry: Telemetry) -> None:
-    """Shows the end of the certificate of an https:// address, until it is cancelled."""
-    parts = urlsplit(url)
-    server, port = parts.hostname or "", parts.port or 443
+async def watch_certificate(location: str, telemetry: Telemetry) -> None:
+    """Shows the end of the certificate of a store's server until it is cancelled; ends where there is none to see."""
+    endpoint = urlsplit((read_access().endpoint if is_s3(location) else None) or "")
+    if endpoint.scheme != "https":
+        return
+    server, port = endpoint.hostname or "", endpoint.port or 443
     while True:
         try:
             telemetry.store_certificate_read(server, await asyncio.to_thread(certificate_end, server, port))

@@ -5,11 +5,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,7 +19,8 @@ from structlog.testing import capture_logs
 
 from service.chat.oversight.store_certificate import certificate_end, watch_certificate
 from service.telemetry import Telemetry
-from tests.e2e.running_service import wait_until
+from tests.contract.fake_engine import FakeEngines
+from tests.e2e.running_service import run_fake_service, say_hello, wait_until
 from tests.ports import free_port
 
 _SERIES = "rejoinder_store_certificate_expiry_timestamp_seconds"
@@ -49,7 +51,7 @@ def _tls_server(certificate: Path) -> Iterator[int]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
+                with connection, suppress(OSError):  # who does not trust it breaks off
                     context.wrap_socket(connection, server_side=True).close()
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -68,30 +70,53 @@ def test_the_end_of_a_certificate_is_read_also_when_it_is_past(tmp_path: Path, d
         assert certificate_end("127.0.0.1", port) == ends
 
 
-def test_the_end_of_the_certificate_becomes_a_metric_by_the_servers_name(tmp_path: Path) -> None:
-    """Before it has been read there is no series, so no alert either."""
+@pytest.fixture
+def told_where(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Tells the environment a store's server, and gives the store's address."""
+
+    def tell(endpoint: str) -> str:
+        variables = {"AWS_ENDPOINT_URL_S3": endpoint, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return "s3://shop/models"
+
+    return tell
+
+
+def test_a_service_shows_until_when_its_stores_certificate_is_good(
+    tmp_path: Path, told_where: Callable[[str], str]
+) -> None:
+    """By the server's name, from its start on, also while it does not trust the server and so has no model from it."""
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
     _write_certificate(tmp_path / "server.pem", ends)
-    telemetry = Telemetry()
-    assert _SERIES + "{" not in telemetry.render().decode()
     with _tls_server(tmp_path / "server.pem") as port:
-        asyncio.run(_watch_until(port, telemetry, lambda: _SERIES + "{" in telemetry.render().decode()))
-    (shown,) = (line for line in telemetry.render().decode().splitlines() if line.startswith(_SERIES + "{"))
-    assert shown.split()[0] == _SERIES + '{server="127.0.0.1"}'
-    assert float(shown.split()[-1]) == ends.timestamp()
+        location = told_where(f"https://127.0.0.1:{port}")
+        with run_fake_service(tmp_path, FakeEngines(say_hello), model_store=location) as service:
+            wait_until(lambda: bool(service.metric(_SERIES)))
+            assert service.metric(_SERIES) == {'{server="127.0.0.1"}': ends.timestamp()}
 
 
-def test_a_server_that_does_not_answer_is_logged_and_looked_at_again() -> None:
+def test_a_server_that_does_not_answer_is_logged_and_looked_at_again(told_where: Callable[[str], str]) -> None:
     """The watch goes on, and shows nothing that it does not know."""
+    structlog.reset_defaults()  # a service of another test may have silenced warnings
     telemetry = Telemetry()
+
+    async def watch_until_logged() -> None:
+        location = told_where(f"https://127.0.0.1:{free_port()}")
+        watching = asyncio.create_task(watch_certificate(location, telemetry))
+        await asyncio.to_thread(wait_until, lambda: watching.done() or bool(logs), 30.0)
+        assert not watching.done()
+        watching.cancel()
+
     with capture_logs() as logs:
-        asyncio.run(_watch_until(free_port(), telemetry, lambda: bool(logs)))
+        asyncio.run(watch_until_logged())
     assert (logs[0]["event"], logs[0]["server"]) == ("store_certificate_unread", "127.0.0.1")
     assert _SERIES + "{" not in telemetry.render().decode()
 
 
-async def _watch_until(port: int, telemetry: Telemetry, is_seen: Callable[[], bool]) -> None:
-    watching = asyncio.create_task(watch_certificate(f"https://127.0.0.1:{port}", telemetry))
-    await asyncio.to_thread(wait_until, lambda: watching.done() or is_seen(), 30.0)
-    assert not watching.done()
-    watching.cancel()
+def test_where_there_is_no_certificate_nothing_is_watched(told_where: Callable[[str], str]) -> None:
+    """A directory, and a server without TLS: the watch ends by itself."""
+    telemetry = Telemetry()
+    for location in ("/data/models", told_where("http://127.0.0.1:9")):
+        asyncio.run(asyncio.wait_for(watch_certificate(location, telemetry), timeout=30.0))
+    assert _SERIES + "{" not in telemetry.render().decode()
