@@ -135,6 +135,19 @@ BUNDLED_POSTGRES: dict[str, Any] = {
         }
     },
 }
+STORED_IN_S3: dict[str, Any] = {
+    **WITH_ALL_JOBS,
+    "modelStore": {
+        "url": "s3://shop-models/rejoinder",
+        "endpoint": "http://minio.storage.svc:9000",
+        "existingSecret": "minio",
+        "cacheMib": 1_048_576,
+    },
+    "networkPolicy": {
+        "modelStorePort": 9000,
+        "modelStoreAt": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "storage"}}}],
+    },
+}
 SHUT_OFF: dict[str, Any] = {
     **SHARED,
     "rateLimits": {"existingSecret": "valkey"},
@@ -179,6 +192,7 @@ VALUE_SETS = {
     "trained-together": TRAINED_TOGETHER,
     "trained-by-kubeflow": TRAINED_BY_KUBEFLOW,
     "bundled-postgres": BUNDLED_POSTGRES,
+    "stored-in-s3": STORED_IN_S3,
     "shut-off": SHUT_OFF,
     "open": OPEN,
 }

@@ -120,12 +120,50 @@ affinity:
   emptyDir: {}
 {{- end }}
 
+{{/* With what a store of model versions on S3 is reached; nothing where they lie on the data volume. */}}
+{{- define "rejoinder.modelStoreEnv" -}}
+{{- $secret := .Values.modelStore.existingSecret -}}
+{{- if .Values.modelStore.url -}}
+- name: AWS_REGION
+  value: {{ .Values.modelStore.region | quote }}
+{{- with .Values.modelStore.endpoint }}
+- name: AWS_ENDPOINT_URL_S3
+  value: {{ . | quote }}
+{{- end }}
+{{- if $secret }}
+{{- range $name, $key := dict "AWS_ACCESS_KEY_ID" "access-key-id" "AWS_SECRET_ACCESS_KEY" "secret-access-key" }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ $key }}
+{{- end }}
+{{- end }}
+# Lives as long as the pod: a container that starts anew serves from it while S3 is away.
+- name: MODEL_CACHE_DIR
+  value: /tmp/model_cache
+- name: MODEL_CACHE_MIB
+  value: {{ .Values.modelStore.cacheMib | toJson | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The door to the store of model versions. */}}
+{{- define "rejoinder.modelStoreEgress" -}}
+- ports:
+    - port: {{ .Values.networkPolicy.modelStorePort }}
+      protocol: TCP
+  {{- with .Values.networkPolicy.modelStoreAt }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
 {{/* Where jobs find what the service keeps. */}}
 {{- define "rejoinder.dataEnv" -}}
 - name: DATA_DIR
   value: /data
 - name: MODEL_STORE
-  value: /data/models
+  value: {{ default "/data/models" .Values.modelStore.url }}
 {{- with include "rejoinder.databaseEnv" . }}
 {{ . }}
 {{- end }}

@@ -34,6 +34,9 @@ spec:
       {{- include "rejoinder.trainingCommand" .root | nindent 6 }}
       env:
         {{- include "rejoinder.dataEnv" .root | nindent 8 }}
+        {{- with include "rejoinder.modelStoreEnv" .root }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- range $name, $label := dict "JOB_NAME" "job-name" "JOB_UID" "controller-uid" }}
         - name: {{ $name }}
           valueFrom:
