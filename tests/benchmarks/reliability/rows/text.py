@@ -117,7 +117,7 @@ def _make_up(service: ServiceProcess, wanted: int) -> _MadeUp:
     for _, status, number in found:
         statuses[status[0]] += int(float(number))
     is_broken = {f"{route} {status}": float(number) for route, status, number in found if _is_broken(status)}
-    return _MadeUp(sent, is_broken, sorted(undocumented), statuses)
+    return _MadeUp(sent, is_broken, sorted(undocumented), {digit: statuses[digit] for digit in "2345"})
 
 
 def _is_broken(status: str) -> bool:
