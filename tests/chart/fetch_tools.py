@@ -23,6 +23,7 @@ DEBIAN_PACKAGES = {
     "promtool": "prometheus",
     "prometheus": "prometheus",
     "amtool": "prometheus-alertmanager",
+    "prometheus-alertmanager": "prometheus-alertmanager",
     "nginx": "nginx",
 }
 """Programs, and the packages that hold them."""
