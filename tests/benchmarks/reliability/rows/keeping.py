@@ -127,7 +127,7 @@ def _traced(command: list[str], settings: dict[str, str], folder: Path) -> tuple
             check=False,
         )
         said = done.stderr if done.returncode == 1 else None
-    return said, len(re.findall(r"sin6?_addr|inet_addr|inet_pton", trace.read_text(errors="replace")))
+    return said, len(re.findall("sa_family=AF_INET", trace.read_text(errors="replace")))
 
 
 FAMILIES = (
