@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PART_BYTES = 4 << 20
 """Read at once; within the timeout, so that a fetch goes on at any size or fails."""
+_UPLOAD_BYTES = 5 << 20
+"""Sent at once: the shortest part that S3 takes, so that a slow line gets through within the timeout."""
 _MAX_LISTED = 100_000
 _MAX_PROBLEM_CHARS = 300
 _QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
@@ -40,7 +42,7 @@ class Timeouts(NamedTuple):
     """How long one request may take, in seconds, and how often one that may be repeated is."""
 
     connect_seconds: float = 3.0
-    request_seconds: float = 20.0
+    request_seconds: float = 15.0
     num_retries: int = 2
 
 
@@ -105,7 +107,7 @@ class Bucket:
     def upload(self, key: str, file: Path) -> None:
         """Writes a file as an object, in parts if it is long; it is visible when the last one has arrived."""
         with self._errors_named():
-            obstore.put(self._store, key, file, mode="overwrite", chunk_size=2 * PART_BYTES, max_concurrency=2)
+            obstore.put(self._store, key, file, mode="overwrite", chunk_size=_UPLOAD_BYTES, max_concurrency=1)
 
     def delete(self, key: str) -> None:
         """Removes an object."""
