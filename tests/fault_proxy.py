@@ -11,6 +11,7 @@ from tests.ports import free_port
 _BLOCK_BYTES = 16_384
 _PARTIAL_BYTES = 2_000
 _SLOW_BYTES_A_SECOND = 65_536
+_LAST_SECONDS = 5
 
 
 class Fault(StrEnum):
@@ -66,11 +67,9 @@ class FaultProxy:
         self._is_up.set()
         self._loop.run_forever()
         server.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            self._loop.run_until_complete(asyncio.wait(tasks))
+        self._break_all()
+        if tasks := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=_LAST_SECONDS))
         self._loop.close()
 
     def _break_all(self) -> None:

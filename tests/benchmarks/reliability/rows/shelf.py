@@ -1,6 +1,7 @@
 """Rows 8 to 10: bundles that must not be taken up, aliases that move under load, trainers that publish at once."""
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -13,10 +14,12 @@ from functools import partial
 from pathlib import Path
 
 from model_store.backends.local import LocalBackend
+from model_store.backends.places import open_backend
 from model_store.bundle import write_bundle
 from model_store.contract.manifest import MANIFEST_NAME
 from model_store.errors import AliasConflictError, BundleError
 from model_store.store import DEFAULT_BUNDLE, ModelStore
+from tests.benchmarks.reliability.distant_store import DistantStore, distant_store
 from tests.benchmarks.reliability.finding import Family, Finding, Plan, verdict
 from tests.benchmarks.reliability.service_process import ServiceProcess, serving
 from tests.benchmarks.reliability.talk import ASKS, Heard, body, listen
@@ -25,6 +28,8 @@ from tests.bundles import make_bundle
 _SERVED_FILES = ("model.onnx", "tokenizer.json", "config.json", "model_card.md")
 """What a variant of the shipped bundle holds: all but the weights to train on from, which nobody serves."""
 _REFUSED_WITHIN_SECONDS = 300.0
+_NUM_TRAINERS = 8
+_OF_FILE_SYSTEMS = frozenset({"a symbolic link", "a hard link", "a pipe", "a directory"})
 _NUM_WARM_MOVES = 10
 
 Spoil = Callable[[Path], None]
@@ -139,32 +144,49 @@ def _manifests() -> dict[str, dict[str, object]]:
 
 
 def measure_bad_bundles(plan: Plan) -> Sequence[Finding]:
-    """Each is made the stable version of a running service, which must say its digest as refused and go on."""
-    damages, contents, manifests = _damages(), _contents(), _manifests()
-    if plan.is_quick:
-        damages, contents, manifests = (dict(list(kinds.items())[:2]) for kinds in (damages, contents, manifests))
-    accepted, num_kinds = [], 0
+    """Each is made the stable version of a running service, which must say its digest as refused and go on.
+
+    On S3 all kinds but those that only a file system has: links, a pipe, a directory.
+    """
+    accepted, num_kinds = [], {}
     with serving(plan.folder / "bad-bundles", poll_seconds=0.2) as service:
         store = ModelStore(LocalBackend(service.data_dir / "models"))
-        good = store.resolve("stable").digest
-        for name, make in _candidates(plan.folder / "bad", damages, contents, manifests).items():
-            num_kinds += 1
-            if not _is_refused(service, store, good, make):
-                accepted.append(name)
-    told = f"{num_kinds} kinds, accepted or not named: {len(accepted)}" + (f" ({', '.join(accepted)})" * bool(accepted))
+        makers = _candidates(plan, plan.folder / "bad", _damages(), None)
+        num_kinds["local"] = len(makers)
+        accepted += _accepted(service, store, makers)
+    with distant_store(plan.folder / "bad-on-s3") as distant:
+        with serving(plan.folder / "bad-on-s3", poll_seconds=0.2, model_store=distant.place) as service:
+            damages = {name: spoil for name, spoil in _damages().items() if name not in _OF_FILE_SYSTEMS}
+            makers = _candidates(plan, plan.folder / "bad", damages, distant)
+            num_kinds["S3"] = len(makers)
+            accepted += [f"{name} on S3" for name in _accepted(service, distant.open(), makers)]
+    told = ", ".join(f"{number} kinds on {place}" for place, number in num_kinds.items())
+    told += f"; accepted or not named: {len(accepted)}" + (f" ({', '.join(accepted)})" * bool(accepted))
     return [
-        Finding(8, "bad bundles", "refused by name, the good one goes on", f"{told}; local store (there is no S3 yet)",
-                verdict(holds=not accepted, is_whole=num_kinds >= 25), {"kinds": num_kinds, "accepted": accepted})
+        Finding(8, "bad bundles", "refused by name, the good one goes on", told,
+                verdict(holds=not accepted, is_whole=min(num_kinds.values()) >= 25),
+                {"kinds": num_kinds, "accepted": accepted})
     ]  # fmt: skip
 
 
+def _accepted(
+    service: ServiceProcess, store: ModelStore, makers: dict[str, Callable[[ModelStore], str | None]]
+) -> list[str]:
+    """Kinds that the service took up, or did not name."""
+    good = store.resolve("stable").digest
+    return [name for name, make in makers.items() if not _is_refused(service, store, good, make)]
+
+
 def _candidates(
-    folder: Path, damages: dict[str, Spoil], contents: dict[str, Spoil], manifests: dict[str, dict[str, object]]
+    plan: Plan, folder: Path, damages: dict[str, Spoil], distant: DistantStore | None
 ) -> dict[str, Callable[[ModelStore], str | None]]:
     """Kind → publishes one and gives its digest; None where the store itself refused it."""
+    contents, manifests = _contents(), _manifests()
+    if plan.is_quick:
+        damages, contents, manifests = (dict(list(kinds.items())[:2]) for kinds in (damages, contents, manifests))
     makers: dict[str, Callable[[ModelStore], str | None]] = {}
     for number, (name, spoil) in enumerate(damages.items()):
-        makers[name] = partial(_put_and_damage, folder=folder / f"damage-{number}", spoil=spoil)
+        makers[name] = partial(_put_and_damage, folder=folder / f"damage-{number}", spoil=spoil, distant=distant)
     for number, (name, spoil) in enumerate(contents.items()):
         makers[name] = partial(_put, folder=folder / f"content-{number}", spoil=spoil, changes={})
     for number, (name, changes) in enumerate(manifests.items()):
@@ -188,11 +210,17 @@ def _put(store: ModelStore, *, folder: Path, spoil: Spoil | None, changes: dict[
     return digest
 
 
-def _put_and_damage(store: ModelStore, *, folder: Path, spoil: Spoil) -> str | None:
+def _put_and_damage(store: ModelStore, *, folder: Path, spoil: Spoil, distant: DistantStore | None) -> str | None:
     """A good bundle that is damaged in the store, between the check and the move of the alias."""
     digest = store.publish(_variant(folder, folder.name))
-    shutil.rmtree(folder)
     move = store.plan_promotion("stable", digest)
+    if distant is not None:
+        spoil(folder)
+        distant.replace(digest, folder)
+        shutil.rmtree(folder)
+        store.apply("stable", move)
+        return digest
+    shutil.rmtree(folder)
     stored = Path(store.location) / "versions" / digest
     for file in stored.iterdir():
         file.chmod(0o644)
@@ -286,36 +314,51 @@ def _talk(service: ServiceProcess, is_over: threading.Event, heard: list[Heard],
 
 def measure_publishers(plan: Plan) -> Sequence[Finding]:
     """Eight processes publish a version each and promote it against the same generation, again and again."""
-    num_rounds, num_trainers = plan.count(50, 5), 8
-    store = ModelStore(LocalBackend(plan.folder / "publishers" / "models"))
-    num_winners, unlisted = [], 0
-    with ProcessPoolExecutor(num_trainers) as pool:
-        for number in range(num_rounds):
-            tasks = [(plan.folder / "publishers", number, trainer) for trainer in range(num_trainers)]
-            results = list(pool.map(_publish, tasks))
-            num_winners.append(sum(won for _, won in results))
-            listed = {version.digest for version in store.versions(verify_contents=False) if version.problem is None}
-            unlisted += len({digest for digest, _ in results} - listed)
-    history = store.history("stable")
-    generations = [move.generation for move in history]
-    holds = set(num_winners) == {1} and generations == list(range(1, num_rounds + 1)) and unlisted == 0
+    num_rounds = plan.count(50, 5)
+    folder = plan.folder / "publishers"
+    outcomes = {"local": _publish_together(folder, str(folder / "models"), num_rounds)}
+    with distant_store(folder) as distant:
+        outcomes["S3"] = _publish_together(folder / "to-s3", distant.place, num_rounds)
+    holds = all(
+        set(winners) == {1} and generations == list(range(1, num_rounds + 1)) and unlisted == 0
+        for winners, generations, unlisted in outcomes.values()
+    )
+    told = "; ".join(
+        f"{place}: {num_rounds} rounds of {_NUM_TRAINERS}, {sum(one == 1 for one in winners)} with one winner, "
+        f"{unlisted} unlisted, generations to {generations[-1]}"
+        for place, (winners, generations, unlisted) in outcomes.items()
+    )
     return [
         Finding(
             10,
             "two trainers publish at once",
             "one winner each time, no orphan unlisted",
-            f"{num_rounds} rounds of {num_trainers}: {sum(one == 1 for one in num_winners)} with one winner, "
-            f"{unlisted} unlisted, generations to {generations[-1]}",
+            told,
             verdict(holds=holds, is_whole=num_rounds >= 50),
-            {"winners": num_winners, "unlisted": unlisted},
+            {place: {"winners": winners, "unlisted": unlisted} for place, (winners, _, unlisted) in outcomes.items()},
         )
     ]
 
 
-def _publish(task: tuple[Path, int, int]) -> tuple[str, bool]:
+def _publish_together(folder: Path, place: str, num_rounds: int) -> tuple[list[int], list[int], int]:
+    """Winners of each round, the generations that were made, and versions that are not listed."""
+    store = ModelStore(open_backend(place, folder / "cache"))
+    num_winners, unlisted = [], 0
+    # Not forked: what talks to S3 has threads, which a fork leaves behind.
+    with ProcessPoolExecutor(_NUM_TRAINERS, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for number in range(num_rounds):
+            tasks = [(folder, place, number, trainer) for trainer in range(_NUM_TRAINERS)]
+            results = list(pool.map(_publish, tasks))
+            num_winners.append(sum(won for _, won in results))
+            listed = {version.digest for version in store.versions(verify_contents=False) if version.problem is None}
+            unlisted += len({digest for digest, _ in results} - listed)
+    return num_winners, [move.generation for move in store.history("stable")], unlisted
+
+
+def _publish(task: tuple[Path, str, int, int]) -> tuple[str, bool]:
     """In a process of its own: the digest, and whether the promotion won."""
-    folder, number, trainer = task
-    store = ModelStore(LocalBackend(folder / "models"))
+    folder, place, number, trainer = task
+    store = ModelStore(open_backend(place, folder / "cache"))
     directory = folder / f"{number}-{trainer}"
     make_bundle(directory, f"round-{number}-{trainer}")
     digest = store.publish(directory)

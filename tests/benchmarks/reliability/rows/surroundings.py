@@ -1,10 +1,12 @@
 """Rows 21 and 26 to 28: the widget in a browser, S3, a real nginx, and the export that shipped."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,14 +16,16 @@ from statistics import median
 import httpx2
 import numpy as np
 
-from model_store.bundle import open_bundle
-from model_store.contract.manifest import Quantization
+from model_store.bundle import open_bundle, write_bundle
+from model_store.contract.manifest import MANIFEST_NAME, Quantization
 from model_store.contract.tokenizer import Tokenizer
 from model_store.store import DEFAULT_BUNDLE
+from tests.benchmarks.reliability.distant_store import DistantStore, distant_store
 from tests.benchmarks.reliability.finding import Family, Finding, NotRunError, Plan, verdict
-from tests.benchmarks.reliability.service_process import free_port, serving
-from tests.benchmarks.reliability.talk import Heard, body, listen
+from tests.benchmarks.reliability.service_process import ServiceProcess, free_port, serving
+from tests.benchmarks.reliability.talk import ASKS, Heard, body, listen
 from tests.chart.fetch_tools import find_debian
+from tests.fault_proxy import Fault
 
 _ROOT = Path(__file__).resolve().parents[4]
 _XSS_TESTS = "tests/browser/test_chat_safety.py"
@@ -59,8 +63,87 @@ def measure_xss(plan: Plan) -> Sequence[Finding]:
 
 
 def measure_s3(plan: Plan) -> Sequence[Finding]:
-    """There is nothing to measure yet."""
-    raise NotRunError("the model store has no S3 backend yet, so there is no S3 to be down")
+    """Customers talk while S3 fails in each way; then the service is killed, and starts again with S3 gone.
+
+    The control is the service's own log: while S3 was down it could not look the aliases up.
+    """
+    seconds, heard, num_noticed = plan.count(30, 5), list[Heard](), 0
+    with distant_store(plan.folder / "s3") as distant:
+        service = ServiceProcess(
+            plan.folder / "s3", model_store=distant.place, poll_seconds=0.2, key_requests_per_minute=0
+        )
+        try:
+            service.start()
+            with _customers(service, heard):
+                for fault in (Fault.DOWN, Fault.SILENT, Fault.SLOW, Fault.PARTIAL):
+                    distant.proxy.fail(fault)
+                    before = _num_lookups_failed(service)
+                    time.sleep(seconds)
+                    distant.proxy.fail(Fault.NONE)  # a question that S3 left unanswered fails now
+                    time.sleep(2)
+                    num_noticed += _num_lookups_failed(service) > before
+                recovery = _seconds_to_take_up(service, distant, plan)
+            distant.server.kill()
+            service.kill()
+            restart = service.start()
+            with service.client() as client:
+                alone = listen(client, body())
+        finally:
+            service.kill()
+    failed = sum(not one.is_whole for one in [*heard, alone])
+    # Slow and partial still bring the few hundred bytes of a move.
+    holds = failed == 0 and num_noticed >= 1 and len(alone.digests) == 1
+    told = (
+        f"{len(heard)} streams while S3 was down, silent, slow and partial ({seconds} s each): {failed} failed; a new "
+        f"version taken up {recovery:.1f} s after; killed and started without S3: ready after {restart:.1f} s"
+    )
+    figures = {"failed": failed, "recovery_seconds": round(recovery, 2), "restart_seconds": round(restart, 2)}
+    return [
+        Finding(26, "S3 down, slow, partial", "the last good version from the cache; failed = 0", told,
+                verdict(holds=holds, is_whole=not plan.is_quick), {**figures, "noticed": num_noticed})
+    ]  # fmt: skip
+
+
+@contextmanager
+def _customers(service: ServiceProcess, heard: list[Heard]) -> Iterator[None]:
+    is_over = threading.Event()
+
+    def talk(seed: int) -> None:
+        with service.client() as client:
+            while not is_over.is_set():
+                heard.append(listen(client, body(ASKS[len(heard) % len(ASKS)], seed=seed, max_tokens=32)))
+
+    threads = [threading.Thread(target=talk, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+def _num_lookups_failed(service: ServiceProcess) -> int:
+    return service.log_file.read_text(errors="replace").count("alias_lookup_failed")
+
+
+def _seconds_to_take_up(service: ServiceProcess, distant: DistantStore, plan: Plan) -> float:
+    """Publishes and promotes another version; gives the time until it answers."""
+    store = distant.open_beside()
+    folder = plan.folder / "s3-other"
+    shutil.copytree(DEFAULT_BUNDLE, folder)
+    fields = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    del fields["files"]
+    fields["name"] = "rejoinder-other"
+    digest = write_bundle(folder, fields).digest
+    store.publish(folder)
+    store.promote("stable", digest)
+    began = time.monotonic()
+    while not service.metric("rejoinder_alias_info", alias="stable", digest=digest):
+        assert time.monotonic() < began + 300, "the service does not take the version up"
+        time.sleep(0.05)
+    return time.monotonic() - began
 
 
 def measure_proxy(plan: Plan) -> Sequence[Finding]:
