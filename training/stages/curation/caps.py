@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-_MAX_PASSES = 200
-_NEGLIGIBLE = 1e-9
+MAX_PASSES = 200
+NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class Grouping:
 def capped(weights: Sequence[float], groupings: Sequence[Grouping]) -> list[float]:
     """Weights as they are under all caps at once, each at most what it was."""
     left = list(weights)
-    for _ in range(_MAX_PASSES):
+    for _ in range(MAX_PASSES):
         before = list(left)
         for grouping in groupings:
             left = _apply(left, grouping)
-        if all(old - new <= _NEGLIGIBLE * max(1.0, old) for old, new in zip(before, left, strict=True)):
+        if all(old - new <= NEGLIGIBLE * max(1.0, old) for old, new in zip(before, left, strict=True)):
             break
     return left
 
@@ -81,7 +81,7 @@ def _common_bound(totals: Sequence[float], share: float, rest: float) -> float:
     for num_capped in range(len(totals) + 1):
         others = sum(totals[num_capped:]) + rest
         free = 1 - share * num_capped
-        bound = share * others / free if free > _NEGLIGIBLE else math.inf
+        bound = share * others / free if free > NEGLIGIBLE else math.inf
         if num_capped == len(totals) or totals[num_capped] <= bound:
             return totals[-1] if math.isinf(bound) and totals else bound
     return math.inf

@@ -16,7 +16,7 @@ from training.stages.curation.rater_model import Evidence, Rater
 
 _DAY = timedelta(hours=24)
 _MINUTE = timedelta(minutes=1)
-_MIN_REMARK_CHARS = 12
+MIN_REMARK_CHARS = 12
 """Letters below which several people may well write the same: “too long”."""
 
 Found = Iterable[tuple[int, Reason]]
@@ -102,7 +102,7 @@ def _copied(rows: Sequence[FeedbackRow], most: int) -> Found:
     senders: dict[str, list[int]] = defaultdict(list)
     for number, row in _customers(rows):
         for text in {plain(text) for text in (row.comment, row.correction) if text}:
-            if len(text) >= _MIN_REMARK_CHARS:
+            if len(text) >= MIN_REMARK_CHARS:
                 senders[text].append(number)
     for numbers in senders.values():
         if len({rater_of(rows[number]) for number in numbers}) >= most:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from scipy.stats import beta
 
-_DOUBT = 0.1
+DOUBT = 0.1
 """A rater is judged by the upper end of a one-sided interval that leaves out so much: doubt speaks for the rater."""
-_UP_BOUNDS = (0.2, 0.8)
+UP_BOUNDS = (0.2, 0.8)
 """How much, at most, the share of thumbs up says about words that nobody else rated."""
 
 
@@ -61,7 +61,7 @@ class Evidence:
     @property
     def best_case(self) -> float:
         """The reliability that the rater hardly exceeds."""
-        return float(beta.ppf(1 - _DOUBT, *self._posterior))
+        return float(beta.ppf(1 - DOUBT, *self._posterior))
 
     @property
     def weight(self) -> float:
@@ -118,7 +118,7 @@ def _truths(given: Sequence[Vote], gold: bool | None, evidence: Mapping[Rater, E
 
 
 def _bias(votes: Sequence[Vote]) -> float:
-    low, high = _UP_BOUNDS
+    low, high = UP_BOUNDS
     share = sum(vote.is_up for vote in votes) / len(votes) if votes else 0.5
     return _log_odds(min(high, max(low, share)))
 

@@ -1,0 +1,132 @@
+"""Ratings weighed as columns of numbers, out of Parquet, count what they count weighed one by one."""
+
+import json
+import random
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from model_store.contract.feedback import STAFF_RATER_PREFIX, TRAINING_EXAMPLES_COLUMNS
+from tests.unit.stages.feedback_workspace import raw_row
+from training.config import FeedbackConfig
+from training.data.feedback_rows import FeedbackRow, parse_row
+from training.errors import DataNotFoundError
+from training.stages.curate import select_rows
+from training.stages.curation.many.coded import coded, opened
+from training.stages.curation.many.weighing import REASONS, ManyWeighed, weigh_many
+from training.stages.curation.weighing import weigh
+
+Raw = dict[str, str | None]
+LONG = "your parcel left our house this morning and should be with you by the evening of the day after tomorrow at most"
+ASKS = ("where is it", "Where is it?!", "can I return this", "我的包裹在哪里", "who are you", "is this a bot")
+REPLIES = (
+    "On its way.",
+    "on its way",
+    "No.",
+    "We look into it.",
+    f"{LONG} {LONG}",
+    f"{LONG} {LONG}!!",
+    f"{LONG} {LONG} ok",
+)
+REMARKS = (
+    None,
+    None,
+    None,
+    "too long",
+    "buy this at my own shop now",
+    "Buy this, at my own shop: now!",
+    "I did not ask that",
+)
+
+
+def some_rows(num_rows: int, seed: int) -> list[Raw]:
+    """Ratings of every kind: changed minds, floods, copies, gold, rulings, staff, nameless people, fixed replies."""
+    generator = random.Random(seed)
+    raters = ["anonymous", *(f"rater-{number}" for number in range(12)), f"{STAFF_RATER_PREFIX}ann"]
+    return [_some_row(generator, number, raters) for number in range(num_rows)]
+
+
+def _some_row(generator: random.Random, number: int, raters: list[str]) -> Raw:
+    rater = generator.choice(raters)
+    second = generator.randrange(60 if rater == "rater-5" else 3 * 24 * 3600)
+    is_liar = rater == "rater-3"
+    reply = generator.choice(REPLIES)
+    is_good = reply not in ("No.", "on its way")
+    is_up = is_good != (is_liar or generator.random() < 0.2)
+    return raw_row(
+        generator.randrange(number // 2 + 1) if number % 5 == 0 else number,
+        prompt_messages=json.dumps([{"role": "user", "content": generator.choice(ASKS)}]),
+        completion_text=reply,
+        completion_token_ids="[]" if number % 97 == 0 else "[300,2]",
+        sampling='{"rule":"crisis"}' if number % 89 == 0 else '{"temperature":0.7}',
+        rater=rater,
+        rating="up" if is_up else "down",
+        comment=generator.choice(REMARKS),
+        correction=generator.choice(REMARKS),
+        rated_at=f"{datetime(2026, 1, 1) + timedelta(seconds=second, microseconds=number):%Y-%m-%dT%H:%M:%S.%fZ}",
+        tenant=generator.choice(("one", "two", "two")),
+        origin=generator.choice(("", "page", "key", "page")),
+        gold=generator.choice((None,) * 30 + ("up" if is_good else "down",)),
+        ruling=generator.choice((None,) * 40 + ("count", "set_aside")),
+    )
+
+
+def weighed_by_columns(rows: list[Raw], folder: Path, feedback: FeedbackConfig) -> tuple[ManyWeighed, list[str]]:
+    """Weights, and the completions in their order."""
+    columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in TRAINING_EXAMPLES_COLUMNS}
+    pq.write_table(pa.table(columns), folder / "ratings.parquet")
+    with opened(folder / "ratings.parquet", folder) as database:
+        ids = [name for (name,) in database.execute("SELECT completion_id FROM ordered ORDER BY rowid").fetchall()]
+        return weigh_many(coded(database), feedback), ids
+
+
+CAPS = {
+    "the defaults": {},
+    "quick to disbelieve": {"reliability_strength": 1.0, "expected_reliability": 0.6},
+    "tight caps": {
+        "max_share_per_rater": 0.05,
+        "max_share_per_origin": 0.4,
+        "max_share_per_tenant": 0.6,
+        "max_share_anonymous": 0.02,
+        "anonymous_allowance": 1.0,
+        "max_weight_per_text": 9.0,
+    },
+    "quick to doubt": {"flood_ratings_per_day": 8, "burst_ratings_per_minute": 2, "copied_remark_raters": 2},
+}
+NOT_FOUND = {
+    "the defaults": {"flood", "unreliable_rater"},
+    "tight caps": {"flood", "unreliable_rater"},
+    "quick to disbelieve": {"flood"},
+    "quick to doubt": {"unreliable_rater"},
+}
+"""Reasons that these rules find nobody for."""
+
+
+@pytest.mark.parametrize("caps", sorted(CAPS))
+def test_columns_weigh_what_rows_weigh(tmp_path: Path, caps: str) -> None:
+    """The same ratings count, in the same order, the same, and are set aside for the same reasons."""
+    feedback, raw = FeedbackConfig(**CAPS[caps]), some_rows(900, seed=4)
+    rows: list[FeedbackRow] = select_rows([parse_row(row) for row in raw])
+    expected = weigh(rows, [], feedback)
+    found, ids = weighed_by_columns(raw, tmp_path, feedback)
+    assert ids == [row.completion_id for row in rows]
+    assert found.weights.tolist() == pytest.approx(list(expected.weights), abs=1e-9)
+    reasons = [{reason for bit, reason in enumerate(REASONS) if doubts >> bit & 1} for doubts in found.doubts.tolist()]
+    assert reasons == [set(expected.doubts.get(number, ())) for number in range(len(rows))]
+    assert found.num_set_aside == len(expected.doubts) > 20
+    assert set().union(*reasons) >= set(REASONS) - NOT_FOUND[caps]
+
+
+def test_ratings_that_are_not_there_are_named(tmp_path: Path) -> None:
+    """A path without files ends with what to look at."""
+    with pytest.raises(DataNotFoundError, match=r"nowhere\.parquet"), opened(tmp_path / "nowhere.parquet", tmp_path):
+        pass
+
+
+def test_poison_phrases_are_refused_rather_than_overlooked(tmp_path: Path) -> None:
+    """Columns of numbers hold no words."""
+    with pytest.raises(ValueError, match="poison_phrases"):
+        weighed_by_columns(some_rows(20, seed=1), tmp_path, FeedbackConfig(poison_phrases=("cheap pills",)))

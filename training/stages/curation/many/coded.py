@@ -1,0 +1,219 @@
+"""Ratings as columns of numbers, made by DuckDB from the Parquet export: sorted and deduplicated on disk.
+
+Of the texts a few thousand are in memory at a time, and those among which near duplicates are sought. They are told
+apart as `likeness.alike` does it, which the test of `weighing` holds. What the numbers weigh: `weighing`.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.data_report.duplicates import MAX_NEAR_TEXTS
+from training.data.feedback_rows import DEFAULT_TENANT
+from training.errors import DataNotFoundError
+from training.stages.curation.doubts import MIN_REMARK_CHARS
+from training.stages.curation.likeness import MIN_NEAR_CHARS, alike, plain
+from training.stages.curation.rater_model import Rater
+
+Codes = NDArray[np.int32]
+Kind = TypeVar("Kind", bound=np.generic)
+NONE = 0
+"""The code of a text that is not there; others are numbered from 1."""
+_TEXTS_AT_A_TIME = 50_000
+
+_READ = f"""
+CREATE TABLE read AS
+SELECT
+    row_number() OVER () AS number,
+    rated_at,
+    completion_id,
+    coalesce(nullif(tenant, ''), '{DEFAULT_TENANT}') AS tenant,
+    rater,
+    rating = 'up' AS is_up,
+    md5_number(concat_ws(chr(0), coalesce(nullif(tenant, ''), '{DEFAULT_TENANT}'), completion_id, rater)) AS place,
+    md5_number(concat_ws(chr(0), coalesce(nullif(tenant, ''), '{DEFAULT_TENANT}'), conversation_id, prompt_messages,
+        completion_token_ids, rater, rating)) AS said,
+    json_exists(sampling, '$.rule') OR prompt_messages = '[]' OR completion_token_ids = '[]' AS is_not_learned,
+    md5_number(concat_ws(chr(10), {{asked}}, completion_text)) AS exchange,
+    md5_number(completion_text) AS reply,
+    md5_number(nullif(comment, '')) AS comment,
+    md5_number(nullif(correction, '')) AS correction,
+    coalesce(origin, '') AS origin,
+    CASE gold WHEN 'up' THEN 1 WHEN 'down' THEN 0 ELSE -1 END::TINYINT AS gold,
+    CASE ruling WHEN 'count' THEN 1 WHEN 'set_aside' THEN 2 ELSE 0 END::TINYINT AS ruling
+FROM read_parquet(?)
+WHERE rating IN ('up', 'down') AND json_valid(prompt_messages) AND json_valid(sampling)
+"""
+_ASKED = """coalesce(list_filter(from_json(prompt_messages, '[{"role":"VARCHAR","content":"VARCHAR"}]'),
+        lambda message: message.role = 'user')[-1].content, '')"""
+_LATEST = """
+CREATE TABLE latest AS SELECT * FROM read
+QUALIFY row_number() OVER (PARTITION BY place ORDER BY rated_at DESC, number DESC) = 1
+"""
+_DISTINCT = """
+CREATE TABLE counted AS SELECT * EXCLUDE (place, said, is_not_learned, number) FROM latest WHERE NOT is_not_learned
+QUALIFY row_number() OVER (PARTITION BY said ORDER BY rated_at, completion_id, rater) = 1
+"""
+_ORDERED = """
+CREATE TABLE ordered AS SELECT
+    counted.completion_id, epoch_us(rated_at::TIMESTAMPTZ) AS time, is_up, gold, ruling,
+    raters.code AS rater, tenants.code AS tenant, coalesce(origins.code, 0) AS origin,
+    exchanges.code AS item, replies.code AS reply,
+    coalesce(comments.code, 0) AS comment, coalesce(corrections.code, 0) AS correction
+FROM counted
+JOIN raters USING (tenant, rater) JOIN tenants USING (tenant) LEFT JOIN origins USING (origin)
+JOIN exchange_texts exchanges ON exchange = exchanges.digest JOIN reply_texts replies ON reply = replies.digest
+LEFT JOIN remark_texts comments ON comment = comments.digest
+LEFT JOIN remark_texts corrections ON correction = corrections.digest
+ORDER BY rated_at, counted.completion_id, counted.rater
+"""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """N ratings that count, in the order of rating; of each kind of text equal numbers are equal words."""
+
+    raters: list[Rater]
+    """By code, which is their place."""
+    rater: Codes
+    tenant: Codes
+    origin: Codes
+    """NONE for those that name none."""
+    item: Codes
+    reply: Codes
+    comment: Codes
+    correction: Codes
+    """NONE too where it is too short to be anybody's own words."""
+    is_up: NDArray[np.bool_]
+    gold: NDArray[np.int8]
+    """1 and 0: the staff calls thumbs up the truth, or not; -1: it has not said."""
+    ruling: NDArray[np.int8]
+    """1: count, 2: set aside, 0: none."""
+    time: NDArray[np.int64]
+    """Microseconds."""
+
+    def __len__(self) -> int:
+        return len(self.rater)
+
+
+@contextmanager
+def opened(parquet: Path | str, folder: Path, *, memory_limit: str = "900MB") -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in `folder` with the table `ordered` of the ratings of Parquet files (a glob may name several).
+
+    Raises DataNotFoundError where there is none, or no column that the export has.
+    """
+    with duckdb.connect(str(folder / "curation.duckdb"), config={"memory_limit": memory_limit}) as database:
+        database.execute(f"SET temp_directory = '{folder}'; SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
+        try:
+            database.execute(_READ.replace("{asked}", _ASKED), [str(parquet)])
+        except (duckdb.IOException, duckdb.BinderException) as error:
+            remedy = str(error).splitlines()[0]
+            raise DataNotFoundError(what="The ratings", path=parquet, remedy=remedy) from error
+        database.execute(_LATEST + ";" + "DROP TABLE read;" + _DISTINCT + ";" + "DROP TABLE latest")
+        _number(database, str(parquet))
+        database.execute("SET preserve_insertion_order = true;" + _ORDERED + ";" + "DROP TABLE counted")
+        yield database
+
+
+def coded(database: duckdb.DuckDBPyConnection) -> Coded:
+    """The columns of `ordered`, one after the other so that no more than one is there twice."""
+    raters = database.execute("SELECT tenant, rater FROM raters ORDER BY code").fetchall()
+    numbers = ("rater", "tenant", "origin", "item", "reply", "comment", "correction")
+    columns = {name: _column(database, name, np.int32) for name in numbers}
+    return Coded(
+        raters=[Rater(*names) for names in raters],
+        **columns,
+        is_up=_column(database, "is_up", np.bool_),
+        gold=_column(database, "gold", np.int8),
+        ruling=_column(database, "ruling", np.int8),
+        time=_column(database, "time", np.int64),
+    )
+
+
+def _column(database: duckdb.DuckDBPyConnection, name: str, kind: type[Kind]) -> NDArray[Kind]:
+    column = database.execute(f"SELECT {name} FROM ordered ORDER BY rowid").fetchnumpy()[name]
+    return np.ascontiguousarray(column, dtype=kind)
+
+
+def _number(database: duckdb.DuckDBPyConnection, parquet: str) -> None:
+    """Gives raters, tenants, origins and texts their codes."""
+    database.execute(
+        "CREATE TABLE raters AS SELECT tenant, rater, (row_number() OVER (ORDER BY tenant, rater) - 1)::INTEGER AS code"
+        " FROM (SELECT DISTINCT tenant, rater FROM counted);"
+        "CREATE TABLE tenants AS SELECT tenant, row_number() OVER (ORDER BY tenant)::INTEGER AS code"
+        " FROM (SELECT DISTINCT tenant FROM counted);"
+        "CREATE TABLE origins AS SELECT origin, row_number() OVER (ORDER BY origin)::INTEGER AS code"
+        " FROM (SELECT DISTINCT origin FROM counted WHERE origin <> '')"
+    )
+    exchange = f"concat_ws(chr(10), {_ASKED}, completion_text)"
+    for kind, written in {"exchange": [exchange], "reply": ["completion_text"]}.items():
+        _tell_apart(database, kind, [kind], written, parquet)
+        _join_near(database, kind)
+    _tell_apart(database, "remark", ["comment", "correction"], ["comment", "correction"], parquet)
+    database.execute(f"UPDATE remark_texts SET code = {NONE} WHERE num_letters < {MIN_REMARK_CHARS}")
+
+
+def _tell_apart(
+    database: duckdb.DuckDBPyConnection, kind: str, columns: list[str], written: list[str], parquet: str
+) -> None:
+    """A table `KIND_texts`: for the digest of each text a code, equal for the same letters in the order of rating.
+
+    `written` says how the texts of `columns` are read. The letters are Python's, a few thousand texts at a time.
+    """
+    firsts = " UNION ALL ".join(f"SELECT {column} AS digest, rated_at FROM counted" for column in columns)
+    texts = " UNION ALL ".join(
+        f"SELECT {text} AS text FROM read_parquet(?) WHERE json_valid(prompt_messages)" for text in written
+    )
+    database.execute(
+        f"CREATE TABLE raw_texts AS SELECT * FROM (SELECT md5_number(text) AS digest, first(text) AS text"
+        f" FROM ({texts}) WHERE text <> '' GROUP BY 1) JOIN (SELECT digest, min(rated_at) AS said FROM ({firsts})"
+        " WHERE digest IS NOT NULL GROUP BY 1) USING (digest)",
+        [parquet] * len(written),
+    )
+    database.execute("CREATE TABLE letters (place BIGINT, high BIGINT, low BIGINT, num_letters INTEGER)")
+    (num_texts,) = database.execute("SELECT count(*) FROM raw_texts").fetchall()[0]
+    for start in range(0, num_texts, _TEXTS_AT_A_TIME):
+        batch = database.execute(
+            "SELECT text FROM raw_texts WHERE rowid >= ? AND rowid < ? ORDER BY rowid",
+            [start, start + _TEXTS_AT_A_TIME],
+        ).fetchnumpy()["text"]
+        _keep_letters(database, start, [plain(text) for text in batch])
+    database.execute(
+        f"CREATE TABLE {kind}_texts AS SELECT digest, num_letters, text, said,"
+        " dense_rank() OVER (ORDER BY high, low)::INTEGER AS code"
+        " FROM raw_texts JOIN letters ON raw_texts.rowid = place;"
+        "DROP TABLE raw_texts; DROP TABLE letters"
+    )
+
+
+def _keep_letters(database: duckdb.DuckDBPyConnection, start: int, letters: list[str]) -> None:
+    """Half a sha256 of each, which tells them apart, as two numbers."""
+    digests = b"".join(hashlib.sha256(text.encode(errors="replace")).digest()[:16] for text in letters)
+    halves = np.frombuffer(digests, dtype=np.int64).reshape(-1, 2)
+    batch = {  # noqa: F841 - DuckDB finds it by its name
+        "place": np.arange(start, start + len(letters)),
+        "high": np.ascontiguousarray(halves[:, 0]),
+        "low": np.ascontiguousarray(halves[:, 1]),
+        "num_letters": np.array([len(text) for text in letters], dtype=np.int32),
+    }
+    database.execute("INSERT INTO letters SELECT * FROM batch")
+
+
+def _join_near(database: duckdb.DuckDBPyConnection, kind: str) -> None:
+    """Gives long texts that are nearly the same one code; as many texts are compared as `likeness.alike` compares."""
+    long = database.execute(
+        f"SELECT code, arg_min(text, (said, text)) FROM {kind}_texts WHERE num_letters >= {MIN_NEAR_CHARS}"
+        f" GROUP BY code ORDER BY min((said, text)) LIMIT {MAX_NEAR_TEXTS}"
+    ).fetchall()
+    firsts = alike([text for _, text in long])
+    joined = [(code, long[first][0]) for (code, _), first in zip(long, firsts, strict=True) if long[first][0] != code]
+    near = {"code": np.array([code for code, _ in joined]), "first": np.array([first for _, first in joined])}  # noqa: F841
+    if joined:
+        database.execute(f"UPDATE {kind}_texts SET code = near.first FROM near WHERE {kind}_texts.code = near.code")

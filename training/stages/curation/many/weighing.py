@@ -1,0 +1,260 @@
+"""What each of many ratings counts: `curation.doubts`, `rater_model`, `caps` and `weighing` over columns of numbers.
+
+The same rules, so the same weights; a test holds one against the other. Left out: phrases that an operator calls poison
+(they need every text), signals of people who gave no thumb, and the split.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from model_store.contract.feedback import STAFF_RATER_PREFIX
+from model_store.curation import Reason
+from training.config import FeedbackConfig
+from training.data.feedback_rows import ANONYMOUS_RATER
+from training.stages.curation.caps import MAX_PASSES, NEGLIGIBLE, Cap
+from training.stages.curation.many.coded import NONE, Coded
+from training.stages.curation.rater_model import DOUBT, UP_BOUNDS
+
+REASONS: tuple[Reason, ...] = (
+    "contradicts_gold",
+    "flood",
+    "burst",
+    "copied_remark",
+    "repeated",
+    "staff",
+    "unreliable_rater",
+)
+_SAYS_NOTHING_OF_RATER = 1 << REASONS.index("contradicts_gold")
+_DAY, _MINUTE = 24 * 3600 * 1_000_000, 60 * 1_000_000
+_MAX_ROUNDS, _TOLERANCE = 50, 1e-6
+
+Numbers = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Keys = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ManyWeighed:
+    """N weights, and why they are not more: bit n of `doubts` is `REASONS[n]`."""
+
+    weights: Numbers
+    doubts: NDArray[np.uint8]
+
+    @property
+    def num_set_aside(self) -> int:
+        """Ratings that count nothing because of a doubt."""
+        return int(np.count_nonzero(self.doubts))
+
+
+def weigh_many(coded: Coded, feedback: FeedbackConfig) -> ManyWeighed:
+    """Weights of ratings in the order of rating. Raises ValueError for poison phrases, which it cannot look for."""
+    if feedback.poison_phrases:
+        raise ValueError("many ratings are weighed without their texts: poison_phrases must be empty")
+    is_staff, is_nameless = _kinds(coded)
+    truth = _gold(coded)
+    doubts = np.zeros(len(coded), np.uint8)
+    for reason, found in _found(coded, truth, feedback, is_staff, is_nameless):
+        doubts |= found.astype(np.uint8) << REASONS.index(reason)
+    doubts[coded.ruling == 1] = 0
+    doubts[coded.ruling == 2] |= 1 << REASONS.index("staff")
+    right, wrong, has_voted = _estimate(coded, doubts, truth, is_nameless, feedback)
+    best_case = _best_case(right, wrong, feedback)
+    is_wrong = (has_voted & (best_case < 0.5))[coded.rater] & ~is_nameless & ~is_staff & (coded.ruling == 0)
+    doubts |= is_wrong.astype(np.uint8) << REASONS.index("unreliable_rater")
+    worth = np.clip((2 * best_case - 1) / (2 * feedback.expected_reliability - 1), 0, 1)
+    is_whole = ~has_voted[coded.rater] | (coded.ruling == 1)
+    believed = np.where(doubts != 0, 0.0, np.where(is_whole, 1.0, worth[coded.rater]))
+    return ManyWeighed(_capped(believed, list(_groupings(coded, feedback, is_staff, is_nameless))), doubts)
+
+
+def _kinds(coded: Coded) -> tuple[Flags, Flags]:
+    """Which ratings are the staff's, and which are nobody's in particular."""
+    is_staff = np.array([rater.id.startswith(STAFF_RATER_PREFIX) for rater in coded.raters], bool)
+    is_nameless = np.array([rater.id == ANONYMOUS_RATER for rater in coded.raters], bool)
+    return is_staff[coded.rater], is_nameless[coded.rater]
+
+
+def _gold(coded: Coded) -> NDArray[np.int8]:
+    """By item: 1 or 0 where the staff knows the truth; -1 where it has not said, or has said both."""
+    size = int(coded.item.max(initial=0)) + 1
+    said = [np.bincount(coded.item[coded.gold == value], minlength=size) > 0 for value in (0, 1)]
+    return np.where(said[0] ^ said[1], said[1].astype(np.int8), -1).astype(np.int8)
+
+
+def _found(
+    coded: Coded, truth: NDArray[np.int8], feedback: FeedbackConfig, is_staff: Flags, is_nameless: Flags
+) -> Iterator[tuple[Reason, Flags]]:
+    known = truth[coded.item]
+    yield "contradicts_gold", (known >= 0) & ((known == 1) != coded.is_up)
+    is_customer = ~is_staff & ~is_nameless
+    yield "flood", _too_many(coded, is_customer, _DAY, feedback.flood_ratings_per_day)
+    yield "burst", _too_many(coded, is_customer, _MINUTE, feedback.burst_ratings_per_minute)
+    yield "copied_remark", _copied(coded, is_customer, feedback.copied_remark_raters)
+    yield "repeated", _is_again(_pair(coded.rater, _text(coded.item, coded.is_up))) & ~is_nameless
+
+
+def _too_many(coded: Coded, is_customer: Flags, span: int, most: int) -> Flags:
+    """All ratings of a customer that lie in any span of time with more than `most` of them."""
+    rows = np.flatnonzero(is_customer)
+    rows = rows[np.lexsort((coded.time[rows], coded.rater[rows]))]
+    # Customers one after the other on one axis, gaps cut to just beyond a span: one search finds where windows begin.
+    gaps = np.diff(coded.time[rows], prepend=0).clip(max=span + 1)
+    gaps[np.diff(coded.rater[rows], prepend=-1) != 0] = span + 1
+    axis = gaps.cumsum()
+    first = np.searchsorted(axis, axis - span, side="right")
+    is_last = np.arange(len(rows)) - first + 1 > most
+    edges = np.zeros(len(rows) + 1, np.int64)
+    np.add.at(edges, first[is_last], 1)
+    np.add.at(edges, np.flatnonzero(is_last) + 1, -1)
+    found = np.zeros(len(coded), bool)
+    found[rows] = edges.cumsum()[:-1] > 0
+    return found
+
+
+def _copied(coded: Coded, is_customer: Flags, most: int) -> Flags:
+    """Remarks and corrections that at least `most` customers sent."""
+    columns = (coded.comment, coded.correction)
+    sent = np.unique(np.concatenate([_pair(c, coded.rater)[is_customer & (c != NONE)] for c in columns]))
+    num_senders = np.bincount(sent >> 32, minlength=1 + max(int(c.max(initial=0)) for c in columns))
+    is_copied = num_senders >= most
+    is_copied[NONE] = False
+    return is_customer & (is_copied[coded.comment] | is_copied[coded.correction])
+
+
+def _estimate(
+    coded: Coded, doubts: NDArray[np.uint8], truth: NDArray[np.int8], is_nameless: Flags, feedback: FeedbackConfig
+) -> tuple[Numbers, Numbers, Flags]:
+    """For and against each rater, and who has voted (`rater_model.estimate`). Every nameless one is somebody else."""
+    rows = np.flatnonzero((doubts & ~np.uint8(_SAYS_NOTHING_OF_RATER)) == 0)
+    item, is_up, num_named = coded.item[rows], coded.is_up[rows], len(coded.raters)
+    nameless = is_nameless[rows]
+    rater = np.where(nameless, num_named + np.cumsum(nameless) - 1, coded.rater[rows])
+    num_raters = num_named + int(nameless.sum())
+    known, sign = truth[item], np.where(is_up, 1.0, -1.0)
+    has_news = (known >= 0) | (np.bincount(item, minlength=len(truth))[item] > 1)
+    bias = _log_odds(np.clip(is_up.mean() if len(rows) else 0.5, *UP_BOUNDS))
+    mean, strength = feedback.expected_reliability, feedback.reliability_strength
+    right, wrong = np.zeros(num_raters), np.zeros(num_raters)
+    reliability = np.full(num_raters, mean)
+    for _ in range(_MAX_ROUNDS):
+        said = _log_odds(reliability)[rater] * sign
+        by_others = bias + np.bincount(item, said, len(truth))[item] - said
+        p_up = np.where(known >= 0, known, 1 / (1 + np.exp(-by_others)))
+        p_right = np.where(is_up, p_up, 1 - p_up)[has_news]
+        right = _sums(rater[has_news], p_right, num_raters)
+        wrong = _sums(rater[has_news], 1 - p_right, num_raters)
+        before, reliability = reliability, (mean * strength + right) / (strength + right + wrong)
+        if np.abs(reliability - before).max(initial=0.0) < _TOLERANCE:
+            break
+    has_voted = np.bincount(rater, minlength=num_raters) > 0
+    return right[:num_named], wrong[:num_named], has_voted[:num_named]
+
+
+def _best_case(right: Numbers, wrong: Numbers, feedback: FeedbackConfig) -> Numbers:
+    """The reliability that a rater hardly exceeds."""
+    mean, strength = feedback.expected_reliability, feedback.reliability_strength
+    found: Numbers = beta.ppf(1 - DOUBT, mean * strength + right, (1 - mean) * strength + wrong)
+    return found
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The group of each rating from 0 on; -1 for those in none."""
+
+    group: NDArray[np.integer]
+    cap: Cap
+
+
+def _groupings(coded: Coded, feedback: FeedbackConfig, is_staff: Flags, is_nameless: Flags) -> Iterator[_Groups]:
+    """`weighing.rating_groupings`, in its order."""
+    text = _text(coded.reply, coded.is_up)
+    customer = np.where(is_staff | is_nameless, -1, coded.rater)
+    with_text = _codes(_pair(customer.clip(min=0), text))
+    yield _Groups(np.where(customer < 0, -1, with_text), Cap(weight=feedback.max_weight_per_rater_and_text))
+    yield _Groups(text, Cap(weight=feedback.max_weight_per_text))
+    yield _Groups(customer, Cap(weight=feedback.max_weight_per_rater))
+    yield _Groups(np.where(is_nameless, -1, coded.rater), Cap(feedback.max_share_per_rater, is_relaxed=True))
+    origins = Cap(feedback.max_share_per_origin, feedback.max_weight_per_origin, is_relaxed=True)
+    yield _Groups(np.where(coded.origin == NONE, -1, coded.origin), origins)
+    tenants = Cap(feedback.max_share_per_tenant, feedback.max_weight_per_tenant, is_relaxed=True)
+    yield _Groups(coded.tenant, tenants)
+    nameless = Cap(feedback.max_share_anonymous, feedback.max_weight_anonymous, feedback.anonymous_allowance)
+    yield _Groups(np.where(is_nameless, 0, -1), nameless)
+
+
+def _capped(weights: Numbers, groupings: Sequence[_Groups]) -> Numbers:
+    """`caps.capped`."""
+    left = weights
+    for _ in range(MAX_PASSES):
+        before = left
+        for grouping in groupings:
+            left = _apply(left, grouping)
+        if np.all(before - left <= NEGLIGIBLE * np.maximum(1.0, before)):
+            break
+    return left
+
+
+def _apply(weights: Numbers, grouping: _Groups) -> Numbers:
+    totals = _sums(grouping.group + 1, weights)
+    in_groups = totals[1:]
+    bound = _bound(np.sort(in_groups[in_groups > 0])[::-1], grouping.cap, float(totals[0]))
+    factors = np.ones_like(totals)
+    is_over = np.concatenate([[False], in_groups > bound])
+    factors[is_over] = bound / totals[is_over]
+    found: Numbers = weights * factors[grouping.group + 1]
+    return found
+
+
+def _bound(descending: Numbers, cap: Cap, rest: float) -> float:
+    """What a group may weigh at most (`caps.group_factors`)."""
+    is_relaxed = cap.is_relaxed and len(descending) > 0 and not rest
+    share = max(cap.share, 1 / len(descending)) if is_relaxed else cap.share
+    return min(cap.weight, max(_common_bound(descending, share, rest), cap.allowance))
+
+
+def _common_bound(descending: Numbers, share: float, rest: float) -> float:
+    """The largest b such that groups cut down to b have at most `share` of everything (`caps`)."""
+    if share >= 1:
+        return float("inf")
+    num_capped = np.arange(len(descending) + 1)
+    others = np.append(np.cumsum(descending[::-1])[::-1], 0.0) + rest
+    free = 1 - share * num_capped
+    bounds = np.divide(share * others, free, out=np.full(len(free), np.inf), where=free > NEGLIGIBLE)
+    first = int(np.argmax(np.append(descending <= bounds[:-1], True)))
+    bound = float(bounds[first])
+    return float(descending[-1]) if np.isinf(bound) and len(descending) else bound
+
+
+def _sums(groups: NDArray[np.integer], values: Numbers, num_groups: int = 0) -> Numbers:
+    return np.bincount(groups, values, num_groups).astype(np.float64)
+
+
+def _pair(first: NDArray[np.generic], second: NDArray[np.generic]) -> Keys:
+    """One number of two, of which the second is below 2^32."""
+    return (first.astype(np.int64) << 32) | second.astype(np.int64)
+
+
+def _text(codes: NDArray[np.int32], is_up: Flags) -> Keys:
+    """Words and a kind of thumb."""
+    return 2 * codes.astype(np.int64) + is_up
+
+
+def _codes(keys: Keys) -> Keys:
+    """Equal keys get equal numbers, from 0 on."""
+    found: Keys = np.unique(keys, return_inverse=True)[1]
+    return found
+
+
+def _is_again(keys: Keys) -> Flags:
+    """Where a key came before."""
+    found = np.ones(len(keys), bool)
+    found[np.unique(keys, return_index=True)[1]] = False
+    return found
+
+
+def _log_odds(probability: Numbers) -> Numbers:
+    return np.log(probability / (1 - probability))
