@@ -17,6 +17,7 @@ from pydantic_settings import SettingsConfigDict
 from model_store.backends.places import check_location
 from model_store.erasures import ERASURES_NAME
 from model_store.errors import InvalidKeyError, InvalidStoreAddressError
+from model_store.intents.listener import DEFAULT_WEIGHT
 from model_store.signing import TrustedKeys
 from service.addresses import is_loopback, is_web_address
 from service.errors import UnsafeBindError
@@ -117,7 +118,7 @@ class Settings(SignInSettings):
         description="Folder of Markdown help articles to quote; default: the samples, where the facts are the samples.",
     )
     intent_weight: float = Field(
-        default=1.0,
+        default=DEFAULT_WEIGHT,
         ge=0,
         le=4,
         description="How much the intent model's opinion of a message counts beside the network's own; 0: not loaded.",

@@ -1,6 +1,5 @@
 """An intent model of a few thousand random weights that tells awful from lovely, as the files that a service opens."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,8 +13,14 @@ from model_store.intents.sentiment import Sentiment
 from model_store.intents.turns import SEPARATOR
 from training.data.plan_teacher.encoder import IntentEncoder
 from training.data.plan_teacher.pretrained_encoder import PREFIX, EncoderTokenizer, end_ids
-from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
-from training.export.sentiment_head import SentimentHead, fit_sentiment_head
+from training.export.intents.intent_graph import (
+    EncoderHeads,
+    EncoderShape,
+    build_intent_graph,
+    pieces_in_use,
+    prune_tokenizer,
+)
+from training.export.intents.sentiment_head import SentimentHead, fit_sentiment_head
 
 PIECES = [
     "<s>",
@@ -73,11 +78,11 @@ def write_intent_model(folder: Path, encoder: IntentEncoder, head: SentimentHead
     weights = {name: tensor.detach().numpy() for name, tensor in encoder.state_dict().items()}
     words = "network.embeddings.word_embeddings.weight"
     weights[words] = weights[words][kept]
-    if head is not None:
-        head = replace(head, end_ids=end_ids(pruned))
     shape = encoder.network.config
     sizes = EncoderShape(shape.num_hidden_layers, shape.num_attention_heads, shape.layer_norm_eps)
-    graph = build_intent_graph(weights, sizes, None, head).SerializeToString()
+    graph = build_intent_graph(
+        weights, sizes, EncoderHeads(sentiment=head, end_ids=end_ids(pruned))
+    ).SerializeToString()
     contents = {"model.onnx": graph, "tokenizer.json": pruned.to_str().encode()}
     for name, data in contents.items():
         (folder / name).write_bytes(data)

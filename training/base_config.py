@@ -1,9 +1,9 @@
 """Configuration of the job that makes a first model: the network's shape, its data and the stages that train it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model_store.contract.manifest import Architecture
 
@@ -80,7 +80,8 @@ class PlanTeacherConfig(Section):
     """encoder: folder of an exported intent model that goes on learning; None: the pretrained encoder is tuned anew."""
     replay_share: float = Field(1.0, gt=0, le=1)
     """With start_from: share of the asks that it has learned which an epoch repeats; of new ones it reads all."""
-    num_epochs: float = Field(2.0, gt=0)
+    num_epochs: float = Field(2.0, ge=0)
+    """0: what it starts from is exported anew, with its other heads learned from the pack as it is now."""
     num_later_messages: int = Field(0, ge=0)
     """encoder: messages that an epoch hears with the turn before them, beside the asks. 0: it hears single messages."""
     batch_tokens: int = Field(3072, ge=64)
@@ -88,6 +89,12 @@ class PlanTeacherConfig(Section):
     """Of the encoder; the head's is ten times as large."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of the encoder's hidden states."""
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if self.num_epochs == 0 and self.start_from is None:
+            raise ValueError("num_epochs 0 exports what start_from names: set start_from, or train for longer")
+        return self
 
 
 class MessageSummaryConfig(Section):

@@ -1,8 +1,9 @@
 """A pretrained sentence encoder, tuned on a domain pack's asks: three files that onnxruntime serves.
 
-`intents.json` names the intents and accounts for the other two, `model.onnx` (`training.export.intent_graph` writes it)
-and `tokenizer.json`. One message costs some milliseconds of one core, once a reply. A graph may also say where a text
-lies among others by its meaning, which help articles are searched by, and which sentiment a message has.
+`intents.json` names the intents and accounts for the other two, `model.onnx` and `tokenizer.json`, which
+`training.export.intents.intent_graph` makes. One message costs some milliseconds of one core, once a reply. A graph may
+also say where a text lies among others by its meaning, which help articles are searched by, and which sentiment a
+message has.
 """
 
 from collections.abc import Sequence

@@ -20,6 +20,8 @@ from model_store.intents.sentiment import Sentiment
 from model_store.intents.turns import turns_before
 from model_store.sampling import Opinion
 
+DEFAULT_WEIGHT = 2.0
+"""How much the model's opinion counts against the network's, which hears worse; chosen on development asks."""
 _FLOOR = 1e-4
 """What the intent model calls no less likely, so that it cannot overrule the network alone."""
 _MIN_KNOWN = 0.5
@@ -49,7 +51,7 @@ class _LastMessage:
 class Listener:
     """An intent model's opinions in one tokenizer's plans."""
 
-    def __init__(self, model: IntentModel, tokenizer: Tokenizer, weight: float = 1.0) -> None:
+    def __init__(self, model: IntentModel, tokenizer: Tokenizer, weight: float = DEFAULT_WEIGHT) -> None:
         """`weight` is how much an opinion counts against the network's own, which counts 1."""
         self._model = model
         self._tokenizer = tokenizer

@@ -18,7 +18,7 @@ from model_store.contract.placeholders import ARTICLE
 from model_store.contract.tokenizer import Tokenizer
 from model_store.contract.unmasking import unmask
 from model_store.intents.intent_model import IntentModel
-from model_store.intents.listener import Hearing, Listener
+from model_store.intents.listener import DEFAULT_WEIGHT, Hearing, Listener
 from model_store.intents.sentiment import Sentiment
 from model_store.knowledge.offer import HELP_PLAN, offer_article, plans_for
 from model_store.knowledge.search import Embedding, Passage
@@ -66,7 +66,7 @@ class Guidance:
     articles: HelpArticles
     intents: IntentModel | None = None
     """What hears messages beside the network; None: the network alone."""
-    intent_weight: float = 1.0
+    intent_weight: float = DEFAULT_WEIGHT
 
     def hear(self, prompt: Prompt, model: LoadedModel, *, is_searched: bool = True) -> Hearing:
         """What the intent model makes of the last message: what the reply should open with, and what it is about."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
+from tokenizers import Tokenizer
 
 from model_store.contract.placeholders import fold_case
 from model_store.intents.intent_model import IntentModel
@@ -18,10 +20,11 @@ from training.data.domain_pack import DomainPack, load_pack
 from training.data.plan_teacher import encoder as encoder_module
 from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
 from training.data.plan_teacher.neighbours import WordNeighbours, collect_words, find_neighbours
-from training.data.plan_teacher.pretrained_encoder import load_pretrained_encoder
+from training.data.plan_teacher.pretrained_encoder import PREFIX, load_pretrained_encoder
 from training.errors import DataNotFoundError
-from training.export.intent_weights import read_intent_weights
+from training.export.intents.intent_weights import read_intent_weights
 from training.stages.base_model import intent_model, plan_teacher
+from training.stages.base_model.ngrams import ngram_head
 from training.workspace import Workspace
 
 TINY = Path(__file__).parents[3] / "training" / "configs" / "tiny.yaml"
@@ -92,7 +95,9 @@ def test_words_are_collected_where_they_are_frequent(encoder_path: Path) -> None
 def test_the_tuned_encoder_becomes_the_files_that_are_served(
     encoder_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The stage writes what the service opens: the same opinions to two points, few subwords, and how good it is."""
+    """The stage writes what the service opens: the opinions of encoder and n-grams to two points, few subwords, and how
+    good they are.
+    """
     config, pack, workspace = _few_steps(load_config(TINY)), _few_asks(), Workspace(tmp_path / "run")
     monkeypatch.setattr(plan_teacher, "load_pack", lambda name: pack)
     monkeypatch.setattr(intent_model, "load_pack", lambda name: pack)
@@ -102,6 +107,10 @@ def test_the_tuned_encoder_becomes_the_files_that_are_served(
     tuned = plan_teacher.load_encoder(workspace, pack)
     asks = [ask for intent in pack.intents for ask in intent.asks[:4]]
     expected = tuned.probabilities([fold_case(ask) for ask in asks])
+    tokenizer = Tokenizer.from_file(str(workspace.path("intents/tokenizer.json")))
+    by_ngrams = ngram_head(pack, tokenizer, config.seed, hears_turns=config.plan_teacher.num_later_messages > 0)
+    expected *= np.exp(by_ngrams.logits([tokenizer.encode(PREFIX + fold_case(ask)).ids for ask in asks]))
+    expected /= expected.sum(axis=1, keepdims=True)
     assert np.abs(np.stack([served.probabilities(fold_case(ask)) for ask in asks]) - expected).max() < 0.02
     assert served.intents == tuned.intents and result["num_pieces"] <= len(PIECES)
     assert served.embeds and pack.articles and served.tells_sentiment
@@ -133,6 +142,13 @@ def test_the_stage_teaches_the_encoder_and_resumes_to_the_same_weights(
     opinions = EncoderTeacher(plan_teacher.load_encoder(whole, pack), pack).probabilities(["my refund", "退款"])
     assert opinions.shape == (2, len(pack.plans))
     assert np.allclose(opinions.astype(np.float64).sum(1), 1, atol=0.01)
+
+
+def test_no_epochs_are_for_an_intent_model_that_is_exported_anew() -> None:
+    """From nothing they would make one that has learned nothing."""
+    assert PlanTeacherConfig(kind="encoder", num_epochs=0, start_from=Path("intents")).num_epochs == 0
+    with pytest.raises(ValidationError, match="set start_from, or train for longer"):
+        PlanTeacherConfig(kind="encoder", num_epochs=0)
 
 
 def test_an_exported_intent_model_goes_on_learning_and_new_intents_join_it(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.export.search_space import fit_search_space, search_layers, unit_rows
+from training.export.intents.search_space import fit_search_space, search_layers, unit_rows
 
 
 def test_what_varies_within_an_article_counts_little() -> None:

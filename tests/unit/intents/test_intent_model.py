@@ -16,9 +16,15 @@ from model_store.errors import IntentModelUnusableError
 from model_store.intents.intent_model import DEFAULT_DIRECTORY, IntentModel, IntentModelDescription
 from training.data.plan_teacher.encoder import IntentEncoder
 from training.data.plan_teacher.pretrained_encoder import EncoderTokenizer
-from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
-from training.export.intent_weights import read_intent_weights
-from training.export.search_space import SearchSpace, unit_rows
+from training.export.intents.intent_graph import (
+    EncoderHeads,
+    EncoderShape,
+    build_intent_graph,
+    pieces_in_use,
+    prune_tokenizer,
+)
+from training.export.intents.intent_weights import read_intent_weights
+from training.export.intents.search_space import SearchSpace, unit_rows
 
 INTENTS = ("greeting", "refund", "track_package")
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", *"▁abcdefghijklmnopqrstuvwxyz:", "▁query", "▁where", "▁money", "钱", "退"]
@@ -60,7 +66,7 @@ def write(
     shape = EncoderShape(config.num_hidden_layers, config.num_attention_heads, config.layer_norm_eps)
     pruned = prune_tokenizer(encoder.tokenizer.backend, kept)
     examples = [pruned.encode(text).ids for text in TEXTS] if in_integers else ()
-    graph = build_intent_graph(weights, shape, space, None, examples)
+    graph = build_intent_graph(weights, shape, EncoderHeads(space=space), examples)
     (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
     (tmp_path / "tokenizer.json").write_text(pruned.to_str())
     files = {}

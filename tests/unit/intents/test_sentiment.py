@@ -13,7 +13,7 @@ from model_store.intents.sentiment import SENTIMENTS, likeliest_sentiment
 from model_store.intents.turns import SEPARATOR
 from tests.intent_models import LAYERS, MESSAGES, PIECES, tiny_encoder, tiny_head, write_intent_model
 from training.data.plan_teacher.encoder import IntentEncoder
-from training.export.sentiment_head import SentimentHead
+from training.export.intents.sentiment_head import SentimentHead
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ _SIZES = ("hidden", "layers", "heads", "inner", "vocab", "positions", "types")
 _BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 _WEIGHTS_PER_BLOCK = 32
 PREFIX = "query: "
-SEPARATOR_PIECE = f"▁{SEPARATOR.strip()}"
-"""How the vocabulary spells what stands between a message and the turns before it."""
+SEPARATOR_PIECES = (f"▁{SEPARATOR.strip()}", SEPARATOR.strip())
+"""How a vocabulary may spell what stands between a message and the turns before it; the pretrained one has the last."""
 _BOS_ID, _PAD_ID, _EOS_ID = 0, 1, 2
 _MATRICES = {
     "q": "attention.self.query",
@@ -44,8 +44,8 @@ _NORMS = {"aln": "attention.output.LayerNorm", "oln": "output.LayerNorm"}
 
 def end_ids(backend: Tokenizer) -> tuple[int, ...]:
     """What a message ends with in this vocabulary: the closing token, or what stands before the turns behind it."""
-    separator: int | None = backend.token_to_id(SEPARATOR_PIECE)
-    return (_EOS_ID,) if separator is None else (_EOS_ID, separator)
+    separators = [number for piece in SEPARATOR_PIECES if (number := backend.token_to_id(piece)) is not None]
+    return (_EOS_ID, *separators[:1])
 
 
 def encoder_file() -> Path:

@@ -7,11 +7,11 @@ own ear together; so the service asks both. Copy the folder to `model_store/inte
 import random
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from model_store.contract.manifest import FileEntry
 from model_store.contract.placeholders import fold_case
@@ -32,9 +32,15 @@ from training.data.domain_pack import PACKS_DIRECTORY, DomainPack, fill_slots, l
 from training.data.plan_teacher.encoder import MAX_TOKENS, IntentEncoder
 from training.data.plan_teacher.pretrained_encoder import LICENCE, PREFIX, end_ids
 from training.data.sentiment.messages import read_sentiment_messages
-from training.export.intent_graph import EncoderShape, build_intent_graph, pieces_in_use, prune_tokenizer
-from training.export.search_space import MIN_ARTICLES, SearchSpace, fit_search_space, search_layers
-from training.export.sentiment_head import SentimentHead
+from training.export.intents.intent_graph import (
+    EncoderHeads,
+    EncoderShape,
+    build_intent_graph,
+    pieces_in_use,
+    prune_tokenizer,
+)
+from training.export.intents.search_space import MIN_ARTICLES, SearchSpace, fit_search_space, search_layers
+from training.stages.base_model.ngrams import ngram_head
 from training.stages.base_model.plan_teacher import (
     draw_later_messages,
     intents_of,
@@ -64,17 +70,23 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     hears_turns = config.plan_teacher.num_later_messages > 0
     messages = read_sentiment_messages(PACKS_DIRECTORY / config.corpus.domain_pack).to_learn
     turns = turns_to_ignore(pack, config.seed) if hears_turns else {}
-    heads = search_space(encoder, pack), sentiment_head(encoder, messages, turns, config.seed)
     texts = [*_texts(config, pack), *(fold_case(message.text) for message in messages)]
     examples = list(draw_examples(pack, config.plan_teacher.num_later_messages, config.seed))
-    num_pieces = _write_files(encoder, texts, examples, heads, directory)
+    tokenizer = _served_tokenizer(encoder, texts)
+    heads = EncoderHeads(
+        space=search_space(encoder, pack),
+        sentiment=sentiment_head(encoder, messages, turns, config.seed),
+        ngrams=ngram_head(pack, tokenizer, config.seed, hears_turns=hears_turns),
+        end_ids=end_ids(tokenizer),
+    )
+    _write_files(encoder, tokenizer, heads, examples, directory)
     description = _description(encoder, pack, directory, SEPARATOR if hears_turns else None)
     _write_description(description, directory)
     metrics = right_intents(IntentModel.load(directory), pack)
     _write_description(description.model_copy(update={"metrics": metrics}), directory)
     num_bytes = sum(entry.num_bytes for entry in description.files.values())
     return {
-        "num_pieces": num_pieces,
+        "num_pieces": tokenizer.get_vocab_size(),
         "num_bytes": num_bytes,
         "right_on_development_asks": metrics,
         "num_sentiment_messages": len(messages),
@@ -130,28 +142,26 @@ def _texts(config: TrainingConfig, pack: DomainPack) -> Iterator[str]:
         yield from map(fold_case, messages)
 
 
-def _write_files(
-    encoder: IntentEncoder,
-    texts: list[str],
-    examples: list[str],
-    heads: tuple[SearchSpace | None, SentimentHead | None],
-    directory: Path,
-) -> int:
-    """Gives the number of subwords that are left."""
+def _served_tokenizer(encoder: IntentEncoder, texts: list[str]) -> Tokenizer:
+    """The encoder's, with the subwords that these texts need."""
     backend = encoder.tokenizer.backend
-    kept = pieces_in_use(backend, (" ".join(text.split()) for text in texts))
+    return prune_tokenizer(backend, pieces_in_use(backend, (" ".join(text.split()) for text in texts)))
+
+
+def _write_files(
+    encoder: IntentEncoder, tokenizer: Tokenizer, heads: EncoderHeads, examples: list[str], directory: Path
+) -> None:
+    backend = encoder.tokenizer.backend
+    pieces = sorted(tokenizer.get_vocab().items(), key=lambda piece: piece[1])
+    kept = [backend.token_to_id(text) for text, _ in pieces]
     weights = {name: tensor.detach().float().numpy() for name, tensor in encoder.state_dict().items()}
     weights[_WORDS] = weights[_WORDS][kept]
     shape = encoder.network.config
     sizes = EncoderShape(shape.num_hidden_layers, shape.num_attention_heads, shape.layer_norm_eps)
-    pruned = prune_tokenizer(backend, kept)
-    space, sentiment = heads
-    sentiment = sentiment and replace(sentiment, end_ids=end_ids(pruned))
-    token_ids = [pruned.encode(example).ids[:MAX_TOKENS] for example in examples]
-    graph = build_intent_graph(weights, sizes, space, sentiment, token_ids)
+    token_ids = [tokenizer.encode(example).ids[:MAX_TOKENS] for example in examples]
+    graph = build_intent_graph(weights, sizes, heads, token_ids)
     replace_file(directory / GRAPH_NAME, graph.SerializeToString())
-    replace_file(directory / TOKENIZER_NAME, pruned.to_str().encode())
-    return len(kept)
+    replace_file(directory / TOKENIZER_NAME, tokenizer.to_str().encode())
 
 
 def _description(

@@ -34,7 +34,7 @@ from training.data.plan_teacher.neighbours import WordNeighbours, collect_words,
 from training.data.plan_teacher.pretrained_encoder import pad_queries
 from training.data.plan_teacher.unlabelled import JointTeacher, MessageSources, Teacher
 from training.data.typing_noise import add_typing_noise
-from training.export.intent_weights import read_intent_weights
+from training.export.intents.intent_weights import read_intent_weights
 from training.optimization import StepGuard, build_adamw, flat_then_linear, warm_up
 from training.precision import fast_matrices
 from training.workspace import StageResult, Workspace

@@ -17,14 +17,15 @@ from onnx import TensorProto, helper
 from tokenizers import Regex as TokenizerRegex
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from model_store.intents.intent_model import EMBEDDING_OUTPUT, SENTIMENT_OUTPUT
+from model_store.intents.intent_model import EMBEDDING_OUTPUT, LOGITS_OUTPUT, SENTIMENT_OUTPUT
 from model_store.intents.sentiment import SENTIMENTS
 from training.export.graph_writer import CONTRIB, CONTRIB_OPSET, IR_VERSION, OPSET, GraphWriter
 from training.export.int8_linear.calibration import LayerInputs, observe
 from training.export.int8_linear.linear import Linear, Source, write_linear
+from training.export.intents.ngram_head import NgramHead, write_ngrams
+from training.export.intents.search_space import SearchSpace
+from training.export.intents.sentiment_head import SentimentHead, write_sentiment
 from training.export.quantize import FLOAT32, QuantizationProfile
-from training.export.search_space import SearchSpace
-from training.export.sentiment_head import SentimentHead, write_sentiment
 
 GRAPH_NAME = "intents"
 OPENING, PADDING, CLOSING = "<s>", "<pad>", "</s>"
@@ -43,24 +44,39 @@ class EncoderShape:
     layer_norm_eps: float
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderHeads:
+    """What reads the encoder's states, or the same tokens, beside its own head over intents."""
+
+    space: SearchSpace | None = None
+    """With it texts are embedded."""
+    sentiment: SentimentHead | None = None
+    """With it the sentiment is told."""
+    ngrams: NgramHead | None = None
+    """With it n-grams have their say about the intent."""
+    end_ids: tuple[int, ...] = ()
+    """Tokens at the first of which a message ends; sentiment and n-grams need them."""
+
+
+_NO_HEADS = EncoderHeads()
+
+
 def build_intent_graph(
     weights: Mapping[str, NDArray[np.float32]],
     shape: EncoderShape,
-    space: SearchSpace | None = None,
-    sentiment: SentimentHead | None = None,
+    heads: EncoderHeads = _NO_HEADS,
     examples: Sequence[Sequence[int]] = (),
 ) -> onnx.ModelProto:
-    """The graph of an `IntentEncoder`'s weights, named as in its state dictionary; with a `space` it embeds as well.
+    """The graph of an `IntentEncoder`'s weights, named as in its state dictionary, and of what heads there are.
 
-    With a head for it, it tells the sentiment too. With `examples`, token ids of texts as they will be heard, its
-    layers compute in integers (`int8_linear`), in half the time; without, with blocks of 8-bit weights. Raises
-    ValueError when a weight is missing.
+    With `examples`, token ids of texts as they will be heard, its layers compute in integers (`int8_linear`), in half
+    the time; without, with blocks of 8-bit weights. Raises ValueError when a weight is missing.
     """
     if not examples:
-        return _EncoderGraph(weights, shape, space, sentiment).build()
-    reference = _EncoderGraph(weights, shape, None, None, profile=FLOAT32)
+        return _EncoderGraph(weights, shape, heads).build()
+    reference = _EncoderGraph(weights, shape, _NO_HEADS, profile=FLOAT32)
     inputs = observe(reference.build(), reference.linear_inputs, examples)
-    return _EncoderGraph(weights, shape, space, sentiment, inputs=inputs).build()
+    return _EncoderGraph(weights, shape, heads, inputs=inputs).build()
 
 
 class _EncoderGraph:
@@ -70,8 +86,7 @@ class _EncoderGraph:
         self,
         weights: Mapping[str, NDArray[np.float32]],
         shape: EncoderShape,
-        space: SearchSpace | None,
-        sentiment: SentimentHead | None,
+        heads: EncoderHeads,
         *,
         profile: QuantizationProfile = _BLOCKS,
         inputs: Mapping[str, LayerInputs] | None = None,
@@ -79,8 +94,7 @@ class _EncoderGraph:
         """With what its layers read of examples, the profile is not asked."""
         self._write = GraphWriter(weights, profile)
         self._shape = shape
-        self._space = space
-        self._sentiment = sentiment
+        self._heads = heads
         self._inputs = inputs
         self.linear_inputs: dict[str, str] = {}
         """By layer, the tensor that it reads."""
@@ -91,16 +105,36 @@ class _EncoderGraph:
         for layer in range(self._shape.num_layers):
             states.append(self._layer(f"network.encoder.layer.{layer}", states[-1]))
         text_axis = write.constant("text_axis", [1], np.int64)
-        needed = {self._shape.num_layers, *(self._space.layers if self._space else ())}
+        heads = self._heads
+        needed = {self._shape.num_layers, *(heads.space.layers if heads.space else ())}
         means = {layer: write.node("ReduceMean", [states[layer], text_axis], keepdims=0) for layer in sorted(needed)}
+        is_own = self._is_own() if heads.sentiment or heads.ngrams else ""
         head = write.constant("head.weight", write.weight("head.weight").T, np.float32)
         scores = write.node("MatMul", [means[self._shape.num_layers], head])
-        write.node("Add", [scores, write.constant("head.bias", write.weight("head.bias"), np.float32)], name="logits")
-        if self._space:
-            self._project(self._space, means)
-        if self._sentiment:
-            write_sentiment(write, self._sentiment, "token_ids", states)
+        if heads.ngrams:
+            scores = write.node("Add", [scores, write_ngrams(write, heads.ngrams, "token_ids", is_own)])
+        bias = write.constant("head.bias", write.weight("head.bias"), np.float32)
+        write.node("Add", [scores, bias], name=LOGITS_OUTPUT)
+        if heads.space:
+            self._project(heads.space, means)
+        if heads.sentiment:
+            write_sentiment(write, heads.sentiment, is_own, states)
         return self._as_model()
+
+    def _is_own(self) -> str:
+        """[1, S]: 1 for tokens before the first that ends the message, else 0."""
+        write = self._write
+        ends = [
+            write.node("Equal", ["token_ids", write.constant(f"end.{number}", [number], np.int64)])
+            for number in self._heads.end_ids
+        ]
+        is_end = ends[0]
+        for other in ends[1:]:
+            is_end = write.node("Or", [is_end, other])
+        axis = write.constant("token_axis", np.array(1), np.int64)
+        num_ends = write.node("CumSum", [write.node("Cast", [is_end], to=TensorProto.FLOAT), axis])
+        none = write.constant("no_end", 0.0, np.float32)
+        return write.node("Cast", [write.node("Equal", [num_ends, none])], to=TensorProto.FLOAT)
 
     def _project(self, space: SearchSpace, means: Mapping[int, str]) -> None:
         write = self._write
@@ -157,11 +191,11 @@ class _EncoderGraph:
     def _as_model(self) -> onnx.ModelProto:
         num_intents = len(self._write.weight("head.bias"))
         inputs = [helper.make_tensor_value_info("token_ids", TensorProto.INT64, [1, "length"])]
-        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, num_intents])]
-        if self._space:
-            shape = [1, self._space.directions.shape[1]]
+        outputs = [helper.make_tensor_value_info(LOGITS_OUTPUT, TensorProto.FLOAT, [1, num_intents])]
+        if self._heads.space:
+            shape = [1, self._heads.space.directions.shape[1]]
             outputs.append(helper.make_tensor_value_info(EMBEDDING_OUTPUT, TensorProto.FLOAT, shape))
-        if self._sentiment:
+        if self._heads.sentiment:
             outputs.append(helper.make_tensor_value_info(SENTIMENT_OUTPUT, TensorProto.FLOAT, [1, len(SENTIMENTS)]))
         graph = helper.make_graph(self._write.nodes, GRAPH_NAME, inputs, outputs, self._write.initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 from sklearn.linear_model import LogisticRegression
 
 from model_store.intents.intent_model import SENTIMENT_OUTPUT
@@ -32,8 +31,6 @@ class SentimentHead:
     """[num layers * H, 3]"""
     bias: NDArray[np.float32]
     """[3]"""
-    end_ids: tuple[int, ...] = ()
-    """Tokens of the vocabulary that is served at the first of which a message ends."""
 
     def logits(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, 3] of mean states [n, num layers, H]."""
@@ -59,12 +56,11 @@ def fit_sentiment_head(
     return SentimentHead(layers, weight.astype(np.float32), bias.astype(np.float32))
 
 
-def write_sentiment(write: GraphWriter, head: SentimentHead, token_ids: str, states: Sequence[str]) -> None:
-    """Adds the output `sentiment` [1, 3], log-probabilities, to a graph of `token_ids` [1, S].
+def write_sentiment(write: GraphWriter, head: SentimentHead, is_own: str, states: Sequence[str]) -> None:
+    """Adds the output `sentiment` [1, 3], log-probabilities, to a graph.
 
-    `states` [1, S, H] are those of every layer, 0 being the embeddings.
+    `is_own` [1, S] is 1 for the message's own tokens; `states` [1, S, H] are those of every layer, 0 the embeddings.
     """
-    is_own = _is_own(write, head, token_ids)
     message_axis = write.constant("sentiment.message_axis", [1], np.int64)
     num_own = write.node("ReduceSum", [is_own, message_axis], keepdims=1)
     as_row = write.node("Unsqueeze", [is_own, message_axis])
@@ -76,18 +72,3 @@ def write_sentiment(write: GraphWriter, head: SentimentHead, token_ids: str, sta
     product = write.node("MatMul", [rows, write.constant("sentiment.weight", head.weight, np.float32)])
     logits = write.node("Add", [product, write.constant("sentiment.bias", head.bias, np.float32)])
     write.node("LogSoftmax", [logits], name=SENTIMENT_OUTPUT, axis=-1)
-
-
-def _is_own(write: GraphWriter, head: SentimentHead, token_ids: str) -> str:
-    """[1, S]: 1 for tokens before the first that ends the message, else 0."""
-    ends = [
-        write.node("Equal", [token_ids, write.constant(f"sentiment.end.{number}", [number], np.int64)])
-        for number in head.end_ids
-    ]
-    is_end = ends[0]
-    for other in ends[1:]:
-        is_end = write.node("Or", [is_end, other])
-    axis = write.constant("sentiment.token_axis", np.array(1), np.int64)
-    num_ends = write.node("CumSum", [write.node("Cast", [is_end], to=TensorProto.FLOAT), axis])
-    none = write.constant("sentiment.none", 0.0, np.float32)
-    return write.node("Cast", [write.node("Equal", [num_ends, none])], to=TensorProto.FLOAT)
