@@ -95,10 +95,10 @@ chart: .venv-dev/.installed ## lint, render and check the Helm chart, with Helm 
 bench-pages: .venv-dev/.installed ## how soon first words are on the screen, and how smoothly a long history scrolls, by Chromium's trace
 	$(DEV) -m tests.benchmarks.bench_pages
 
-lighthouse: .venv-dev/.installed ## Lighthouse on every page (accessibility, best practice); needs npm, which fetches it into .tools
 clients: ## the OpenAI client for JavaScript, which the contract tests try the service with; needs npm, which fetches it into .tools
 	npm install --silent --no-audit --no-fund --prefix .tools/openai openai@7
 
+lighthouse: .venv-dev/.installed ## Lighthouse on every page (accessibility, best practice); needs npm, which fetches it into .tools
 	npm install --no-audit --no-fund --prefix .tools/lighthouse lighthouse@12.8
 	$(DEV) -m pytest tests/browser/test_lighthouse.py
 
