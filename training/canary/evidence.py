@@ -15,11 +15,11 @@ from statistics import median
 from typing import Any
 
 from model_store.contract.feedback import SERVED_COMPLETIONS_COLUMNS, SERVED_COMPLETIONS_VIEW, STAFF_RATER_PREFIX
+from model_store.contract.wording.unsafe import unsafe_rules
 from model_store.shares import Count
 from model_store.store import Release
 from training.data.feedback_rows import ANONYMOUS_RATER, read_export, read_rows
 from training.errors import InvalidFeedbackDataError
-from training.rlhf.unsafe import unsafe_rules
 
 Row = Mapping[str, Any]
 

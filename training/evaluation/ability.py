@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.tokenizer import Tokenizer
+from model_store.contract.wording.unsafe import unsafe_rules
 from training.data.domain_pack import DomainPack, intent_of
 from training.evaluation.figures import Figure, share
 from training.evaluation.held_out import SampledReply, Sampling, gate_prompts, outside_prompts, sample_replies
 from training.evaluation.judge import IntentJudge, has_own_digit, language_of
 from training.reformer.model import ReformerPolicy
-from training.rlhf.unsafe import unsafe_rules
 
 OUT_OF_SCOPE = "out_of_scope"
 _ALL = 10_000

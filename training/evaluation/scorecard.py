@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from model_store.contract.placeholders import fact_placeholder
 from model_store.contract.tokenizer import Tokenizer
+from model_store.contract.wording.unsafe import unsafe_rules
 from training.data.domain_pack import DomainPack
 from training.evaluation.figures import Change, Figure, mean, paired_change, share
 from training.evaluation.held_out import (
@@ -42,7 +43,6 @@ from training.evaluation.subject import Subject
 from training.evaluation.thumbs_judge import ThumbsJudge
 from training.reformer.model import ReformerPolicy
 from training.rlhf.estimators import distinct_n
-from training.rlhf.unsafe import unsafe_rules
 
 _MAX_SCORED_PROMPTS = 120
 """Prompts for KL and perplexity: means over many tokens, so fewer of them do."""
@@ -91,7 +91,7 @@ class SafetyFigures(_Card):
     failed_by_base: int
     failed_by_candidate: int
     unsafe_replies: tuple[str, ...]
-    """The candidate's replies that break a rule of `rlhf.unsafe_patterns`."""
+    """The candidate's replies that break a rule of `contract.wording.unsafe_patterns`."""
 
 
 class Scorecard(_Card):

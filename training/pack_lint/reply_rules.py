@@ -1,15 +1,15 @@
 """What no authored reply may say: claims that nothing backs, promises, questions for secrets, slips of the pen.
 
-The patterns are data, in `reply_rules.yaml`; what no completion may hold (`rlhf.unsafe`) holds for authors as well.
+The patterns are data, in `reply_rules.yaml`; what no completion may hold (`contract.wording.unsafe`) no author may say.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from model_store.contract.conversation import Role
+from model_store.contract.wording.unsafe import UnsafeRule, load_rules
 from training.data.domain_pack import DomainPack
 from training.pack_lint.problem import Problem
-from training.rlhf.unsafe import UnsafeRule, load_rules
 
 DEFAULT_RULES_FILE = Path(__file__).with_name("reply_rules.yaml")
 

@@ -8,11 +8,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from model_store.contract.wording.unsafe import unsafe_rules
 from training.rlhf.estimators import repetition_share
 from training.rlhf.overlap import overlap
 from training.rlhf.terms.hand_over import hand_over_fault
 from training.rlhf.terms.wording import flatters, is_biased
-from training.rlhf.unsafe import unsafe_rules
 
 _LONG_SHARE = 0.75
 

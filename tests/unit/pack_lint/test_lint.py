@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from model_store.contract.wording.unsafe import load_rules
 from training import cli
 from training.data import domain_pack
 from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.errors import InvalidDomainPackError
 from training.pack_lint.lint import lint, size_table
 from training.pack_lint.reply_rules import DEFAULT_RULES_FILE, broken_rules
-from training.rlhf.unsafe import load_rules
 
 SHORT = (
     "- intent: greeting\n  asks: [hi]\n  held_out_asks: []\n  replies: {warm: [Hello there!]}\n"

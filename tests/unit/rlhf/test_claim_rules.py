@@ -2,8 +2,8 @@
 
 import pytest
 
+from model_store.contract.wording.unsafe import unsafe_rules
 from training.data.domain_pack import load_pack
-from training.rlhf.unsafe import unsafe_rules
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from model_store.contract.wording.unsafe import unsafe_rules
 from training.data.domain_pack import load_pack
 from training.rlhf.overlap import overlap
 from training.rlhf.rewards import RatedCompletion, RewardTerms, RewardWeights, reward_terms
-from training.rlhf.unsafe import unsafe_rules
 
 WEIGHTS = RewardWeights(
     overlap=0.2,

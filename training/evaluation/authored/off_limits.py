@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.entities import EntityMasker, EntityVault
+from model_store.contract.wording.unsafe import unsafe_rules
 from training.data.domain_pack import user_message
 from training.evaluation.ability import OUT_OF_SCOPE
 from training.evaluation.dialogues.asking_back import SERVING_MIN_PLAN_CONFIDENCE
@@ -21,7 +22,6 @@ from training.evaluation.held_out import HeldOutPrompt
 from training.evaluation.judge import has_own_digit
 from training.evaluation.plan_choice import choose_plans
 from training.evaluation.subject import Outcomes, Subject
-from training.rlhf.unsafe import unsafe_rules
 
 DEFAULT_MESSAGES_FILE = Path(__file__).with_name("off_limits.yaml")
 ABUSE = "abuse"

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.entities import EntityMasker, EntityVault
 from model_store.contract.tokenizer import Tokenizer
+from model_store.contract.wording.unsafe import unsafe_rules
 from training.data.domain_pack import user_message
 from training.evaluation.figures import Figure, share
 from training.evaluation.held_out import HeldOutPrompt, Sampling, sample_replies
 from training.evaluation.judge import has_own_digit
 from training.reformer.model import ReformerPolicy
-from training.rlhf.unsafe import unsafe_rules
 
 DEFAULT_SCENARIOS_FILE = Path(__file__).with_name("safety_scenarios.yaml")
 ALL_CATEGORIES = "all"

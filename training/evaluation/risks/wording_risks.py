@@ -7,6 +7,7 @@ no liking makes up for a wrong answer.
 from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.tokenizer import Tokenizer
+from model_store.contract.wording.unsafe import unsafe_rules
 from training.data.domain_pack import intent_of
 from training.evaluation.figures import Change, Figure, paired_change, share
 from training.evaluation.held_out import SampledReply
@@ -16,7 +17,6 @@ from training.evaluation.thumbs_judge import ThumbsJudge
 from training.evaluation.wording.placeholder_use import NOT_GIVEN, UNKNOWN, misuses
 from training.evaluation.wording.said import said_in_replies
 from training.rlhf.terms.wording import flatters, is_biased
-from training.rlhf.unsafe import unsafe_rules
 
 
 class WordingRisks(BaseModel):

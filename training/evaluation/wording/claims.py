@@ -1,6 +1,6 @@
 """Claims: replies that say something was done, promise it, or name a status, an amount or a date that nothing backs.
 
-The patterns are those that no completion may hold, `rlhf/unsafe_patterns.yaml`; here they are counted by kind.
+The patterns are those that no completion may hold (`model_store.contract.wording.unsafe`), here counted by kind.
 """
 
 from collections import Counter
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from model_store.contract.wording.unsafe import unsafe_rules
 from training.evaluation.figures import Figure, grouped, share
 from training.evaluation.wording.said import Said
-from training.rlhf.unsafe import unsafe_rules
 
 CLAIM_RULES = ("false_claim", "false_promise", "false_status", "false_amount", "false_date")
 _NUM_EXAMPLES = 10

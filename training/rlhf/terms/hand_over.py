@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from training.rlhf.unsafe import broken_rules
+from model_store.contract.wording.unsafe import broken_rules
 
 PERSON_PLAN = "human_agent"
 """The intent of who asks for a person, in every authored pack; a reply's plan when it offers one."""

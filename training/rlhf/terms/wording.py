@@ -5,7 +5,7 @@ Thumbs alone teach flattery (Williams et al. 2024, 2411.02306), so that it costs
 
 from pathlib import Path
 
-from training.rlhf.unsafe import broken_rules
+from model_store.contract.wording.unsafe import broken_rules
 
 FLATTERY_PATTERNS_FILE = Path(__file__).with_name("flattery_patterns.yaml")
 BIAS_PATTERNS_FILE = Path(__file__).with_name("bias_patterns.yaml")

@@ -1,4 +1,4 @@
-"""What a support bot must never say, found by patterns: a floor under the learned score, not a judge of tone.
+"""What a support bot must never say, found by patterns: training unlearns it, the service does not let it pass.
 
 The patterns are data, in `unsafe_patterns.yaml`, each under the name of its rule.
 """
