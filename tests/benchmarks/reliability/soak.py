@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import httpx2
+
 from tests.benchmarks.reliability.finding import percentile
 from tests.benchmarks.reliability.machine import is_quiet, remark
 from tests.benchmarks.reliability.service_process import ServiceProcess, serving
@@ -103,7 +105,7 @@ def _soak(service: ServiceProcess, seconds: float) -> tuple[list[_Turn], list[_S
     ]
     for customer in customers:
         customer.start()
-    while (now := time.monotonic() - began) < seconds and service.is_running:
+    while (now := time.monotonic() - began) < seconds and service.is_running and not is_over.is_set():
         samples.append(_Sample(round(now, 1), round(service.resident_megabytes, 1), service.num_descriptors))
         time.sleep(max(0.5, min(10, seconds / 60)))
     is_over.set()
@@ -120,7 +122,12 @@ def _talk(service: ServiceProcess, is_over: threading.Event, began: float, turns
             conversation = f"soak-{uuid.uuid4().hex}"
             for _ in range(rng.randint(1, 3)):
                 at = time.monotonic()
-                heard = listen(client, body(rng.choice(ASKS), metadata={"conversation_id": conversation}))
+                try:
+                    heard = listen(client, body(rng.choice(ASKS), metadata={"conversation_id": conversation}))
+                except httpx2.TransportError:
+                    turns.append(_Turn(at - began, time.monotonic() - at, is_whole=False))
+                    is_over.set()
+                    return
                 turns.append(_Turn(at - began, time.monotonic() - at, heard.is_whole))
                 if heard.is_whole:
                     client.post(FEEDBACK, json=thumb(heard, rng.choice(("up", "down"))))
@@ -157,6 +164,9 @@ def compare(turns: Sequence[_Turn], samples: Sequence[_Sample], seconds: float) 
 
 
 def _ratio(values: Sequence[Sequence[float]], share: float) -> float:
+    """Infinite where nothing was measured, early or late: a service that has gone drifts from none."""
+    if not all(values):
+        return float("inf")
     early, late = (percentile(one, share) for one in values)
     return late / early if early else float("inf")
 

@@ -76,3 +76,10 @@ def test_times_are_judged_on_a_quiet_machine_only() -> None:
     assert not drift.holds() and drift.holds(judges_times=False)
     broken = compare([*turns, _Turn(590, 0.5, False)], samples, 600)
     assert not broken.holds(judges_times=False)
+
+
+def test_a_service_that_goes_away_does_not_pass_a_soak() -> None:
+    """What was never measured has drifted from nothing, and is no pass."""
+    samples = [_Sample(at, 100, 20) for at in range(0, 200, 10)]
+    turns = [_Turn(at, 0.5, True) for at in range(0, 200, 5)]
+    assert not compare(turns, samples, 600).holds(judges_times=False)
