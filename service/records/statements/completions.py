@@ -1,11 +1,12 @@
 """Completions: one row each, written once."""
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
 from model_store.contract.conversation import Message
-from service.records.database import insert_into
+from service.records.database import insert_in
 from service.records.errors import CompletionExistsError, CompletionNotFoundError
 from service.records.handovers import statements as handovers
 from service.records.statements import conversations, idempotency
@@ -18,8 +19,7 @@ def record(
 ) -> None:
     """See `RecordStore.record_completion`."""
     conversations.begin(connection, completion.tenant, completion.conversation_id, completion.created_at)
-    new = insert_into(connection, completions).values(_values(completion)).on_conflict_do_nothing()
-    if connection.execute(new.returning(completions.c.id)).first() is None:
+    if connection.execute(_add_in(connection.dialect.name), _values(completion)).first() is None:
         raise CompletionExistsError(completion_id=completion.id)
     if claim is not None:
         idempotency.keep_answer(connection, claim, completion.id, None)
@@ -34,6 +34,11 @@ def read(connection: Connection, tenant: str, completion_id: str) -> CompletionR
     if row is None:
         raise CompletionNotFoundError(completion_id=completion_id)
     return _record(row)
+
+
+@cache
+def _add_in(dialect: str) -> Any:
+    return insert_in(dialect, completions).on_conflict_do_nothing().returning(completions.c.id)
 
 
 def _values(completion: CompletionRecord) -> dict[str, object]:

@@ -1,11 +1,13 @@
 """Conversations: begun, continued, listed and read back. Their messages lie in their completions."""
 
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, Select, and_, or_, select
+from sqlalchemy import Connection, and_, bindparam, or_, select
 
 from model_store.contract.conversation import Message
-from service.records.database import insert_into
+from service.records.database import insert_in
 from service.records.errors import ConversationErasedError, ConversationNotFoundError
 from service.records.statements.erasure import find_erasure
 from service.records.store import (
@@ -16,6 +18,11 @@ from service.records.store import (
 )
 from service.records.tables import completions, conversations
 
+_ONE = select(conversations.c.created_at).where(
+    conversations.c.tenant == bindparam("tenant"), conversations.c.id == bindparam("id")
+)
+_ONE_HELD = _ONE.with_for_update(read=True, key_share=True)
+
 
 def begin(connection: Connection, tenant: str, conversation_id: str, created_at: datetime) -> None:
     """Makes the conversation unless it is there, and holds it until the transaction ends.
@@ -24,11 +31,11 @@ def begin(connection: Connection, tenant: str, conversation_id: str, created_at:
     people can come by the same one; what comes from before its erasure stays out.
     """
     values = {"tenant": tenant, "id": conversation_id, "created_at": created_at}
-    make = insert_into(connection, conversations).values(values).on_conflict_do_nothing()
-    connection.execute(make)
+    make = _make_in(connection.dialect.name)
+    connection.execute(make, values)
     # PostgreSQL: an erasure that is going on is waited for here, and has then taken the row away.
-    if connection.execute(_one(tenant, conversation_id).with_for_update(read=True, key_share=True)).first() is None:
-        connection.execute(make)
+    if connection.execute(_ONE_HELD, {"tenant": tenant, "id": conversation_id}).first() is None:
+        connection.execute(make, values)
     erasure = find_erasure(connection, tenant, conversation_id)
     if erasure is None:
         return
@@ -51,7 +58,7 @@ def page(
 
 def read(connection: Connection, tenant: str, conversation_id: str, *, max_turns: int) -> StoredConversation:
     """A conversation with its newest turns, in order. Raises ConversationNotFoundError."""
-    found = connection.execute(_one(tenant, conversation_id)).first()
+    found = connection.execute(_ONE, {"tenant": tenant, "id": conversation_id}).first()
     if found is None:
         raise ConversationNotFoundError(conversation_id=conversation_id)
     columns = completions.c
@@ -73,6 +80,6 @@ def read(connection: Connection, tenant: str, conversation_id: str, *, max_turns
     return StoredConversation(conversation_id, found.created_at, tuple(reversed(turns)))
 
 
-def _one(tenant: str, conversation_id: str) -> Select[tuple[datetime]]:
-    columns = conversations.c
-    return select(columns.created_at).where(columns.tenant == tenant, columns.id == conversation_id)
+@cache
+def _make_in(dialect: str) -> Any:
+    return insert_in(dialect, conversations).on_conflict_do_nothing()

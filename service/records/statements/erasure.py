@@ -7,7 +7,7 @@ here; that no byte of them stays in the file is `database.scrub`'s business.
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Row, Select, delete, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select
 
 from model_store.erasures import ErasedConversation, conversation_digest
 from service.records.database import insert_into
@@ -21,6 +21,10 @@ from service.records.tables import (
     format_timestamp,
     idempotency_keys,
     rating_rulings,
+)
+
+_FIND = select(erasures).where(
+    erasures.c.tenant == bindparam("tenant"), erasures.c.conversation_digest == bindparam("digest")
 )
 
 
@@ -69,10 +73,7 @@ def delete_completions(connection: Connection, ids: Select[tuple[str]]) -> int:
 
 def find_erasure(connection: Connection, tenant: str, conversation_id: str) -> Erasure | None:
     """The latest erasure under this id, if there was one."""
-    columns = erasures.c
-    digest = conversation_digest(conversation_id)
-    query = select(erasures).where(columns.tenant == tenant, columns.conversation_digest == digest)
-    row = connection.execute(query).first()
+    row = connection.execute(_FIND, {"tenant": tenant, "digest": conversation_digest(conversation_id)}).first()
     return None if row is None else _erasure(conversation_id, row)
 
 

@@ -2,11 +2,12 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
-from service.records.database import insert_into
+from service.records.database import insert_in
 from service.records.errors import CompletionNotFoundError
 from service.records.statements import idempotency
 from service.records.store import Claim, FeedbackRecord, IdempotencyKey, StoredFeedback
@@ -14,6 +15,12 @@ from service.records.tables import completions, feedback, format_timestamp
 
 _TIMES = ("created_at", "updated_at", "withdrawn_at")
 _KEYS = ("completion_id", "rater")
+# PostgreSQL: an erasure cannot take the completion away before the vote on it is there to be erased too.
+_RATED = (
+    select(completions.c.sampling, completions.c.model_digest)
+    .where(completions.c.id == bindparam("id"), completions.c.tenant == bindparam("tenant"))
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def record(connection: Connection, new: FeedbackRecord, key: IdempotencyKey | None) -> StoredFeedback:
@@ -29,21 +36,22 @@ def record(connection: Connection, new: FeedbackRecord, key: IdempotencyKey | No
 
 
 def _upsert(connection: Connection, new: FeedbackRecord) -> StoredFeedback:
-    rated = select(completions.c.sampling, completions.c.model_digest).where(
-        completions.c.id == new.completion_id, completions.c.tenant == new.tenant
-    )
-    # PostgreSQL: an erasure cannot take the completion away before the vote on it is there to be erased too.
-    completion = connection.execute(rated.with_for_update(read=True, key_share=True)).first()
+    completion = connection.execute(_RATED, {"id": new.completion_id, "tenant": new.tenant}).first()
     if completion is None:
         raise CompletionNotFoundError(completion_id=new.completion_id)
     values = _values(new, datetime.now(UTC))
-    insert = insert_into(connection, feedback).values(values)
-    replaced = {name: insert.excluded[name] for name in values if name not in (*_KEYS, "created_at")}
-    upsert = insert.on_conflict_do_update(index_elements=list(_KEYS), set_=replaced)
-    row = connection.execute(upsert.returning(*feedback.c)).one()
+    row = connection.execute(_upsert_in(connection.dialect.name), values).one()
     values = {column.name: row._mapping[column] for column in feedback.c}
     values["reasons"] = tuple(values["reasons"])
     return StoredFeedback(**values, plan=completion.sampling.get("plan"), model_digest=completion.model_digest)
+
+
+@cache
+def _upsert_in(dialect: str) -> Any:
+    insert = insert_in(dialect, feedback)
+    replaced = {name: insert.excluded[name] for name in feedback.c.keys() if name not in (*_KEYS, "created_at")}
+    upsert = insert.on_conflict_do_update(index_elements=list(_KEYS), set_=replaced)
+    return upsert.returning(*feedback.c)
 
 
 def _values(new: FeedbackRecord, now: datetime) -> dict[str, Any]:
