@@ -23,6 +23,9 @@ from service.records.errors import InvalidRecordStoreUrlError, RecordStoreUnavai
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 _TURN_SECONDS = 0.002
+_NUM_POSTGRESQL_CONNECTIONS = 8
+"""Votes at once a process; ten pods with all of them busy leave some of the hundred that PostgreSQL allows."""
+_NUM_READERS = 5
 _STEPS_BETWEEN_LOOKS = 10_000
 """Instructions of SQLite's virtual machine: about a millisecond."""
 _SQLITE_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})
@@ -206,7 +209,7 @@ def _open_postgresql(url: URL, timeout_seconds: float, *, is_writer: bool) -> En
     timeout_ms = math.ceil(timeout_seconds * 1000)
     engine = create_engine(
         url,
-        pool_size=5,
+        pool_size=_NUM_POSTGRESQL_CONNECTIONS if is_writer else _NUM_READERS,
         max_overflow=0,
         pool_timeout=timeout_seconds,
         pool_pre_ping=True,  # a restarted server is noticed here instead of by a customer
