@@ -15,7 +15,13 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-__all__ = ["GRAPH_ERRORS", "open_graph", "ort", "return_free_memory"]
+__all__ = ["GRAPH_ERRORS", "keep_heap_small", "open_graph", "ort", "return_free_memory"]
+
+# <malloc.h>
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+_MMAP_BYTES = 128 * 1024
+"""glibc's own, as long as it has not raised it: setting it keeps it from doing so."""
+_NUM_ARENAS = 2
 
 GRAPH_ERRORS = (
     ort_errors.Fail,
@@ -38,6 +44,18 @@ def open_graph(path: Path, num_threads: int) -> ort.InferenceSession:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def keep_heap_small() -> None:
+    """Keeps glibc from holding on to more with each version that comes and goes; for a process's start.
+
+    By itself it takes an arena for almost every thread and, once a large block was freed, blocks of up to 32 MiB into
+    its heap, where others soon lie between them (mallopt(3)). Does nothing where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, _NUM_ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
 
 
 def return_free_memory() -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from model_store.contract.facts import FactSheet
 from model_store.errors import CodedError
+from model_store.graphs import keep_heap_small
 from service import erasure_commands, handover_commands, key_commands, record_commands, review_commands
 from service.access.key_store import has_live_key
 from service.app import DEFAULT_FACTS_FILE, create_app
@@ -55,6 +56,7 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     if not has_live_key(settings.records_url):
         check_bind(settings)
     configure_logging(settings.log_level)
+    keep_heap_small()
     server = build_server(create_app(settings), settings)
     server.run()
     return 0 if server.started else 1
