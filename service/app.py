@@ -51,7 +51,7 @@ from service.chat.oversight.store_certificate import watch_certificate
 from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanRules
 from service.chat.recording import Recorder
 from service.chat.review.review_desk import open_review
-from service.chat.safety import SafetyRules
+from service.chat.safety.rules_file import load_safety_rules
 from service.engine.engine import Engine, golden_run
 from service.engine.errors import EngineError, ModelUnusableError
 from service.engine.types import EngineOptions
@@ -199,7 +199,7 @@ def load_guidance(settings: Settings, facts: FactSheet, load_intents: IntentLoad
     articles = HelpArticles.load(folder, facts, intents) if folder else HelpArticles()
     found_by = "words and meaning" if articles.is_by_meaning else "words"
     _log.info("knowledge_loaded", folder=str(folder), num_passages=articles.num_passages, found_by=found_by)
-    return Guidance(SafetyRules.load(), plans, articles, intents, settings.intent_weight)
+    return Guidance(load_safety_rules(settings.safety_rules_file), plans, articles, intents, settings.intent_weight)
 
 
 def _load_intents(settings: Settings, load: IntentLoader) -> IntentModel | None:

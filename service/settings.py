@@ -113,6 +113,10 @@ class Settings(SignInSettings):
         default=None,
         description="YAML: plans to forbid, pin or reword, and how to ask back; default: the sample that ships.",
     )
+    safety_rules_file: Path | None = Field(
+        default=None,
+        description="YAML: a shop's own safety rules, before those that ship and instead of those of the same name.",
+    )
     knowledge_dir: Path | None = Field(
         default=None,
         description="Folder of Markdown help articles to quote; default: the samples, where the facts are the samples.",

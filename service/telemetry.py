@@ -68,8 +68,7 @@ class Telemetry:
             self.customer_messages.labels(sentiment)
         for rating in ("up", "down", "withdrawn"):  # from 0 on, or Prometheus would not see the first thumb as a rise
             self.feedback.labels(rating)
-        self.replies = self._counter("replies", "Replies by what they set out to say.", "plan", "rule")
-        self.plan_feedback = self._counter("plan_feedback", "Thumbs recorded, by the reply's plan.", "plan", "rating")
+        self._add_reply_counters()
         self.alias_completions = self._counter("alias_completions", "Completions, by who made them.", "alias")
         self.alias_feedback = self._counter(
             "alias_feedback", "Thumbs recorded, by who made the reply.", "alias", "rating"
@@ -94,6 +93,14 @@ class Telemetry:
         self._add_gauges()
         self._aliases: Mapping[str, str] = {}
         self._last_report: RunReport | None = None
+
+    def _add_reply_counters(self) -> None:
+        """What replies set out to say, which rules had a say, and how they were liked."""
+        self.replies = self._counter("replies", "Replies by what they set out to say.", "plan", "rule")
+        self.safety_findings = self._counter(
+            "safety_findings", "Replies that a safety rule had a say in.", "rule", "outcome", "found_by"
+        )
+        self.plan_feedback = self._counter("plan_feedback", "Thumbs recorded, by the reply's plan.", "plan", "rating")
 
     def _add_gauges(self) -> None:
         """What is the case now: load, versions, and how learning went."""

@@ -5,8 +5,8 @@ different messages. Service and evaluation listen through the same class.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class Hearing:
     """[D], of unit length: `IntentModel.hear`."""
     sentiment: Sentiment | None = None
     """Of the message itself."""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    """Of each intent, which safety rules look at; empty where nothing was heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,10 @@ class Listener:
             return Hearing()
         is_moved = bool(heard.before) and self._model.hears_turns and self._model.embeds
         embedding = (self._model.hear(heard.text) if is_moved and is_searched else heard.by_model).embedding
-        return Hearing(self._opinion(heard), embedding if is_searched else None, heard.by_model.sentiment)
+        probabilities = dict(zip(self._model.intents, map(float, heard.by_model.probabilities), strict=True))
+        return Hearing(
+            self._opinion(heard), embedding if is_searched else None, heard.by_model.sentiment, probabilities
+        )
 
     def _heard(self, prompt_ids: Sequence[int]) -> _LastMessage | None:
         if not self._known:

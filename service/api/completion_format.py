@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from service.chat.decoding import TokenLogprob
-from service.chat.reply import Reply, ReplyDelta, ReplyFinish
+from service.chat.reply import Reply
+from service.chat.reply_events import ReplyDelta, ReplyFinish
 
 _MIN_LOGPROB = -9999.0  # OpenAI's stand-in for minus infinity, which JSON cannot say.
 

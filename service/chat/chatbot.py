@@ -9,7 +9,7 @@ import secrets
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ARTICLE_ID
@@ -36,10 +36,10 @@ from service.chat.reply import (
     ModelReply,
     Reply,
     ReplyContext,
-    RuleReply,
     new_completion_ids,
 )
-from service.chat.safety import SafetyRules
+from service.chat.safety.rule_reply import RuleReply
+from service.chat.safety.rules import Finding, SafetyRules
 from service.engine.types import SamplingParams
 from service.errors import ContextLengthExceededError, DrainingError
 from service.records.store import CompletionRecord
@@ -85,6 +85,8 @@ class _Question:
     article: Passage | None = None
     opinion: Opinion | None = None
     sentiment: Sentiment | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    """Of each intent; see `Hearing`."""
 
     def banned_token_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """What a completion must not hold; an article only where it is offered."""
@@ -138,12 +140,12 @@ class Chatbot:
         return await self._start(request, model, sink, time.monotonic())
 
     async def _start(self, request: ChatRequest, model: LoadedModel, sink: CompletionSink, started_at: float) -> Reply:
-        rule = self._guidance.safety.match(request.messages[-1].content)
-        if rule is not None:
+        found = self._guidance.safety.match(request.messages[-1].content)
+        if found is not None and found.says_fixed_text(self._guidance.plans.allowed(model.tokenizer.plans)):
             question = await asyncio.to_thread(self._prepare_for_rule, request, model)
-            reply: Reply = RuleReply(self._context(request, model, question, started_at), sink, rule)
+            reply: Reply = RuleReply(self._context(request, model, question, started_at), sink, found)
         else:
-            reply = await self._start_model(request, model, sink, started_at)
+            reply = await self._start_model(request, model, sink, found, started_at)
         self._replies.add(reply)
         return reply
 
@@ -172,8 +174,9 @@ class Chatbot:
         return True
 
     async def _start_model(
-        self, request: ChatRequest, model: LoadedModel, sink: CompletionSink, started_at: float
+        self, request: ChatRequest, model: LoadedModel, sink: CompletionSink, found: Finding | None, started_at: float
     ) -> Reply:
+        """`found`: what a pattern found that the model may answer; else the safety head is asked."""
         max_tokens = min(
             request.max_tokens or MAX_SEED, self._limits.max_completion_tokens, model.worker.max_context // 2
         )
@@ -186,22 +189,16 @@ class Chatbot:
         rules = self._guidance.plans
         plans = plans_for(model.tokenizer.plans, has_offer=question.article is not None)
         pinned = rules.pinned_plan(plans, question.prompt.messages[-1].content)
-        params = SamplingParams(
-            temperature=request.temperature,
-            top_p=request.top_p,
-            top_k=request.top_k,
-            repetition_penalty=request.repetition_penalty,
-            seed=secrets.randbits(63) if request.seed is None else request.seed & MAX_SEED,
-            max_tokens=max_tokens,
-            num_top_logprobs=request.num_top_logprobs or 0,
-            banned_token_ids=question.banned_token_ids(model.tokenizer),
-            keeps_to_phrases=True,
-            opening_token_ids=rules.opening_ids(plans, pinned),
-            opening_min_p=OPENING_MIN_P,
-            opening_opinion=question.opinion,
-            num_opening_logprobs=NUM_RIVAL_PLANS,
-        )
-        context = self._context(request, model, question, started_at)
+        if pinned is not None:  # what the shop has settled needs no second opinion
+            found = None
+        elif found is None:
+            found = self._guidance.safety.hear(question.probabilities)
+        context = self._context(request, model, question, started_at, softened=found)
+        if found is not None and found.says_fixed_text(rules.allowed(plans)):
+            model.worker.release(request.num_choices)
+            return RuleReply(context, sink, found)
+        opening_ids = rules.opening_ids(plans, pinned or (found.rule.plan if found else None))
+        params = _sampling(request, model, question, max_tokens, opening_ids)
         return ModelReply(context, sink, request, params, rules)
 
     def _prepare_for_rule(self, request: ChatRequest, model: LoadedModel) -> _Question:
@@ -218,7 +215,13 @@ class Chatbot:
         prompt = _fit(conversation.messages, model, max_tokens)
         search = self._article_search(request.messages[-1].content, conversation, model)
         heard = self._guidance.hear(prompt, model, is_searched=search is not None)
-        question = _Question(conversation, prompt, opinion=heard.opinion, sentiment=heard.sentiment)
+        question = _Question(
+            conversation,
+            prompt,
+            opinion=heard.opinion,
+            sentiment=heard.sentiment,
+            probabilities=heard.probabilities,
+        )
         article = search(heard.embedding) if search else None
         if article is None:
             return question
@@ -264,6 +267,7 @@ class Chatbot:
         model: LoadedModel,
         question: _Question,
         started_at: float,
+        softened: Finding | None = None,
     ) -> ReplyContext:
         rater = opaque_rater(request.user, self._limits.rater_secret, tenant=request.tenant)
         conversation, prompt, article = question.conversation, question.prompt, question.article
@@ -283,7 +287,29 @@ class Chatbot:
             started_at=started_at,
             article=article,
             sentiment=question.sentiment,
+            safety=self._guidance.safety,
+            softened=softened,
         )
+
+
+def _sampling(
+    request: ChatRequest, model: LoadedModel, question: _Question, max_tokens: int, opening_ids: frozenset[int]
+) -> SamplingParams:
+    return SamplingParams(
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        repetition_penalty=request.repetition_penalty,
+        seed=secrets.randbits(63) if request.seed is None else request.seed & MAX_SEED,
+        max_tokens=max_tokens,
+        num_top_logprobs=request.num_top_logprobs or 0,
+        banned_token_ids=question.banned_token_ids(model.tokenizer),
+        keeps_to_phrases=True,
+        opening_token_ids=opening_ids,
+        opening_min_p=OPENING_MIN_P,
+        opening_opinion=question.opinion,
+        num_opening_logprobs=NUM_RIVAL_PLANS,
+    )
 
 
 def _conversation_key(request: ChatRequest) -> str:

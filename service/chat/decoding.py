@@ -1,7 +1,7 @@
 """From token ids to the words that a person reads, while they are being made.
 
-Three filters in a row, each holding back what is not decided yet: bytes to characters, placeholders to values, and the
-search for stop strings.
+Four filters in a row, each holding back what is not decided yet: bytes to characters, the reply check, placeholders to
+values, and the search for stop strings.
 """
 
 import re
@@ -12,6 +12,7 @@ from model_store.contract.control_tokens import CONTROL_TOKENS, EOS_ID, NUM_CONT
 from model_store.contract.placeholders import ALL_PLACEHOLDERS
 from model_store.contract.tokenizer import IncrementalDecoder, Tokenizer
 from model_store.contract.unmasking import Resolver, StreamUnmasker
+from service.chat.safety.reply_check import ReplyCheck
 from service.engine.types import Delta
 
 UNSAFE_CHARACTERS = re.compile(r"[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -60,7 +61,11 @@ class StopMatcher:
 class CompletionDecoder:
     """Follows one completion: what was sampled, what is stored of it, and what a person sees."""
 
-    def __init__(self, tokenizer: Tokenizer, resolve: Resolver, stop: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, resolve: Resolver, stop: Sequence[str] = (), check: ReplyCheck | None = None
+    ) -> None:
+        """Without a check everything passes."""
+        self._check = check
         self._tokenizer = tokenizer
         self._resolve = resolve
         self._decoder = IncrementalDecoder(tokenizer)
@@ -77,6 +82,11 @@ class CompletionDecoder:
         return self._matcher.has_stopped
 
     @property
+    def is_broken_off(self) -> bool:
+        """Whether the reply check has found something that must not be shown; nor is anything behind it."""
+        return self._check is not None and self._check.finding is not None
+
+    @property
     def masked_text(self) -> str:
         """The completion as it is stored: placeholders instead of values, cut like the text that was shown."""
         text = "".join(self._masked_pieces)
@@ -88,11 +98,11 @@ class CompletionDecoder:
         self.token_ids.append(delta.token_id)
         self.sampling_logprobs.append(delta.sampling_logprob)
         masked = "" if delta.token_id == EOS_ID else self._decoder.feed(delta.token_id)
-        if delta.finish_reason is None:
-            return self._show(masked)
-        masked += self._decoder.flush()
-        shown = self._show(masked) + self._matcher.feed(self._unmasker.flush())
-        return shown + self._matcher.flush()
+        is_last = delta.finish_reason is not None
+        shown = self._show(masked + self._decoder.flush() if is_last else masked, is_last=is_last)
+        if not is_last and not self.is_broken_off:
+            return shown
+        return shown + self._matcher.feed(self._unmasker.flush()) + self._matcher.flush()
 
     def logprob(self, delta: Delta) -> TokenLogprob | None:
         """The delta's token with its log-probability; None for plan and end, which no one reads."""
@@ -101,8 +111,10 @@ class CompletionDecoder:
         rivals = tuple(self._describe(token_id, logprob) for token_id, logprob in delta.top_logprobs)
         return self._describe(delta.token_id, delta.logprob, rivals)
 
-    def _show(self, masked: str) -> str:
+    def _show(self, masked: str, *, is_last: bool = False) -> str:
         masked = UNSAFE_CHARACTERS.sub(_REPLACEMENT, masked)
+        if self._check is not None:
+            masked = self._check.feed(masked) + (self._check.flush() if is_last else "")
         self._masked_pieces.append(masked)
         return self._matcher.feed(self._unmasker.feed(masked))
 

@@ -8,7 +8,7 @@ finishes what it has begun and closes. A version that fails is refused until the
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -16,8 +16,10 @@ from model_store.backends.protocol import Alias
 from model_store.bundle import Bundle
 from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import AliasNotFoundError, InvalidTokenizerError, StoreError, StoreUnavailableError
+from model_store.replies import load_replies
 from model_store.store import AliasState, ModelStore, Release
 from service.chat.engine_worker import CompletionEngine, EngineWorker
+from service.chat.safety.reply_check import AuthoredSentences
 from service.engine.errors import EngineError
 from service.errors import ModelNotFoundError, ModelUnavailableError
 from service.telemetry import Telemetry
@@ -42,6 +44,8 @@ class LoadedModel:
     created_at: str
     tokenizer: Tokenizer
     worker: EngineWorker
+    authored: AuthoredSentences = field(default_factory=AuthoredSentences)
+    """What its authors said, which the reply check need not hold back."""
 
 
 class ModelRouter:
@@ -208,7 +212,8 @@ class ModelRouter:
         manifest = bundle.manifest
         self._telemetry.model_loaded(digest, manifest.name)
         worker = EngineWorker(engine, self._num_slots, self._telemetry.prompt_read, self._telemetry.drafted)
-        return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker)
+        authored = await asyncio.to_thread(read_authored, bundle, tokenizer)
+        return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker, authored)
 
     def _place(self, alias: Alias, model: LoadedModel | None) -> None:
         """Lets a model, or none, answer by an alias. Retires the one before, unless the other alias has it."""
@@ -242,6 +247,12 @@ def open_version(
         problem = f"it has {tokenizer.vocab_size} tokens, the model knows {num_embeddings}"
         raise InvalidTokenizerError(path=path, problem=problem)
     return bundle, tokenizer, open_engine(bundle)
+
+
+def read_authored(bundle: Bundle, tokenizer: Tokenizer) -> AuthoredSentences:
+    """The sentences of the replies that come with a version that has been opened; blocks."""
+    replies = load_replies(bundle.directory, bundle.manifest.architecture.vocab_size)
+    return AuthoredSentences(map(tokenizer.decode, replies))
 
 
 def is_in_canary(conversation_key: str, candidate_digest: str, share: float) -> bool:

@@ -156,6 +156,10 @@ class PlanRules:
         """Whether the model may choose this plan."""
         return plan not in self._file.forbid
 
+    def allowed(self, plans: Mapping[str, int]) -> frozenset[str]:
+        """Those of a model's plans that it may choose."""
+        return frozenset(filter(self.allows, plans))
+
     def hands_over(self, plan: str) -> bool:
         """Whether a reply with this plan leaves the customer to a person."""
         return plan in self._file.hand_over

@@ -6,7 +6,7 @@ Everything here is masked before the store sees it; the store's calls block, so 
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +107,8 @@ class Recorder:
         if completion.sentiment is not None:
             self._telemetry.customer_messages.labels(completion.sentiment).inc()
         self._telemetry.replies.labels(_label(completion, "plan"), _label(completion, "rule")).inc()
+        if isinstance(found := completion.sampling.get("safety"), Mapping):
+            self._telemetry.safety_findings.labels(found["rule"], found["outcome"], found["found_by"]).inc()
         return self.feedback_token(completion)
 
     def feedback_token(self, completion: CompletionRecord) -> str:

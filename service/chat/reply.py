@@ -25,15 +25,16 @@ from service.chat.engine_worker import DeltaInbox
 from service.chat.model_router import LoadedModel
 from service.chat.plan_rules import FixedReply, PlanChoice, PlanRules
 from service.chat.recording import CompletionSink
-from service.chat.safety import SafetyRule
+from service.chat.reply_events import FINISH_FIELDS, ReplyDelta, ReplyFinish, ReplyHead
+from service.chat.safety.reply_check import ReplyCheck, joint_before
+from service.chat.safety.rules import Finding, SafetyRules
 from service.engine.types import CompletionRequest, Delta, SamplingParams
 from service.errors import OverloadedError, ServiceError
 from service.records.store import DEFAULT_TENANT, Claim, CompletionRecord, FinishReason
 
 MAX_SEED = 2**63 - 1
-FINISH_FIELDS = ("plan", "plan_confidence", "rule", "quick_replies")
-"""What of a record's `sampling` is told with the end of a choice."""
 _ID_BYTES = 12
+_MAX_WITHHELD_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,42 +65,6 @@ class ChatRequest:
     """The idempotency key that the completion will be the answer to."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyDelta:
-    """A piece of one choice: text to show and, where asked for, the tokens that brought it."""
-
-    choice_index: int
-    text: str
-    logprobs: tuple[TokenLogprob, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyFinish:
-    """The end of one choice; it is recorded by now."""
-
-    choice_index: int
-    completion_id: str
-    finish_reason: FinishReason
-    feedback_token: str
-    plan: str | None = None
-    """What the model set out to say; None for a rule that ran before it, and for a model that does not plan."""
-    plan_confidence: float | None = None
-    rule: str | None = None
-    """The rule whose fixed text was said instead of the model's words, if one was."""
-    quick_replies: list[str] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyHead:
-    """What is known of a reply before its first word."""
-
-    completion_ids: tuple[str, ...]
-    conversation_id: str
-    created_at: datetime
-    model_name: str
-    model_digest: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyContext:
     """What a reply rests on: one model version, a masked prompt, and whom it is for."""
@@ -120,6 +85,10 @@ class ReplyContext:
     """The passage that the prompt offers and `resolve` knows."""
     sentiment: Sentiment | None = None
     """Of the message that is answered."""
+    safety: SafetyRules = field(default_factory=lambda: SafetyRules(()))
+    """What the reply must not say."""
+    softened: Finding | None = None
+    """Why the reply's plan was settled by a safety rule, if it was."""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -135,7 +104,9 @@ class ReplyContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
+class Outcome:
+    """How one choice ended, as it is recorded."""
+
     choice_index: int
     text: str
     token_ids: tuple[int, ...]
@@ -190,7 +161,7 @@ class NewReply(Reply):
             self._recorder.release(self.context.claim)
         super().cancel()
 
-    async def _finish(self, outcome: _Outcome) -> ReplyFinish:
+    async def _finish(self, outcome: Outcome) -> ReplyFinish:
         context = self.context
         seconds = time.monotonic() - context.started_at
         record = CompletionRecord(
@@ -219,32 +190,6 @@ class NewReply(Reply):
         return ReplyFinish(outcome.choice_index, record.id, outcome.finish_reason, token, **about)
 
 
-class RuleReply(NewReply):
-    """A safety rule's fixed text. Recorded like any other, with the rule's name in place of sampler settings."""
-
-    def __init__(self, context: ReplyContext, recorder: CompletionSink, rule: SafetyRule) -> None:
-        super().__init__(context, recorder)
-        self._rule = rule
-
-    async def events(self) -> AsyncIterator[ReplyDelta | ReplyFinish]:
-        """See `Reply.events`."""
-        text = self._rule.replies[self.context.language]
-        for index in range(len(self.context.completion_ids)):
-            yield ReplyDelta(index, unmask(text, self.context.resolve))
-            yield await self._finish(
-                _Outcome(
-                    choice_index=index,
-                    text=text,
-                    token_ids=(),
-                    logprobs=(),
-                    num_tokens=len(self.context.model.tokenizer.encode(text)),
-                    finish_reason="stop",
-                    sampling={"rule": self._rule.name},
-                )
-            )
-        self.cancel()
-
-
 class ModelReply(NewReply):
     """Completions of one prompt, one for each choice, made by the engine."""
 
@@ -262,9 +207,11 @@ class ModelReply(NewReply):
         self._plans: dict[int, PlanChoice] = {}
         self._has_logprobs = request.num_top_logprobs is not None
         self._params = [replace(params, seed=(params.seed + index) & MAX_SEED) for index in range(request.num_choices)]
+        self._checks = [ReplyCheck(context.safety, context.model.authored) for _ in context.completion_ids]
         self._decoders = [
-            CompletionDecoder(context.model.tokenizer, context.resolve, request.stop) for _ in context.completion_ids
+            CompletionDecoder(context.model.tokenizer, context.resolve, request.stop, check) for check in self._checks
         ]
+        self._held_logprobs: list[list[TokenLogprob]] = [[] for _ in context.completion_ids]
         # A stop string is looked for at once: every token behind it is made for nothing.
         self._inbox = DeltaInbox(0.0) if request.stop else DeltaInbox()
         for index, (completion_id, choice_params) in enumerate(zip(context.completion_ids, self._params, strict=True)):
@@ -296,7 +243,7 @@ class ModelReply(NewReply):
         finally:
             self.cancel()
 
-    def _advance(self, index: int, deltas: Sequence[Delta]) -> tuple[ReplyDelta, _Outcome | None]:
+    def _advance(self, index: int, deltas: Sequence[Delta]) -> tuple[ReplyDelta, Outcome | None]:
         """What deltas show, and how the choice ends if it does."""
         decoder, worker = self._decoders[index], self.context.model.worker
         fixed = None if decoder.token_ids else self._choose_plan(index, deltas[0])
@@ -304,17 +251,36 @@ class ModelReply(NewReply):
             worker.cancel(deltas[0].request_id)
             return ReplyDelta(index, unmask(fixed.text, self.context.resolve)), self._fixed_outcome(index, fixed)
         text = ""
-        logprobs: list[TokenLogprob] = []
-        outcome: _Outcome | None = None
+        outcome: Outcome | None = None
         for delta in deltas:
             text += decoder.feed(delta)
             if self._has_logprobs and (logprob := decoder.logprob(delta)):
-                logprobs.append(logprob)
+                self._held_logprobs[index].append(logprob)
+            if not decoder.has_stopped and (finding := self._checks[index].finding) is not None:
+                worker.cancel(delta.request_id)
+                return self._break_off(index, finding, text)
             if decoder.has_stopped or delta.finish_reason is not None:
                 worker.cancel(delta.request_id)
                 outcome = self._outcome(index, delta)
                 break
-        return ReplyDelta(index, text, tuple(logprobs)), outcome
+        return ReplyDelta(index, text, self._shown_logprobs(index, is_last=outcome is not None)), outcome
+
+    def _shown_logprobs(self, index: int, *, is_last: bool) -> tuple[TokenLogprob, ...]:
+        """Tokens spell the text, so they wait as long as it does."""
+        if self._checks[index].is_holding and not is_last:
+            return ()
+        shown, self._held_logprobs[index] = tuple(self._held_logprobs[index]), []
+        return shown
+
+    def _break_off(self, index: int, finding: Finding, text: str) -> tuple[ReplyDelta, Outcome]:
+        """The rule's words in place of a sentence that must not be said, behind the `text` before it."""
+        check, context = self._checks[index], self.context
+        fixed = finding.rule.replies[context.language]
+        said = self._decoders[index].masked_text
+        joint = joint_before(said, context.language, is_inside_sentence=check.is_inside_sentence)
+        piece = ReplyDelta(index, text + joint + unmask(fixed, context.resolve))
+        about: dict[str, object] = {"rule": finding.rule.name, "withheld": check.withheld[:_MAX_WITHHELD_CHARS]}
+        return piece, self._said_outcome(index, said + joint + fixed, finding.finish_reason, about, finding)
 
     def _choose_plan(self, index: int, first: Delta) -> FixedReply | None:
         """Notes what the model sets out to do, and asks the operator's rules whether it may."""
@@ -332,20 +298,27 @@ class ModelReply(NewReply):
         self._plans[index] = choice
         return self._plan_rules.fixed_reply(choice, context.prompt_messages, context.language, context.article)
 
-    def _fixed_outcome(self, index: int, fixed: FixedReply) -> _Outcome:
-        choice = self._plans[index]
-        return _Outcome(
+    def _fixed_outcome(self, index: int, fixed: FixedReply) -> Outcome:
+        about: dict[str, object] = {"rule": fixed.rule, "quick_replies": list(fixed.quick_replies)}
+        return self._said_outcome(index, fixed.text, fixed.finish_reason, about, self.context.softened)
+
+    def _said_outcome(
+        self, index: int, text: str, finish_reason: FinishReason, about: dict[str, object], finding: Finding | None
+    ) -> Outcome:
+        """The end of a choice that is not, or not only, in the model's words."""
+        choice = self._plans.get(index)
+        return Outcome(
             choice_index=index,
-            text=fixed.text,
+            text=text,
             token_ids=(),
             logprobs=(),
-            num_tokens=len(self.context.model.tokenizer.encode(fixed.text)),
-            finish_reason=fixed.finish_reason,
+            num_tokens=len(self.context.model.tokenizer.encode(text)),
+            finish_reason=finish_reason,
             sampling={
-                "rule": fixed.rule,
-                "quick_replies": list(fixed.quick_replies),
-                **choice.recorded,
-                **self._about_article(fixed.text),
+                **about,
+                **(choice.recorded if choice else {}),
+                **(finding.recorded if finding else {}),
+                **self._about_article(text),
             },
         )
 
@@ -372,10 +345,10 @@ class ModelReply(NewReply):
         except TimeoutError as error:
             raise OverloadedError(capacity=self.context.model.worker.capacity) from error
 
-    def _outcome(self, index: int, last: Delta) -> _Outcome:
+    def _outcome(self, index: int, last: Delta) -> Outcome:
         decoder, params, choice = self._decoders[index], self._params[index], self._plans.get(index)
         is_cut = last.finish_reason == "length" and not decoder.has_stopped
-        return _Outcome(
+        return Outcome(
             choice_index=index,
             text=decoder.masked_text,
             token_ids=tuple(decoder.token_ids),
@@ -390,6 +363,7 @@ class ModelReply(NewReply):
                 "repetition_penalty": params.repetition_penalty,
                 "seed": params.seed,
                 "max_tokens": params.max_tokens,
+                **(self.context.softened.recorded if self.context.softened else {}),
                 **self._about_article(decoder.masked_text),
             },
         )

@@ -6,7 +6,8 @@ from model_store.contract.conversation import Message
 from model_store.sampling import DEFAULT_TOP_P
 from service.chat.chatbot import Chatbot
 from service.chat.model_router import LoadedModel
-from service.chat.reply import ChatRequest, ReplyDelta
+from service.chat.reply import ChatRequest
+from service.chat.reply_events import ReplyDelta
 from service.errors import CompletionFailedError
 from service.records.store import Claim, CompletionRecord
 

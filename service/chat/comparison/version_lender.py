@@ -12,7 +12,7 @@ import structlog
 
 from model_store.store import ModelStore
 from service.chat.engine_worker import EngineWorker
-from service.chat.model_router import EngineOpener, LoadedModel, ModelRouter, open_version
+from service.chat.model_router import EngineOpener, LoadedModel, ModelRouter, open_version, read_authored
 from service.engine.errors import EngineError
 from service.errors import OverloadedError, VersionUnusableError
 
@@ -99,7 +99,9 @@ class VersionLender:
             raise VersionUnusableError(digest=digest) from error
         manifest = bundle.manifest
         _log.info("version_opened_to_be_asked", digest=digest)
-        return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, EngineWorker(engine, NUM_SLOTS))
+        authored = await asyncio.to_thread(read_authored, bundle, tokenizer)
+        worker = EngineWorker(engine, NUM_SLOTS)
+        return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker, authored)
 
     def _stay_open(self) -> None:
         if self._closing is not None:

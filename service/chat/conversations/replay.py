@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-from service.chat.reply import FINISH_FIELDS, Reply, ReplyDelta, ReplyFinish, ReplyHead
+from service.chat.reply import Reply
+from service.chat.reply_events import FINISH_FIELDS, ReplyDelta, ReplyFinish, ReplyHead
 from service.records.store import CompletionRecord
 
 

@@ -4,7 +4,7 @@ Order and filter decide which completions come; what is told of them is read aft
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -54,6 +54,8 @@ class FoundReply:
     plan: str | None
     plan_confidence: float | None
     rule: str | None
+    safety: Mapping[str, str] | None
+    """The safety rule that had a say: its name as `rule`, its `outcome`, and what it was `found_by`."""
     sentiment: Sentiment | None
     """Of the question."""
     finish_reason: str
@@ -162,6 +164,7 @@ def _found(connection: Connection, tenant: str, ids: Sequence[str]) -> tuple[Fou
             plan=row.sampling.get("plan"),
             plan_confidence=row.sampling.get("plan_confidence"),
             rule=row.sampling.get("rule"),
+            safety=row.sampling.get("safety"),
             sentiment=row.sentiment,
             finish_reason=row.finish_reason,
             num_up=thumbs[row.id, "up"],

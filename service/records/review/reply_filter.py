@@ -92,7 +92,9 @@ def _meant_as(connection: Connection, wanted: ReplyFilter, columns: Any) -> Iter
     if wanted.is_hand_over is not None:
         yield _is(wanted.is_hand_over, columns.finish_reason == "handover")
     if wanted.is_safety is not None:
-        yield _is(wanted.is_safety, and_(rule.is_not(None), plan.is_(None)))
+        # Records from before the rules told what came of it name only a rule, and no plan.
+        found = json_field(connection, columns.sampling, "safety")
+        yield _is(wanted.is_safety, or_(found.is_not(None), and_(rule.is_not(None), plan.is_(None))))
 
 
 def _judged_as(wanted: ReplyFilter, columns: Any) -> Iterator[ColumnElement[bool]]:

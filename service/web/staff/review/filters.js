@@ -11,7 +11,7 @@ const SEARCH_DELAY_MS = 350;
 const RATINGS = [["down", "Thumb down"], ["up", "Thumb up"], ["none", "Not rated"]];
 const LANGUAGES = [["en", "English"], ["zh", "Chinese"]];
 const KINDS = [
-  ["hand_over", "Handed over"], ["safety", "Answered by a safety rule"], ["corrected", "Corrected"],
+  ["hand_over", "Handed over"], ["safety", "A safety rule had a say"], ["corrected", "Corrected"],
 ];
 const SENTIMENTS = [["negative", "Negative"], ["neutral", "Neutral"], ["positive", "Positive"]];
 const FIELDS = ["rating", "reason", "plan", "sentiment", "version", "language", "kind", "tag", "since", "until"];

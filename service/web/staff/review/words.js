@@ -44,12 +44,16 @@ export function chip(words, className = "") {
   return element("span", { class: `chip ${className}`.trim() }, words);
 }
 
+/** What came of a safety rule. */
+const SAFETY_OUTCOMES = { refuse: "refused", soften: "softened", hand_over: "handed over" };
+
 /** What sets a reply apart, as chips: its plan, and who or what spoke. */
-export function aboutReply({ plan, plan_confidence: confidence, rule, finish_reason: finish, sentiment }) {
+export function aboutReply({ plan, plan_confidence: confidence, rule, safety, finish_reason: finish, sentiment }) {
   const chips = [];
   if (plan !== null) chips.push(chip([plan, sureness(confidence)].filter(Boolean).join(" · ")));
   if (finish === "handover") chips.push(chip("handed over", "second"));
-  else if (rule !== null) chips.push(chip(plan === null ? `safety rule: ${rule}` : `rule: ${rule}`, "second"));
+  else if (rule !== null && !safety) chips.push(chip(plan === null ? `safety rule: ${rule}` : `rule: ${rule}`, "second"));
+  if (safety) chips.push(chip(`safety rule: ${safety.rule} · ${SAFETY_OUTCOMES[safety.outcome] ?? safety.outcome}`, "second"));
   if (sentiment === "negative" || sentiment === "positive") chips.push(chip(`${sentiment} message`, MOODS[sentiment]));
   if (finish === "length") chips.push(chip("cut off", "bad"));
   return chips;

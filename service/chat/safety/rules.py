@@ -1,0 +1,127 @@
+"""Safety rules: what customers write that the model must not answer by itself, and what the bot must not say.
+
+A rule is set off by a pattern in a message, before any model runs; by how likely the intent model calls an intent, in
+the one pass in which it hears the message anyway (the safety head); or by a sentence that the bot is about to say. The
+rules are data: how they are written stands at the top of `safety_rules.yaml`, `rules_file` reads them. They have no way
+to reach the model or the network.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from stdnum import luhn
+
+from model_store.contract.wording.unsafe import unsafe_rules
+
+Outcome = Literal["refuse", "soften", "hand_over"]
+FoundBy = Literal["pattern", "intent", "reply"]
+_MAX_CHARS = 4000
+"""Of a message; of a longer one the first and the last half of this are read, for the rules run on the event loop."""
+_NUM_REMEMBERED = 20_000
+"""Verdicts on sentences and beginnings of sentences; the bot says the same ones over and over."""
+_CLAUSE_END = re.compile(r"[,;!?。、\n]|\.(?=\s|$)")
+_APOSTROPHES = str.maketrans("’‘", "''")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetyRule:
+    """What sets it off, what excuses a match in its clause, and what comes of it."""
+
+    name: str
+    outcome: Outcome
+    patterns: tuple[re.Pattern[str], ...] = ()
+    excuse: re.Pattern[str] | None = None
+    intent: str | None = None
+    min_probability: float = 1.0
+    """Of the intent, as the intent model hears a message."""
+    in_reply: frozenset[str] = frozenset()
+    """The unsafe wordings (`model_store.contract.wording`) that set it off in what the bot would say."""
+    plan: str | None = None
+    """What a softened reply sets out to say."""
+    replies: Mapping[str, str]
+    """A masked text by language; none for a rule that leaves the words to the model."""
+
+    def is_set_off_by(self, text: str) -> bool:
+        """Whether some match has no excuse; a card number counts only with a card's check digit."""
+        return any(
+            _has_card_checksum(match) and not self._is_excused(text, match)
+            for pattern in self.patterns
+            for match in pattern.finditer(text)
+        )
+
+    def _is_excused(self, text: str, match: re.Match[str]) -> bool:
+        return self.excuse is not None and self.excuse.search(_clause_around(text, match)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that was set off, and by what."""
+
+    rule: SafetyRule
+    found_by: FoundBy
+
+    @property
+    def recorded(self) -> dict[str, object]:
+        """What a completion's record tells of it."""
+        return {"safety": {"rule": self.rule.name, "outcome": self.rule.outcome, "found_by": self.found_by}}
+
+    def says_fixed_text(self, plans: Collection[str]) -> bool:
+        """Whether the rule speaks instead of a model that may choose these plans, and softens its reply by them."""
+        return self.rule.outcome != "soften" or self.rule.plan not in plans
+
+    @property
+    def finish_reason(self) -> Literal["stop", "handover"]:
+        """How a completion in the rule's words ends."""
+        return "handover" if self.rule.outcome == "hand_over" else "stop"
+
+
+class SafetyRules:
+    """The rules in order; of those that are set off the first counts. Immutable, and safe to share between threads."""
+
+    def __init__(self, rules: tuple[SafetyRule, ...]) -> None:
+        self.rules = rules
+        self._in_reply = lru_cache(_NUM_REMEMBERED)(self._find_in_reply)
+
+    def match(self, text: str) -> Finding | None:
+        """What this message says by a pattern; full-width letters, digits and signs count as plain ones."""
+        ends = text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS // 2]}\n{text[-_MAX_CHARS // 2 :]}"
+        plain = unicodedata.normalize("NFKC", ends).translate(_APOSTROPHES)
+        return next((Finding(rule, "pattern") for rule in self.rules if rule.is_set_off_by(plain)), None)
+
+    def hear(self, probabilities: Mapping[str, float]) -> Finding | None:
+        """What the intent model hears in a message; `probabilities` by intent, empty where nothing was heard."""
+        return next((Finding(rule, "intent") for rule in self.rules if _is_heard(rule, probabilities)), None)
+
+    @property
+    def check_replies(self) -> bool:
+        """Whether some rule looks at what the bot says."""
+        return any(rule.in_reply for rule in self.rules)
+
+    def in_reply(self, sentence: str) -> Finding | None:
+        """What is wrong with a masked sentence that the bot would say, or with the beginning of one."""
+        return self._in_reply(sentence)
+
+    def _find_in_reply(self, sentence: str) -> Finding | None:
+        broken = unsafe_rules(sentence)
+        return next((Finding(rule, "reply") for rule in self.rules if not rule.in_reply.isdisjoint(broken)), None)
+
+
+def _is_heard(rule: SafetyRule, probabilities: Mapping[str, float]) -> bool:
+    return rule.intent is not None and probabilities.get(rule.intent, 0.0) >= rule.min_probability
+
+
+def _clause_around(text: str, match: re.Match[str]) -> str:
+    """The match and what stands before and after it up to the next comma or stop."""
+    after = _CLAUSE_END.search(text, match.end())
+    before = _CLAUSE_END.split(text[: match.start()])[-1]
+    return before + text[match.start() : after.start() if after else len(text)]
+
+
+def _has_card_checksum(match: re.Match[str]) -> bool:
+    """True for a match without a group `card`."""
+    card = match.groupdict().get("card")
+    return card is None or bool(luhn.is_valid(re.sub(r"[ -]", "", card)))
