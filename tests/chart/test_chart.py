@@ -16,6 +16,7 @@ from model_store.contract.placeholders import ENTITY_TYPES, FACT_NAMES
 from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import load_entity_patterns
 from service.chat.plan_rules import PlanChoice, PlanRules
+from service.chat.safety.rules_file import load_safety_rules
 from service.settings import Settings, check_bind
 from service.sign_in_settings import StaffRole
 from tests.chart.conftest import CHART, Helm, Render
@@ -180,6 +181,8 @@ def test_the_service_reads_the_facts_patterns_and_plan_rules_of_the_config_map(r
     rules = PlanRules.load(tmp_path / "plan_rules.yaml")
     assert rules.opening_ids({"gift_card": 128, "thanks": 129}, None) == {129}
     assert rules.hands_over("legal_threat")
+    names = [rule.name for rule in load_safety_rules(tmp_path / "safety_rules.yaml").rules]
+    assert names[:2] == ["recall", "crisis"] and "legal_threat" not in names
     articles = HelpArticles.load(tmp_path, facts)
     passage = articles.find("can you mend a zip", "en")
     assert articles.num_passages == 2 and passage is not None
@@ -207,7 +210,7 @@ def test_other_facts_make_other_pods(render: Render) -> None:
         return str(metadata["annotations"]["rejoinder/config-checksum"])
 
     assert checksum({}) == checksum({})
-    for name in ("facts", "entityPatterns", "planRules", "knowledge"):
+    for name in ("facts", "entityPatterns", "planRules", "safetyRules", "knowledge"):
         assert checksum({}) != checksum({name: SHOP[name]})
 
 

@@ -52,6 +52,10 @@ SHOP: dict[str, Any] = {
         "pin": [{"pattern": "双十一", "plan": "voucher_problem"}],
         "article": {"eagerness": 0.5, "wording": {"en": "We say: <ARTICLE>", "zh": "说明：<ARTICLE>"}},
     },
+    "safetyRules": [
+        {"rule": "legal_threat", "is_on": False},
+        {"rule": "recall", "patterns": ["kettle"], "replies": {"en": "Ask <SUPPORT_PHONE>.", "zh": "请致电。"}},
+    ],
     "knowledge": {
         "repairs.md": "---\nkeywords: [zip]\n---\n# Repairs\n\nWe mend: “zips”, {{ bags }}, 15 € each.\n",
         "xiu.md": "# 维修\n\n我们修拉链。",
