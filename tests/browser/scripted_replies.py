@@ -6,7 +6,7 @@ from model_store.contract.tokenizer import Tokenizer
 from service.engine.types import CompletionRequest
 
 PASSWORD_REPLY = (
-    "No problem, that happens to all of us. Open <PASSWORD_PAGE>, enter your e-mail address, and we will send you a "
+    "No problem, that happens to all of us. Open <PASSWORD_PAGE>, enter your e-mail address, and we send you a "
     "link for a new password. It works for one hour."
 )
 CHINESE_REPLY = "别担心，您可以在<PASSWORD_PAGE>重设密码：输入注册邮箱，我们会马上发送重设链接。"

@@ -11,7 +11,7 @@ from tests.contract.fake_engine import FakeEngines
 from tests.e2e.running_service import RunningService, wait_until
 
 PASSWORD_TEXT = (
-    "No problem, that happens to all of us. Open https://shop.example/password, enter your e-mail address, and we will "
+    "No problem, that happens to all of us. Open https://shop.example/password, enter your e-mail address, and we "
     "send you a link for a new password. It works for one hour."
 )
 COMPLETIONS = "/v1/chat/completions"
