@@ -35,10 +35,11 @@ from model_store.intents.intent_model import (
     IntentModelDescription,
 )
 from training.data.domain_pack import DomainPack, fill_slots, load_pack
+from training.data.plan_teacher.later_messages import draw_later_messages
 from training.export.intents.intent_graph import EncoderShape, build_intent_graph
 from training.export.intents.intent_weights import Weights, read_intent_weights
 from training.stages.base_model.intent_model import draw_examples
-from training.stages.base_model.plan_teacher import draw_later_messages, intents_of
+from training.stages.base_model.plan_teacher import intents_of
 
 _FIRST, _LATER = "first", "later"
 _EXAMPLE_SEED, _MESSAGE_SEED = 1, 7

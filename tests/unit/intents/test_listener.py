@@ -74,6 +74,28 @@ def test_a_model_that_heeds_the_turn_before_is_asked_for_an_order_number_too(tok
     assert listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids) is not None
 
 
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [("<ORDER_ID>", "track_package"), ("and now?", "track_package"), ("i'd like to send two of them back", "invoice")],
+)
+def test_a_few_words_go_on_about_what_the_customer_said_before(tokenizer: Tokenizer, message: str, says: str) -> None:
+    """An unsure opinion of them is settled by what came before; of a whole sentence it stands as it is."""
+    intents = shop_intents(tokenizer)
+    listener, ear = listener_of(tokenizer, *intents, hears_turns=True)
+
+    def hear(text: str, before: tuple[str, ...] = ()) -> Heard:
+        """Half sure of an invoice where it knows the turn before, and sure of the first message."""
+        likely = {"invoice": 0.5, "track_package": 0.3} if before else {"track_package": 0.9}
+        return Heard(np.array([likely.get(intent, 0.001) for intent in intents], np.float32), None)
+
+    ear.hear = hear  # type: ignore[method-assign]
+    turns = [Message(Role.USER, "where is it"), Message(Role.ASSISTANT, "Well?"), Message(Role.USER, message)]
+    opinion = listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids)
+    assert opinion is not None
+    likeliest = opinion.token_ids[int(np.argmax(opinion.logprobs))]
+    assert {plan.partition("/")[0] for plan, token_id in tokenizer.plans.items() if token_id == likeliest} == {says}
+
+
 @pytest.mark.parametrize("hears_turns", [True, False])
 def test_a_message_is_embedded_by_itself(tokenizer: Tokenizer, hears_turns: bool) -> None:
     """A first message takes one pass; a later one another where the turn before would move it."""
@@ -83,7 +105,8 @@ def test_a_message_is_embedded_by_itself(tokenizer: Tokenizer, hears_turns: bool
     assert first.opinion is not None and later.opinion is not None
     assert first.embedding is not None and later.embedding is not None
     assert (first.embedding[0], later.embedding[0] if hears_turns else 4) == (2, 4)
-    assert len(ear.heard) == (3 if hears_turns else 2)
+    by_itself, before_it = "do you mend it", "it broke"
+    assert ear.heard[2:] == ([by_itself, before_it] if hears_turns else [])
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from training.config import TrainingConfig
 from training.data.corpora import load_public_messages
 from training.data.domain_pack import PACKS_DIRECTORY, DomainPack, fill_slots, load_pack
 from training.data.plan_teacher.encoder import MAX_TOKENS, IntentEncoder
+from training.data.plan_teacher.later_messages import draw_later_messages
 from training.data.plan_teacher.pretrained_encoder import LICENCE, PREFIX, end_ids
 from training.data.sentiment.messages import read_sentiment_messages
 from training.export.intents.intent_graph import (
@@ -42,7 +43,6 @@ from training.export.intents.intent_graph import (
 from training.export.intents.search_space import MIN_ARTICLES, SearchSpace, fit_search_space, search_layers
 from training.stages.base_model.ngrams import ngram_head
 from training.stages.base_model.plan_teacher import (
-    draw_later_messages,
     intents_of,
     load_encoder,
     taught_pack,

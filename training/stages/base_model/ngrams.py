@@ -9,9 +9,10 @@ from tokenizers import Tokenizer
 from model_store.contract.placeholders import fold_case
 from training.data.domain_pack import DomainPack, fill_slots
 from training.data.plan_teacher.encoder import MAX_TOKENS
+from training.data.plan_teacher.later_messages import draw_later_messages
 from training.data.plan_teacher.pretrained_encoder import PREFIX, end_ids
 from training.export.intents.ngram_head import NgramHead, fit_ngram_head
-from training.stages.base_model.plan_teacher import draw_later_messages, intents_of
+from training.stages.base_model.plan_teacher import intents_of
 
 _NUM_LATER_MESSAGES = 20_000
 

@@ -18,17 +18,15 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
 from model_store.durable import replace_file
 from model_store.intents.intent_model import GRAPH_NAME, IntentModel
-from model_store.intents.turns import SEPARATOR, turns_before
 from training.base_config import PlanTeacherConfig
 from training.config import TrainingConfig
 from training.data.corpora import load_extra_asks, load_public_messages, with_more_asks
-from training.data.domain_pack import DomainPack, Intent, fill_slots, intent_of, load_pack
-from training.data.generator import ConversationGenerator
+from training.data.domain_pack import DomainPack, Intent, fill_slots, load_pack
 from training.data.plan_teacher.encoder import EncoderTeacher, IntentEncoder
+from training.data.plan_teacher.later_messages import draw_later_messages
 from training.data.plan_teacher.linear import LinearTeacher
 from training.data.plan_teacher.neighbours import WordNeighbours, collect_words, find_neighbours
 from training.data.plan_teacher.pretrained_encoder import pad_queries
@@ -49,9 +47,6 @@ _FROZEN = "network.embeddings.word_embeddings.weight"
 _CHECKPOINT_EVERY = 200
 _HEAD_LR_FACTOR = 10
 _LABEL_SMOOTHING = 0.05
-_FLOW_SHARE = 0.5
-"""Of the conversations that later messages are drawn from: in flows they depend most on what came before."""
-_TWO_EXCHANGES = 4
 
 LabelledAsk = tuple[str, str, str]
 """An ask with unfilled slots, its language, its intent."""
@@ -246,17 +241,6 @@ def _batches(
             batches[-1].append(row)
         generator.shuffle(batches)
         yield from batches[: round(len(batches) * min(1.0, settings.num_epochs - epoch))]
-
-
-def draw_later_messages(pack: DomainPack, intents: Sequence[str], seed: int) -> Iterator[LabelledAsk]:
-    """Messages without end, each with the turn before it and with the intent of the reply that the pack gives it."""
-    for conversation in ConversationGenerator(pack, seed, flow_share=_FLOW_SHARE):
-        turns = [message.content for message in conversation.messages if message.role is not Role.SYSTEM]
-        intent = intent_of(conversation.plan or "")
-        if len(turns) >= _TWO_EXCHANGES and intent in intents:
-            earlier, reply, message, _ = turns[-_TWO_EXCHANGES:]
-            text = SEPARATOR.join((message, *turns_before(reply, earlier)))
-            yield text, conversation.language, intent
 
 
 def _typed(ask: LabelledAsk, pack: DomainPack, generator: random.Random) -> str:

@@ -13,10 +13,11 @@ from model_store.intents.sentiment import SENTIMENTS
 from model_store.intents.turns import SEPARATOR
 from training.data.domain_pack import DomainPack
 from training.data.plan_teacher.encoder import IntentEncoder
+from training.data.plan_teacher.later_messages import draw_later_messages
 from training.data.sentiment.messages import SentimentMessage
 from training.export.intents.search_space import search_layers
 from training.export.intents.sentiment_head import SentimentHead, fit_sentiment_head
-from training.stages.base_model.plan_teacher import draw_later_messages, intents_of
+from training.stages.base_model.plan_teacher import intents_of
 
 _NUM_TURNS = 4_000
 

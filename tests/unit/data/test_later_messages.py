@@ -1,0 +1,62 @@
+"""Later messages as the intent model learns to hear them: drawn from conversations, and made."""
+
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+
+from model_store.intents.turns import SEPARATOR
+from training.data.domain_pack import DomainPack, load_pack
+from training.data.plan_teacher import later_messages
+from training.data.plan_teacher.later_messages import draw_later_messages
+
+
+@pytest.fixture(scope="module")
+def pack() -> DomainPack:
+    """The shop's."""
+    return load_pack("shop")
+
+
+def intents_of(pack: DomainPack) -> set[str]:
+    return {intent.name for intent in pack.intents}
+
+
+def made_ones(pack: DomainPack, monkeypatch: pytest.MonkeyPatch, number: int) -> list[tuple[list[str], str, str]]:
+    monkeypatch.setattr(later_messages, "_GOING_ON_SHARE", 1.0)
+    drawn = islice(draw_later_messages(pack, sorted(intents_of(pack)), 1), number)
+    return [(text.split(SEPARATOR), language, intent) for text, language, intent in drawn]
+
+
+def test_the_same_seed_draws_the_same_messages(pack: DomainPack) -> None:
+    """So that a run that is taken up again reads what it would have read."""
+    intents = sorted(intents_of(pack))
+    first, second = (list(islice(draw_later_messages(pack, intents, 7), 40)) for _ in range(2))
+    assert first == second
+    assert first != list(islice(draw_later_messages(pack, intents, 8), 40))
+
+
+def test_every_message_has_the_turn_before_it_and_an_intent_that_is_known(pack: DomainPack) -> None:
+    """Drawn or made, of both languages."""
+    messages = list(islice(draw_later_messages(pack, ["track_package", "invoice"], 3), 60))
+    assert {intent for _, _, intent in messages} == {"track_package", "invoice"}
+    assert {language for _, language, _ in messages} == {"en", "zh"}
+    assert all(len(text.split(SEPARATOR)) == 3 for text, _, _ in messages)
+
+
+def test_a_customer_who_goes_on_stays_with_what_he_came_for(pack: DomainPack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the bot has answered; the detail is one that his topic takes."""
+    topics = {(intent.language, intent.name): intent for intent in pack.intents}
+    details = 0
+    for (message, _, _), language, name in made_ones(pack, monkeypatch, 200):
+        given = [detail for detail in ("ORDER_ID", "TRACKING_ID", "EMAIL", "AMOUNT") if f"<{detail}>" in message]
+        assert set(given) <= set(topics[language, name].replies_given)
+        details += bool(given)
+    assert 80 < details < 160
+
+
+def test_a_pack_whose_intents_take_no_detail_has_drawn_messages_only(
+    pack: DomainPack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where every message should be made."""
+    bare = replace(pack, intents=tuple(replace(intent, replies_given={}) for intent in pack.intents))
+    assert len(made_ones(bare, monkeypatch, 10)) == 10
