@@ -18,6 +18,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class Builder:
         else:  # format: Docker's, because OCI's knows no HEALTHCHECK; isolation: works inside containers, too
             command = ["build", "--isolation=chroot", "--network=host", "--layers", "--format=docker"]
             command += [f"--timestamp={epoch}", *_index_options()]
-            recipe = needed_stages(recipe, target)
+            recipe = with_arguments(needed_stages(recipe, target), build_arguments)
         with tempfile.NamedTemporaryFile("w", suffix=".Dockerfile", encoding="utf-8") as file:
             file.write(recipe)
             file.flush()
@@ -101,6 +102,18 @@ def needed_stages(recipe: str, target: str) -> str:
             needed.add(name)
             found += re.findall(r"(?:^FROM |--from=)(\S+)", by_name[name], re.MULTILINE)
     return head + "".join(stage for name, stage in by_name.items() if name in needed)
+
+
+def with_arguments(recipe: str, arguments: Mapping[str, str]) -> str:
+    """The Dockerfile with a build's arguments as defaults: buildah before 1.29 takes a layer for the one it has built
+    before though an argument in it has changed, and so labelled an image with an earlier commit.
+    """
+    return re.sub(
+        r"^ARG (\w+)(=.*)?$",
+        lambda found: f"ARG {found[1]}={arguments[found[1]]}" if found[1] in arguments else found[0],
+        recipe,
+        flags=re.MULTILINE,
+    )
 
 
 def _index_options() -> list[str]:

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from deploy.images.build_images import needed_stages
+from deploy.images.build_images import needed_stages, with_arguments
 from deploy.images.lock import FOLDER, requirements
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -89,3 +89,11 @@ def test_the_service_imports_nothing_that_its_image_drops() -> None:
     assert len(paths) > 100
     used = [str(path) for path in paths for glob in globs if any(part.match(glob) for part in (path, *path.parents))]
     assert used == []
+
+
+def test_a_builds_arguments_stand_in_its_recipe() -> None:
+    """So that a layer with another commit's label is no longer taken for this one."""
+    recipe = "ARG REVISION=unknown\nFROM ${BASE} AS runtime\nARG REVISION\nLABEL revision=${REVISION}\nARG OTHER=1\n"
+    made = with_arguments(recipe, {"REVISION": "0" * 40})
+    assert made.count(f"ARG REVISION={'0' * 40}\n") == 2
+    assert "ARG OTHER=1\n" in made and "LABEL revision=${REVISION}\n" in made
