@@ -134,4 +134,19 @@ class LanguageModelConfig(Section):
     """Share of the steps, at the end, over which the learning rate falls linearly to 3 %."""
     dropout: float = Field(0.0, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    distillation_share: float = Field(0.0, ge=0, le=1)
+    """polish of a bundle: how much of a token's loss is the divergence from what that bundle says; 0: none."""
     checkpoint_every: int = Field(500, ge=1)
+
+
+class PruningConfig(Section):
+    """What a bundle's network is made smaller by, before it is polished."""
+
+    drop_layers: int = Field(0, ge=0)
+    """Layers, those whose absence costs least."""
+    drop_heads: int = Field(0, ge=0)
+    """Attention heads of every layer."""
+    feed_forward_share: float = Field(1.0, gt=0, le=1)
+    """Of the feed-forward units of every layer, those that stay."""
+    calibration_batches: int = Field(16, ge=1)
+    """Batches of `polish.batch_tokens` that importance is measured on."""

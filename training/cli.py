@@ -1,4 +1,4 @@
-"""`python -m training base · run · judge-canary · eval · import · …`: results on stdout, logs and progress on stderr.
+"""`python -m training base · prune · run · judge-canary · eval · …`: results on stdout, logs and progress on stderr.
 
 Exit codes: 0 done (also when there is too little feedback yet), 1 a named error, 3 the gate refused, 4 another
 version came first.
@@ -31,10 +31,7 @@ from training.canary.judge import judge
 from training.canary.release import act
 from training.canary.report import NO_CANARY, judgement_fields, judgement_text
 from training.config import TrainingConfig, load_config
-from training.data.data_report.describe import describe
-from training.data.data_report.report_text import report_text as data_report_text
-from training.data.domain_pack import PACKS_DIRECTORY, load_pack
-from training.data.importers.registry import IMPORTERS, import_file
+from training.data_commands import add_data_commands
 from training.errors import InvalidConfigError, SeveralProcessesError, TrainingError, WorkspaceError
 from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE
 from training.evaluation.explanations.page import explanation_page
@@ -42,12 +39,21 @@ from training.evaluation.explanations.sources import newest_run, open_explainer,
 from training.evaluation.report import evaluate_bundle
 from training.evaluation.reporting.files import evaluation_json, evaluation_text, write_evaluation
 from training.forgetting import forget
-from training.pack_lint.lint import lint, size_table
-from training.pipeline import BASE_STAGES, INTENT_STAGES, RUN_STAGES, ExitCode, Outcome, Stage, run_pipeline
+from training.pipeline import (
+    BASE_STAGES,
+    INTENT_STAGES,
+    PRUNE_STAGES,
+    RUN_STAGES,
+    ExitCode,
+    Outcome,
+    Stage,
+    run_pipeline,
+)
 from training.precision import kept_to
 from training.workspace import Workspace
 
 _DEFAULT_CONFIG = Path("training/configs/small.yaml")
+_PRUNING_CONFIG = Path("training/configs/prune.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_job_arguments(intents)
     intents.add_argument("--data-dir", type=Path, help=base_data)
     intents.set_defaults(run=_run_intents)
+    pruning = commands.add_parser("prune", help="make a smaller bundle of one, and print what that costs")
+    _add_job_arguments(pruning)
+    pruning.set_defaults(run=_run_pruning, config=_PRUNING_CONFIG)
     run = commands.add_parser("run", help="learn from stored thumbs, gate, publish")
     _add_job_arguments(run)
     _add_feedback_arguments(run, data_dir)
@@ -92,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluation(commands)
     _add_explaining(commands, data_dir)
     _add_forgetting(commands, data_dir)
-    _add_data_commands(commands)
+    add_data_commands(commands)
     return parser
 
 
@@ -131,26 +140,6 @@ def _add_erasures(parser: argparse.ArgumentParser, data_dir: Path) -> None:
     parser.add_argument("--erasures", type=Path, default=Path(path), help="the service's list of what was erased")
 
 
-def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    importer = commands.add_parser(
-        "import", help="turn public or own dialogues into uniform JSON lines, and report on them"
-    )
-    importer.add_argument("format", choices=sorted(IMPORTERS))
-    importer.add_argument("path", type=Path)
-    importer.add_argument("output", type=Path)
-    importer.add_argument("--pack", default="shop", help="the authored pack whose intents the report knows")
-    importer.add_argument("--no-report", action="store_true", help="import only; the report takes a while")
-    importer.set_defaults(run=_import)
-    describer = commands.add_parser("describe", help="report again on imported rows")
-    describer.add_argument("path", type=Path)
-    describer.add_argument("--pack", default="shop", help="the authored pack whose intents the report knows")
-    describer.set_defaults(run=_describe)
-    check = commands.add_parser("check-domain", help="print a domain pack's sizes and what it should mend")
-    check.add_argument("pack", nargs="?", default="shop", help="a folder under training/data/domain, or its path")
-    check.add_argument("--strict", action="store_true", help="exit with 1 when anything should be mended")
-    check.set_defaults(run=_check_domain)
-
-
 def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=_DEFAULT_CONFIG)
     parser.add_argument("--workspace", type=Path, help="where the run keeps its state; name it again to resume")
@@ -176,7 +165,9 @@ def _add_signing_key(parser: argparse.ArgumentParser) -> None:
 def _run_base(options: argparse.Namespace) -> int:
     config = _base_config(options)
     if not config.makes_base:
-        raise InvalidConfigError(path=options.config, problem="a base needs pretrain and finetune, or polish alone")
+        raise InvalidConfigError(
+            path=options.config, problem="a base needs pretrain and finetune, or polish alone, and no pruning"
+        )
     return _make(BASE_STAGES, options, config, "base")
 
 
@@ -185,6 +176,13 @@ def _run_intents(options: argparse.Namespace) -> int:
     if config.plan_teacher.kind != "encoder":
         raise InvalidConfigError(path=options.config, problem="plan_teacher.kind must be encoder")
     return _make(INTENT_STAGES, options, config, "intents")
+
+
+def _run_pruning(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    if config.pruning is None:
+        raise InvalidConfigError(path=options.config, problem="it has no section pruning")
+    return _make(PRUNE_STAGES, options, config, "prune")
 
 
 def _make(stages: Mapping[str, Stage], options: argparse.Namespace, config: TrainingConfig, kind: str) -> int:
@@ -359,36 +357,3 @@ def _explain(options: argparse.Namespace) -> int:
         options.output.write_text(explanation_page(found), encoding="utf-8")
     print(found.model_dump_json(indent=1))
     return 0
-
-
-def _check_domain(options: argparse.Namespace) -> int:
-    """The sizes on stdout, what there is to mend on stderr; with `--strict` any of it is an error."""
-    pack = load_pack(options.pack)
-    print(size_table(pack))
-    problems = lint(pack, PACKS_DIRECTORY / options.pack)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    print(f"{len(problems)} to mend." if problems else "Nothing to mend.")
-    return 1 if problems and options.strict else 0
-
-
-def _import(options: argparse.Namespace) -> int:
-    report = import_file(options.format, options.path, options.output)
-    print(f"{report.num_rows} rows written to {options.output}, {report.num_skipped} skipped.")
-    for reason, count in report.skipped.items():
-        print(f"  {count} skipped: {reason}")
-    if not options.no_report:
-        print()
-        _print_data_report(options.output, options.pack)
-    return 0
-
-
-def _describe(options: argparse.Namespace) -> int:
-    _print_data_report(options.path, options.pack)
-    return 0
-
-
-def _print_data_report(rows: Path, pack: str) -> None:
-    """Paragraphs for people, and one JSON object with the same figures as the last line."""
-    report = describe(rows, load_pack(pack), DEFAULT_BUNDLE / "tokenizer.json")
-    print(data_report_text(report), report.model_dump_json(), sep="\n\n")

@@ -17,6 +17,7 @@ from training.base_config import (
     MessageSummaryConfig,
     ModelConfig,
     PlanTeacherConfig,
+    PruningConfig,
     Section,
 )
 from training.errors import InvalidConfigError
@@ -269,6 +270,8 @@ class TrainingConfig(Section):
     """Without both, the bundle that `model.start_from` names goes on learning: it keeps its n-grams and is polished."""
     polish: LanguageModelConfig | None = None
     """A second fine-tuning, on sources of its own."""
+    pruning: PruningConfig | None = None
+    """Make the bundle that goes on learning smaller before it is polished: `python -m training prune`."""
     feedback: FeedbackConfig = FeedbackConfig()
     reward: RewardConfig = RewardConfig()
     policy: PolicyConfig = PolicyConfig()
@@ -290,12 +293,19 @@ class TrainingConfig(Section):
             raise ValueError("pretrain and finetune belong together: set both, or neither to go on from a bundle")
         if self.pretrain is None and self.polish is not None and self.model.start_from is None:
             raise ValueError("polish without pretrain and finetune goes on from a bundle: set model.start_from")
+        if self.pretrain is None and self.polish is not None:
+            return self
+        if self.pruning is not None:
+            raise ValueError("pruning is for a bundle that goes on learning: set polish, without pretrain and finetune")
+        tuned = [stage for stage in (self.pretrain, self.finetune, self.polish) if stage is not None]
+        if any(stage.distillation_share for stage in tuned):
+            raise ValueError("distillation_share is for the polish of a bundle, without pretrain and finetune")
         return self
 
     @property
     def makes_base(self) -> bool:
-        """Whether any stage is set up that trains the network."""
-        return self.finetune is not None or self.polish is not None
+        """Whether any stage is set up that trains the network, as it is."""
+        return (self.finetune is not None or self.polish is not None) and self.pruning is None
 
     @property
     def goes_on_from(self) -> Path | None:

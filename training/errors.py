@@ -14,6 +14,7 @@ TrainingError
 ├── SeveralProcessesError
 ├── TooFewRowsError
 ├── UnfitCheckpointError
+├── UnfitPruningError
 └── WorkspaceError
 
 A refused gate and too little feedback are outcomes, not errors: see `pipeline`.
@@ -54,6 +55,13 @@ class UnfitCheckpointError(TrainingError):
     template = (
         "The weights in {path} cannot be taken over: {problem}. model.start_from names a bundle of the same shape."
     )
+
+
+class UnfitPruningError(TrainingError):
+    """The network is too small for what should be taken out of it."""
+
+    code = "unfit_pruning"
+    template = "The network in {path} cannot be pruned: {problem}. Lower what the section `pruning` takes out."
 
 
 class DataError(TrainingError):

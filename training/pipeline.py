@@ -1,8 +1,9 @@
-"""The ordered stages of the two jobs: START READING HERE.
+"""The ordered stages of the jobs: START READING HERE.
 
-`BASE_STAGES` make the first model from dialogues; `RUN_STAGES` turn people's thumbs into the next version. A
-finished stage leaves its result in the workspace and is not run again, so a killed run goes on where it was. When the
-configuration has changed since, the stages that it concerns are run again, and with them all that come after.
+`BASE_STAGES` make the first model from dialogues; `RUN_STAGES` turn people's thumbs into the next version;
+`PRUNE_STAGES` make a bundle smaller. A finished stage leaves its result in the workspace and is not run again, so a
+killed run goes on where it was. When the configuration has changed since, the stages that it concerns are run again,
+and with them all that come after.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from training import distributed
 from training.config import TrainingConfig
 from training.stages import curate, evaluate, export, gate, policy, publish, reward_model, served_graph, snapshot
 from training.stages.base_model import bundle, corpus, intent_model, language_modeling, message_summary, plan_teacher
+from training.stages.pruning import prune, trade
 from training.workspace import StageResult, Workspace
 
 Stage = Callable[[TrainingConfig, Workspace], StageResult]
@@ -30,6 +32,7 @@ NEW_SETTINGS: Mapping[str, tuple[str, ...]] = {
         *(f"{stage}.source_shares" for stage in ("pretrain", "finetune", "polish")),
     ),
     "message_summary": ("model", "message_summary"),
+    "prune": ("pruning", "polish", "model.start_from"),
     "pretrain": ("pretrain",),
     "finetune": ("finetune",),
     "polish": ("polish",),
@@ -49,6 +52,15 @@ BASE_STAGES: Mapping[str, Stage] = {
 }
 INTENT_STAGES: Mapping[str, Stage] = {name: BASE_STAGES[name] for name in ("plan_teacher", "intent_model")}
 """Of these, what makes the intent model alone: a shop's new asks are heard without a new base."""
+PRUNE_STAGES: Mapping[str, Stage] = {
+    "corpus": corpus.run,
+    "message_summary": message_summary.run,
+    "prune": prune.run,
+    "polish": language_modeling.run_polish,
+    "base_bundle": bundle.run,
+    "trade": trade.run,
+}
+"""A smaller bundle of one that goes on learning, and what that cost."""
 RUN_STAGES: Mapping[str, Stage] = {
     "snapshot": snapshot.run,
     "curate": curate.run,
@@ -152,6 +164,8 @@ def _success(results: Mapping[str, Mapping[str, Any]]) -> str:
         place = f"{published['alias']} (generation {published['generation']})"
         plan = (results.get("gate") or {}).get("ratings_plan")
         return f"Version {published['digest'][:12]} is published as {place}." + (f" {plan}" if plan else "")
+    if measured := results.get("trade"):
+        return trade.trade_table(trade.Trade.model_validate(measured))
     if "base_bundle" not in results:
         return f"The intent model is made; of the development asks it hears {_shares(results['intent_model'])} right."
     return f"The bundle {results['base_bundle']['digest'][:12]} lies in {results['base_bundle']['directory']}."

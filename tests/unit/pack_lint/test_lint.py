@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model_store.contract.wording.unsafe import load_rules
-from training import cli
+from training import cli, data_commands
 from training.data import domain_pack
 from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.errors import InvalidDomainPackError
@@ -22,7 +22,7 @@ RULES = (*load_rules(), *load_rules(DEFAULT_RULES_FILE))
 @pytest.fixture
 def packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(domain_pack, "PACKS_DIRECTORY", tmp_path)
-    monkeypatch.setattr(cli, "PACKS_DIRECTORY", tmp_path)
+    monkeypatch.setattr(data_commands, "PACKS_DIRECTORY", tmp_path)
     return tmp_path
 
 

@@ -67,8 +67,9 @@ def _stages(config: TrainingConfig) -> tuple[str, ...]:
     is_taught = config.plan_teacher.kind == "encoder"
     optional = [("plan_teacher", is_taught), ("message_summary", config.model.message_summary)]
     used = tuple(name for name, is_used in optional if is_used)
+    pruned = ("pruning",) if config.pruning is not None else ()
     tuned = [name for name in ("pretrain", "finetune", "polish") if getattr(config, name) is not None]
-    return (*used, *tuned)
+    return (*used, *pruned, *tuned)
 
 
 def _measure(policy: ReformerPolicy, tokenizer: Tokenizer, config: TrainingConfig) -> dict[str, float]:

@@ -26,7 +26,11 @@ from training.precision import fast_matrices
 from training.reformer.model import ReformerPolicy, load_policy, new_policy, save_policy
 from training.stages.base_model import message_summary
 from training.stages.base_model.corpus import VALIDATION_SOURCE
+from training.stages.base_model.distillation import Distillation
 from training.workspace import StageResult, Workspace
+
+PRUNED = "pruned"
+"""Checkpoint of a network that was made smaller."""
 
 
 def run_pretrain(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -50,14 +54,18 @@ def run_finetune(config: TrainingConfig, workspace: Workspace) -> StageResult:
 
 
 def run_polish(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Tunes `finetuned`, or a bundle, once more where the configuration says so; writes the directory `polished`.
+    """Tunes `finetuned`, or a bundle, whole or pruned, once more where the configuration says so; writes `polished`.
 
     The learning rate starts anew: wordings settle when plans have been learned.
     """
     if config.polish is None:
         return {}
-    policy = load_policy(config.goes_on_from or workspace.path("finetuned"), dropout=config.polish.dropout)
-    return _train(policy, config.polish, _Run("polish", "polished", config.seed + 2, workspace))
+    checkpoint = workspace.path(PRUNED) if config.pruning else config.goes_on_from or workspace.path("finetuned")
+    policy = load_policy(checkpoint, dropout=config.polish.dropout)
+    distillation = None
+    if config.polish.distillation_share and config.goes_on_from is not None:
+        distillation = Distillation(load_policy(config.goes_on_from).eval(), config.polish.distillation_share)
+    return _train(policy, config.polish, _Run("polish", "polished", config.seed + 2, workspace, distillation))
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ class _Run:
     output: str
     seed: int
     workspace: Workspace
+    distillation: Distillation | None = None
 
 
 def _train(policy: ReformerPolicy, config: LanguageModelConfig, run: _Run) -> StageResult:
@@ -87,7 +96,7 @@ def _train(policy: ReformerPolicy, config: LanguageModelConfig, run: _Run) -> St
                 break
             torch.manual_seed(run.seed * 1_000_003 + step)  # dropout of step n is the same after a resume
             factor = flat_then_linear(tokens_seen, config.num_tokens, config.decay_share)
-            loss = batch_gradients(policy, batch, config)
+            loss = batch_gradients(policy, batch, config, run.distillation)
             norm = guard.step(loss, number=step, lr_factor=factor * warm_up(step))
             step += 1
             tokens_seen += batch.token_ids.numel()
@@ -105,12 +114,16 @@ def _train(policy: ReformerPolicy, config: LanguageModelConfig, run: _Run) -> St
     return {"validation_loss": validation_loss, "num_tokens": tokens_seen, "num_steps": step, "seconds": seconds}
 
 
-def batch_gradients(policy: ReformerPolicy, batch: Batch, config: LanguageModelConfig) -> Tensor:
+def batch_gradients(
+    policy: ReformerPolicy, batch: Batch, config: LanguageModelConfig, distillation: Distillation | None = None
+) -> Tensor:
     """Loss of a batch, with gradients; backward runs inside the autocast region, else it would use fp32."""
     weights = torch.tensor([0.0, config.user_token_weight, 1.0, config.plan_token_weight])  # by kind
     with fast_matrices():
         hidden = policy.encode(batch.token_ids)
-        losses, token_weights = token_losses(policy, hidden, batch, weights, label_smoothing=config.label_smoothing)
+        losses, token_weights = token_losses(
+            policy, hidden, batch, weights, label_smoothing=config.label_smoothing, distillation=distillation
+        )
         taught = teacher_losses(policy, hidden, batch)
         total_weight = token_weights.sum() + config.plan_token_weight * len(taught)
         loss = ((losses * token_weights).sum() + config.plan_token_weight * taught.sum()) / total_weight
@@ -121,11 +134,17 @@ def batch_gradients(policy: ReformerPolicy, batch: Batch, config: LanguageModelC
 
 
 def token_losses(
-    policy: ReformerPolicy, hidden: Tensor, batch: Batch, weights: Tensor, *, label_smoothing: float = 0.0
+    policy: ReformerPolicy,
+    hidden: Tensor,
+    batch: Batch,
+    weights: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    distillation: Distillation | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy [N] in nats and weight [N] of every token that weighs something; the head runs on those only.
 
-    `hidden` [B, S, 2H] are the batch's encoded windows.
+    `hidden` [B, S, 2H] are the batch's encoded windows. With `distillation`, its divergence is mixed in.
     """
     target_weights = weights[batch.kinds[:, 1:].long()]
     is_target = target_weights > 0
@@ -133,6 +152,8 @@ def token_losses(
     losses = F.cross_entropy(
         logits, batch.token_ids[:, 1:][is_target], reduction="none", label_smoothing=label_smoothing
     )
+    if distillation is not None:
+        losses = distillation.mixed(losses, logits, batch.token_ids, is_target)
     return losses, target_weights[is_target]
 
 
