@@ -66,7 +66,11 @@ chaos: .venv-dev/.installed ## kill -9 under load, 300 times; nothing acknowledg
 soak: .venv-dev/.installed ## an hour of steady load: memory, descriptors and latency must not drift (OPTIONS="--minutes 2")
 	OMP_NUM_THREADS=1 $(DEV) -m tests.benchmarks.reliability.soak $(OPTIONS)
 
-bench-learning: .venv-dev/.installed ## thumbs up before and after learning, by algorithm and ratings, into runs/bench; 20 minutes, goes on when run again (OPTIONS="--quick")
+.venv-dev/.trl: .venv-dev/.installed
+	$(call install,.venv-dev) -e '.[trl]' || echo "no TRL: its rows will say so (rm $@ to try again)"
+	@touch $@
+
+bench-learning: .venv-dev/.trl ## thumbs up before and after learning, by algorithm and ratings, beside TRL, into runs/bench; 20 minutes, goes on when run again (OPTIONS="--quick")
 	$(DEV) -m tests.benchmarks.bench_learning $(OPTIONS)
 
 sweep: .venv-dev/.installed ## right plans by the base model's size and amount of data, into runs/sweep (OPTIONS="--tokens 1600000 --sizes 128x4 256x6")

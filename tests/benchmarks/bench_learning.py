@@ -1,7 +1,8 @@
 """`make bench-learning`: thumbs up before and after learning, by algorithm and number of ratings.
 
 A small network of the card desk and the demo's simulated customers, one rating in ten wrong. Everything but the network
-is real: the stages are those of `python -m training run`. Prints a table; writes `learning.json`, `.png` and `.svg`.
+is real: the stages are those of `python -m training run`, beside them TRL's trainers where TRL is installed. Prints a
+table; writes `learning.json`, `.png` and `.svg`.
 Every cell is kept, so a run that was stopped, or ran out of minutes, goes on. Read next: `learning.presets`.
 """
 
@@ -17,11 +18,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tests.benchmarks.bench import describe_machine
-from tests.benchmarks.learning.cells import Cell, Laboratory
+from tests.benchmarks.learning.cells import Cell, Laboratory, why_not_run
 from tests.benchmarks.learning.presets import ALGORITHMS, FULL, QUICK, Preset, base_config, learning_config
 from tests.benchmarks.learning.report import FILE_NAME, Report, lines, save_plot
 
-_DEFAULT_ALGORITHMS = ("kto", "rloo", "filtered", "ilql")
+_DEFAULT_ALGORITHMS = ("kto", "trl-kto", "rloo", "trl-rloo", "filtered", "ilql")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,8 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     folder = options.output / FILE_NAME / f"{preset.name}-{_digest(preset, options)}"
     laboratory = Laboratory(folder, preset, num_threads=options.threads, adapter=options.adapter)
     before = laboratory.before()
-    wanted = list(_wanted(preset, options))
-    most_ratings = max(num_ratings for _, num_ratings, _ in wanted)
+    reasons = {name: why_not_run(name, options.adapter) for name in options.algorithms}
+    not_run = {name: reason for name, reason in reasons.items() if reason}
+    wanted = [cell for cell in _wanted(preset, options) if cell[0] not in not_run]
+    most_ratings = max(options.ratings or preset.ratings)
     cells: list[Cell] = []
     longest = 0.0
     for algorithm, num_ratings, seed in tqdm(wanted, desc="cells", file=sys.stderr):
@@ -49,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         before=before,
         cells=tuple(cells),
         num_missing=len(wanted) - len(cells),
+        not_run=not_run,
     )
     print("\n".join(lines(report)))
     report.save(options.output)

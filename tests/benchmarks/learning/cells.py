@@ -1,4 +1,4 @@
-"""The cells of the table: one algorithm on some ratings with one seed, through the stages of a real run.
+"""The cells of the table: one algorithm on some ratings with one seed, through the stages of a real run or TRL.
 
 Every finished piece (base, ratings with their reward model, cell) is kept as files, so a run that was stopped goes on.
 """
@@ -6,6 +6,7 @@ Every finished piece (base, ratings with their reward model, cell) is kept as fi
 import shutil
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,13 +15,13 @@ from pydantic import BaseModel
 
 from model_store.contract.tokenizer import Tokenizer
 from tests.benchmarks.learning.customers import Judges, first_ratings
-from tests.benchmarks.learning.presets import NEEDS_REWARD_MODEL, Preset, base_config, learning_config
+from tests.benchmarks.learning.presets import NEEDS_REWARD_MODEL, OF_TRL, Preset, base_config, learning_config
 from training.config import TrainingConfig
 from training.data.feedback_rows import Example, read_examples, write_examples
 from training.pipeline import BASE_STAGES
 from training.reformer.model import load_policy
 from training.stages import policy, reward_model
-from training.workspace import Workspace
+from training.workspace import StageResult, Workspace
 
 _Result = TypeVar("_Result", bound=BaseModel)
 _BASE_FILES = ("config.json", "model.safetensors")
@@ -176,8 +177,9 @@ class Laboratory:
         workspace = Workspace(folder)
         for name in ("base", "examples.jsonl", "reward_model"):
             workspace.path(name).symlink_to((shared / name).resolve())
+        learn = _learning_of(algorithm)
         started = time.process_time()
-        result: Any = policy.run(self._learning_config(algorithm, seed), workspace)
+        result: Any = learn(self._learning_config(algorithm, seed), workspace)
         seconds = time.process_time() - started
         opinion = self.judges().opinion(load_policy(workspace.path("policy")), num_draws=self._preset.num_draws)
         rated = Workspace(shared).result("reward_model") or {}
@@ -199,6 +201,23 @@ class Laboratory:
             stopped_by=result["stopped_by"],
             num_trainable=result["num_trainable"],
         )
+
+
+def why_not_run(algorithm: str, adapter: str) -> str | None:
+    """What keeps an algorithm from being measured here; None where nothing does."""
+    if algorithm not in OF_TRL:
+        return None
+    if find_spec("trl") is None or find_spec("datasets") is None:
+        return "TRL is not installed (pip install -e '.[trl]')"
+    return None if adapter == "none" else "TRL's rows train all parameters (leave out --adapter)"
+
+
+def _learning_of(algorithm: str) -> Callable[[TrainingConfig, Workspace], StageResult]:
+    if algorithm not in OF_TRL:
+        return policy.run
+    from tests.benchmarks.learning import trl_learning  # takes seconds, and TRL is not always there
+
+    return trl_learning.run
 
 
 def _kept(path: Path, kind: type[_Result], make: Callable[[], _Result]) -> _Result:

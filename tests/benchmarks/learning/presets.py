@@ -11,15 +11,21 @@ from typing import Any
 from training.config import TrainingConfig
 
 PACK = "card_desk"
+_KTO: Mapping[str, Any] = {"algorithm": "kto", "kl_coefficient": 0.1}
+_RLOO: Mapping[str, Any] = {"algorithm": "rloo", "num_steps": 16, "kl_coefficient": 0.05, "target_kl": 1.0}
+OF_TRL = {"trl-kto": "kto", "trl-rloo": "rloo"}
+"""TRL's trainers, each with ours of the same name, whose settings it gets."""
 ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
-    "kto": {"algorithm": "kto", "kl_coefficient": 0.1},
-    "rloo": {"algorithm": "rloo", "num_steps": 16, "kl_coefficient": 0.05, "target_kl": 1.0},
+    "kto": _KTO,
+    "rloo": _RLOO,
+    "trl-kto": _KTO,
+    "trl-rloo": _RLOO,
     "filtered": {"algorithm": "filtered", "num_epochs": 3},
     "ilql": {"algorithm": "ilql", "num_epochs": 2},
     "ilql-regress": {"algorithm": "ilql", "num_epochs": 2, "q_learning": {"extraction": "regress"}},
     "grpo": {"algorithm": "grpo", "num_steps": 16, "kl_coefficient": 0.05, "target_kl": 1.0},
 }
-NEEDS_REWARD_MODEL = frozenset({"rloo", "grpo", "filtered"})
+NEEDS_REWARD_MODEL = frozenset({"rloo", "trl-rloo", "grpo", "filtered"})
 """The others load it too, but for their reports only."""
 _CRITIC = {"lr": 5e-4, "num_epochs": 2}
 

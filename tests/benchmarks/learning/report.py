@@ -12,12 +12,14 @@ from pydantic import BaseModel
 
 from model_store.shares import Count
 from tests.benchmarks.learning.cells import Before, Cell
+from tests.benchmarks.learning.presets import OF_TRL
 
 FILE_NAME = "learning"
 _COLOURS = ("#0072b2", "#d55e00", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 """Okabe and Ito's, which nearly everybody can tell apart."""
 _MAX_KL, _MIN_ENDINGS, _MIN_DISTINCT2_RATIO = 3.0, 0.97, 0.7
 _MIN_HEADROOM = {150: 0.5, 1500: 0.75}
+_MIN_TIMES_TRL = 2.0
 
 
 class Report(BaseModel):
@@ -29,6 +31,8 @@ class Report(BaseModel):
     cells: tuple[Cell, ...]
     num_missing: int = 0
     """Cells that there was no time for."""
+    not_run: dict[str, str] = {}
+    """Algorithms that could not be measured here, and why."""
 
     def save(self, folder: Path) -> None:
         """Writes `learning.json`."""
@@ -39,6 +43,11 @@ class Report(BaseModel):
         """Share of the way from before to the best of the samples that these cells went; None where there is none."""
         room = self.before.best - self.before.thumbs_up
         return (_mean(cells, lambda cell: cell.thumbs_up) - self.before.thumbs_up) / room if room > 0 else None
+
+    def gain(self, cells: Sequence[Cell]) -> float:
+        """Points of thumbs up won in a CPU minute of learning."""
+        points = 100 * (_mean(cells, lambda cell: cell.thumbs_up) - self.before.thumbs_up)
+        return points / (_mean(cells, lambda cell: cell.cpu_seconds) / 60)
 
     def groups(self) -> dict[tuple[str, int], list[Cell]]:
         """Cells by algorithm and number of ratings, in the order in which they came first."""
@@ -63,22 +72,22 @@ def lines(report: Report) -> list[str]:
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     rows = [_row(report, name, num_ratings, cells) for (name, num_ratings), cells in report.groups().items()]
+    rows += [f"| {name} | not run: {reason} {'| ' * 9}|" for name, reason in report.not_run.items()]
     missing = [f"Cells without time: {report.num_missing}. Run it again to go on."] if report.num_missing else []
-    return [*head, *rows, "", *_aims(report), *missing]
+    return [*head, *rows, "", *_aims(report), *_beside_trl(report), *missing]
 
 
 def _row(report: Report, name: str, num_ratings: int, cells: Sequence[Cell]) -> str:
     ups = [cell.thumbs_up for cell in cells]
     closed = report.headroom_closed(cells)
     seconds = _mean(cells, lambda cell: cell.cpu_seconds)
-    gain = 100 * (fmean(ups) - report.before.thumbs_up) / (seconds / 60)
     columns = [
         name,
         str(num_ratings),
         str(len(cells)),
         f"{fmean(ups):.1%} ({min(ups):.1%}, {max(ups):.1%})",
         "–" if closed is None else f"{closed:.0%}",
-        f"{gain:+.1f}",
+        f"{report.gain(cells):+.1f}",
         f"{seconds:.0f}",
         f"{_mean(cells, lambda cell: cell.kl):.2f}",
         f"{_mean(cells, lambda cell: cell.distinct2):.3f}",
@@ -109,6 +118,21 @@ def _aims(report: Report) -> list[str]:
     for text, holds in bounds:
         met = [name for name in names if all(holds(cell) for cell in report.cells if cell.algorithm == name)]
         found.append(f"{text}, in every cell: {_named(met)}.")
+    return found
+
+
+def _beside_trl(report: Report) -> list[str]:
+    """What ours wins in a CPU minute as a multiple of what TRL's wins, by the number of ratings."""
+    groups, found = report.groups(), []
+    for (name, num_ratings), cells in groups.items():
+        ours = groups.get((OF_TRL.get(name, ""), num_ratings))
+        if ours:
+            own_gain, its_gain = report.gain(ours), report.gain(cells)
+            times = f"{own_gain / its_gain:.1f} times" if its_gain > 0 else "no factor, for TRL won nothing"
+            found.append(
+                f"Points a CPU minute with {num_ratings:,} ratings, {OF_TRL[name]} against {name}: {times}"
+                f" ({own_gain:+.1f}, {its_gain:+.1f}; aim: {_MIN_TIMES_TRL:.0f} times)."
+            )
     return found
 
 

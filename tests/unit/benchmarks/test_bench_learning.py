@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import bench_learning
-from tests.benchmarks.learning.cells import Before, Cell
+from tests.benchmarks.learning.cells import Before, Cell, why_not_run
 from tests.benchmarks.learning.presets import ALGORITHMS, FULL, QUICK, base_config, learning_config
 from tests.benchmarks.learning.report import Report, lines, save_plot
 
@@ -81,6 +81,26 @@ def test_the_table_shows_means_over_seeds_and_what_is_aimed_at() -> None:
     assert "Cells without time: 6" in text
 
 
+def test_ours_is_held_against_trls_row_of_the_same_name() -> None:
+    """Points a CPU minute: +40 against +10 are four times; a loss has no factor; what is absent says why."""
+    cells = (
+        *REPORT.cells,
+        cell("trl-kto", 150, 1, 60, cpu_seconds=60.0),
+        cell("trl-rloo", 1500, 1, 30, cpu_seconds=120.0),
+    )
+    text = "\n".join(lines(REPORT.model_copy(update={"cells": cells, "not_run": {"trl-rloo": "no TRL"}})))
+    assert "with 150 ratings, kto against trl-kto: 4.0 times (+40.0, +10.0; aim: 2 times)." in text
+    assert "with 1,500 ratings, rloo against trl-rloo: no factor, for TRL won nothing (+70.0, -2.5;" in text
+    row = next(line for line in text.splitlines() if "not run: no TRL" in line)
+    assert row.startswith("| trl-rloo | not run: no TRL |") and row.count("|") == 12
+
+
+def test_trls_rows_train_all_parameters_or_nothing() -> None:
+    """With an adapter they say that they are not run; ours need nothing."""
+    assert why_not_run("kto", "lora") is None
+    assert (why_not_run("trl-kto", "lora") or "").startswith("TRL")
+
+
 def test_the_plot_is_the_same_for_the_same_figures(tmp_path: Path) -> None:
     """PNG and SVG, byte for byte."""
     for name in ("first", "second"):
@@ -97,7 +117,7 @@ def test_every_algorithm_is_a_valid_configuration(algorithm: str) -> None:
         base = base_config(preset, 2)
         config = learning_config(base, preset, algorithm, seed=3, adapter="lora")
         assert config.seed == 3 and config.policy.adapter == "lora" and config.policy.max_kl == 3.0
-        assert config.policy.algorithm == algorithm.removesuffix("-regress")
+        assert config.policy.algorithm == algorithm.removesuffix("-regress").removeprefix("trl-")
 
 
 def test_it_runs_stops_when_its_minutes_are_over_and_goes_on(
