@@ -1,0 +1,1 @@
+"""Wording that both programs judge by: what no reply may hold."""
