@@ -105,15 +105,10 @@ def needed_stages(recipe: str, target: str) -> str:
 
 
 def with_arguments(recipe: str, arguments: Mapping[str, str]) -> str:
-    """The Dockerfile with a build's arguments as defaults: buildah before 1.29 takes a layer for the one it has built
-    before though an argument in it has changed, and so labelled an image with an earlier commit.
+    """The Dockerfile with a build's arguments put in: buildah before 1.29 takes a layer for the one it has built before
+    though an argument in it has changed, and so labelled an image with an earlier commit.
     """
-    return re.sub(
-        r"^ARG (\w+)(=.*)?$",
-        lambda found: f"ARG {found[1]}={arguments[found[1]]}" if found[1] in arguments else found[0],
-        recipe,
-        flags=re.MULTILINE,
-    )
+    return re.sub(r"\$\{(\w+)\}", lambda found: arguments.get(found[1], found[0]), recipe)
 
 
 def _index_options() -> list[str]:
