@@ -67,7 +67,7 @@ def test_an_error_inside_a_stream_can_be_tried_again(
     """What was said stays to be read under a notice; after the service has recovered, trying again replaces it."""
     chat.expects_failed_requests = True
     engine = engines.opened[-1]
-    engine.fails_at_step = engine.num_steps + 12
+    engine.fails_at_step = engine.num_steps + 40  # behind the first sentence, which is shown when it is whole
     chat.send("I forgot my password")
     expect(chat.notice).to_contain_text("The reply could not be finished.")
     assert chat.text_of(chat.last_reply)
