@@ -15,7 +15,7 @@ import yaml
 from service.settings import Settings
 from tests.chart.conftest import Helm, require
 from tests.contract.fake_engine import FakeEngines
-from tests.e2e.running_service import run_fake_service, say_hello, wait_until
+from tests.e2e.running_service import run_fake_service, wait_until
 from tests.ports import free_port
 
 _COMPOSE = Path(__file__).resolve().parents[2] / "deploy" / "compose"
@@ -88,7 +88,7 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
 
 def test_a_stream_comes_through_nginx_as_it_is_made_and_what_is_inside_stays_inside(tmp_path: Path) -> None:
     """The first delta is there before the last is made; /metrics and the probes are not to be had from outside."""
-    engines = FakeEngines(say_hello)
+    engines = FakeEngines(lambda bundle, request: "You are welcome. " * 6)
     engines.step_seconds = 0.05
     with run_fake_service(tmp_path, engines) as service, _running_nginx(tmp_path, service.settings.port) as url:
         body = {"model": "rejoinder", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from service.records.database import open_engine, transaction
+from service.records.database import _NUM_POSTGRESQL_CONNECTIONS, open_engine, transaction
 from service.records.errors import CompletionNotFoundError, RecordStoreUnavailableError
 from service.records.sql_store import SqlRecordStore
 from service.records.store import CompletionRecord, FeedbackCounts, FeedbackRecord
@@ -157,7 +157,7 @@ def test_a_store_whose_connections_are_all_busy_is_unavailable(
             held.release()
             release.wait(10)
 
-    num_connections = 1 if database_url.startswith("sqlite") else 5
+    num_connections = 1 if database_url.startswith("sqlite") else _NUM_POSTGRESQL_CONNECTIONS
     threads = [threading.Thread(target=hold) for _ in range(num_connections)]
     for thread in threads:
         thread.start()

@@ -21,7 +21,7 @@ from training.reformer.heads import RewardModel
 from training.reformer.model import ReformerPolicy, new_policy
 from training.rlhf.rollout import Actors, SamplingSettings
 from training.stages.learners.learner import Updater
-from training.stages.learners.replay import NO_REPLAY, Replay, authored_replies
+from training.stages.learners.replay import NO_REPLAY, NONE_REPLAYED, Replay, authored_replies
 from training.stages.policy import CompositeReward, PromptPools, authored_prompts
 
 PACK = load_pack("shop")
@@ -128,12 +128,13 @@ def test_replay_keeps_authored_replies_likely(tokenizer: Tokenizer) -> None:
     replies = authored_replies(ConversationGenerator(PACK, 1), tokenizer, max_positions=256, count=20)
     actors = Actors(tiny(tokenizer), tiny(tokenizer), SamplingSettings(1.0, 8))
     replay = Replay(replies, 0.25, seed=1)
-    batch, again, other = (replay.draw(actors, step, 24) for step in (0, 0, 1))
+    replayed = replay.draw(actors, 0, 24)
+    batch, again, other = replayed.batch, replay.draw(actors, 0, 24).batch, replay.draw(actors, 1, 24).batch
     assert batch is not None and again is not None and other is not None
     assert len(batch.token_ids) == 8 and torch.equal(batch.token_ids, again.token_ids)
     assert batch.token_ids.shape != other.token_ids.shape or not torch.equal(batch.token_ids, other.token_ids)
     update = Updater(actors.policy, 1e-2, num_updates=10)
-    losses = [update(lambda: replay.mixed(torch.zeros(()), actors, batch)) for _ in range(10)]
+    losses = [update(lambda: replay.mixed(torch.zeros(()), actors, replayed)) for _ in range(10)]
     assert losses[-1] < 0.8 * losses[0]
-    assert NO_REPLAY.draw(actors, 0, 24) is None and NO_REPLAY.mixed(torch.ones(()), actors, None) == 1
-    assert replay.mixed(torch.tensor(4.0), actors, None) == 4
+    assert NO_REPLAY.draw(actors, 0, 24) is NONE_REPLAYED
+    assert replay.mixed(torch.tensor(4.0), actors, NONE_REPLAYED) == 4
