@@ -97,7 +97,7 @@ def test_a_running_reply_ends_on_the_version_that_began_it(
     with service.openai.chat.completions.create(**BODY, stream=True) as stream:
         wait_until(lambda: old.num_running == 1)
         digest = publish(service, tmp_path, "newer")
-        wait_until(lambda: any(digest[:8] in series for series in service.metric("rejoinder_model_info")))
+        wait_until(lambda: any(digest[:8] in series for series in service.metric("rejoinder_alias_info")))
         fresh = service.http.post("/v1/chat/completions", json=BODY)
         assert fresh.headers["x-model-digest"] == digest
         assert not old.is_closed
