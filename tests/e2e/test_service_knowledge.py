@@ -27,7 +27,7 @@ QUOTE = "“Our workshop mends zips within 3 days for €15.” (Repairs: https:
 def say(bundle: Bundle, request: CompletionRequest) -> str:
     """Quotes where it may, like a model that learned to."""
     is_banned = ARTICLE_ID in request.sampling.banned_token_ids
-    return "I only know our shop." if is_banned else "Our help pages say: <ARTICLE> Does that answer it?"
+    return "I only know our shop." if is_banned else "Good question. Our help pages say: <ARTICLE> Does that answer it?"
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def test_a_fitting_passage_is_quoted_and_the_record_says_which(folder: Path) -> 
     """People read the passage with its numbers and its link; the record holds the placeholder and the passage's id."""
     with serve(folder) as service:
         text, record = complete(service, QUESTION)
-    assert text == f"Our help pages say: {QUOTE} Does that answer it?"
-    assert record.completion_text == "Our help pages say: <ARTICLE> Does that answer it?"
+    assert text == f"Good question. Our help pages say: {QUOTE} Does that answer it?"
+    assert record.completion_text == "Good question. Our help pages say: <ARTICLE> Does that answer it?"
     assert record.sampling["plan"] == "help_article"
     assert record.sampling["article"] == {"id": "repairs#1", "is_quoted": True}
     assert record.prompt_messages[-2].role is Role.SYSTEM
@@ -94,8 +94,8 @@ def test_a_stream_quotes_the_same(folder: Path) -> None:
     with serve(folder) as service:
         pieces = service.openai.chat.completions.create(model="rejoinder", messages=QUESTION, stream=True)
         texts = [choice.delta.content or "" for piece in pieces for choice in piece.choices]
-    assert "".join(texts) == f"Our help pages say: {QUOTE} Does that answer it?"
-    assert not any("ARTICLE" in text for text in texts)
+    assert "".join(texts) == f"Good question. Our help pages say: {QUOTE} Does that answer it?"
+    assert not any("ARTICLE" in text for text in texts) and sum(bool(text) for text in texts) > 1
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -151,7 +151,7 @@ def test_without_a_fitting_passage_there_is_no_offer(folder: Path) -> None:
 def test_only_the_current_question_has_an_offer(folder: Path) -> None:
     """What was quoted before comes back as text, its values masked like any."""
     with serve(folder) as service:
-        said = {"role": "assistant", "content": f"Our help pages say: {QUOTE}"}
+        said = {"role": "assistant", "content": f"Good question. Our help pages say: {QUOTE}"}
         _, record = complete(service, [*QUESTION, said, *OTHER])
         _, again = complete(service, [*OTHER, {"role": "assistant", "content": "On its way."}, *QUESTION])
     assert [m.role for m in record.prompt_messages] == [Role.USER, Role.ASSISTANT, Role.USER]

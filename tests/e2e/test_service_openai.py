@@ -204,7 +204,8 @@ def test_a_cry_for_help_is_answered_by_the_rule_and_not_by_the_model(service: Ru
     assert completion.choices[0].finish_reason == "stop"
     with service.records() as records:
         record = records.get_completion(completion.id)
-    assert record.sampling["rule"] == "crisis"
+    found = {"rule": "crisis", "outcome": "refuse", "found_by": "pattern"}
+    assert record.sampling == {"rule": "crisis", "safety": found}
     assert "<CRISIS_LINE>" in record.completion_text and record.completion_token_ids == ()
     zh: list[Any] = [{"role": "user", "content": "我不想活了"}]
     stream = service.openai.chat.completions.create(model="rejoinder", messages=zh, stream=True)

@@ -137,4 +137,5 @@ def test_replay_keeps_authored_replies_likely(tokenizer: Tokenizer) -> None:
     losses = [update(lambda: replay.mixed(torch.zeros(()), actors, replayed)) for _ in range(10)]
     assert losses[-1] < 0.8 * losses[0]
     assert NO_REPLAY.draw(actors, 0, 24) is NONE_REPLAYED
+    assert NO_REPLAY.mixed(torch.ones(()), actors, NONE_REPLAYED) == 1
     assert replay.mixed(torch.tensor(4.0), actors, NONE_REPLAYED) == 4
