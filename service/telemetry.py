@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from model_store.backends.protocol import RunReport
+from model_store.errors import StoreAccessDeniedError, StoreUnavailableError
 from model_store.intents.sentiment import SENTIMENTS
 
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -91,6 +92,7 @@ class Telemetry:
         for outcome in ("delivered", "failed", "dead"):
             self.handover_deliveries.labels(outcome)
         self._add_gauges()
+        self._add_model_store()
         self._aliases: Mapping[str, str] = {}
         self._last_report: RunReport | None = None
 
@@ -120,13 +122,26 @@ class Telemetry:
             "training_same_outcome_runs", "Learning runs in a row that ended as the last one did.", "outcome"
         )
         self._canary_share = self._gauge("canary_share", "Share of conversations that a candidate answers now.")
-        self._store_certificate = self._gauge(
-            "store_certificate_expiry_timestamp_seconds", "When the model store's certificate runs out.", "server"
-        )
         self._handovers_pending = self._gauge("handovers_pending", "Hand-overs that the desk is still to be told of.")
         self._handovers_dead = self._gauge("handovers_dead", "Hand-overs that the desk was not told of: given up.")
         self._oldest_handover = self._gauge(
             "handover_oldest_pending_seconds", "Age of the oldest hand-over that the desk is still to be told of."
+        )
+
+    def _add_model_store(self) -> None:
+        """Whether versions can still arrive from where they lie."""
+        self._model_store_read = self._gauge(
+            "model_store_last_read_timestamp_seconds",
+            "When the model store was last read; at first, the service's start.",
+        )
+        self._model_store_read.set_to_current_time()
+        self._model_store_failures = self._counter(
+            "model_store_failures", "Looks at the model store that failed.", "code"
+        )
+        for code in (StoreUnavailableError.code, StoreAccessDeniedError.code):
+            self._model_store_failures.labels(code)
+        self._store_certificate = self._gauge(
+            "store_certificate_expiry_timestamp_seconds", "When the model store's certificate runs out.", "server"
         )
 
     def watch_load(
@@ -178,6 +193,14 @@ class Telemetry:
     def store_certificate_read(self, server: str, expires: datetime) -> None:
         """Shows until when the certificate of the model store's server is good."""
         self._store_certificate.labels(server).set(expires.timestamp())
+
+    def model_store_read(self) -> None:
+        """Notes that the aliases were read, and every version that they name is here or was refused."""
+        self._model_store_read.set_to_current_time()
+
+    def model_store_failed(self, code: str) -> None:
+        """Counts a look at the model store that did not bring what it should; the service goes on with what it has."""
+        self._model_store_failures.labels(code).inc()
 
     def handovers_counted(self, num_pending: int, oldest_created_at: datetime | None, num_dead: int) -> None:
         """Shows what the desk has not been told, by all replicas together; the oldest ages by itself."""

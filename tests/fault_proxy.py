@@ -46,6 +46,11 @@ class FaultProxy:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def target_url(self) -> str:
+        """What lies behind it, by a way that does not fail."""
+        return f"http://127.0.0.1:{self._target_port}"
+
     def fail(self, fault: Fault) -> None:
         """Begins a fault, which breaks the connections that there are; NONE ends it."""
         self.fault = fault

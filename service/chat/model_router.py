@@ -115,19 +115,27 @@ class ModelRouter:
             await self.poll()
 
     async def poll(self) -> None:
-        """Looks the aliases up and takes new versions up. Bad versions and a store that is away are only logged."""
+        """Looks the aliases up and takes new versions up. Bad versions and a store that is away are only told of."""
         try:
             release, last_run = await asyncio.to_thread(lambda: (self._store.release(), self._store.last_run()))
-        except AliasNotFoundError:
-            return
         except StoreError as error:
-            _log.warning("alias_lookup_failed", code=error.code, problem=str(error))
-            if isinstance(error, StoreUnavailableError) and not self.is_ready:
-                await self._serve_mirror()
+            await self._go_without(error)
             return
         if last_run is not None:
             self._telemetry.training_ended(last_run)
-        await self._follow(release, self._store)
+        if await self._follow(release, self._store):
+            self._telemetry.model_store_read()
+
+    async def _go_without(self, error: StoreError) -> None:
+        """Tells that the store does not say what serves people, and goes on with what did."""
+        if isinstance(error, AliasNotFoundError) and not self._settled:  # nothing was published yet: it is there, empty
+            self._telemetry.model_store_read()
+            return
+        # An alias that was there is not taken away: a volume that is not mounted looks like this.
+        _log.warning("alias_lookup_failed", code=error.code, problem=str(error))
+        self._telemetry.model_store_failed(error.code)
+        if isinstance(error, StoreUnavailableError) and not self.is_ready:
+            await self._serve_mirror()
 
     async def _serve_mirror(self) -> None:
         """Takes up what served last, while nothing can answer and the store is away."""
@@ -144,16 +152,17 @@ class ModelRouter:
         _log.warning("model_store_away", remedy="the versions that served last are served from their copies")
         await self._follow(release, mirror)
 
-    async def _follow(self, release: Release, store: ModelStore) -> None:
-        """Brings in what a store says serves people."""
+    async def _follow(self, release: Release, store: ModelStore) -> bool:
+        """Brings in what a store says serves people; whether the store had all of it."""
         self._tell(release)
-        await self._settle(Alias.STABLE, release.stable, store)
+        is_whole = await self._settle(Alias.STABLE, release.stable, store)
         candidate = release.candidate if self._canary_share > 0 else None
         if candidate is not None:
-            await self._settle(Alias.CANDIDATE, candidate, store)
+            is_whole = await self._settle(Alias.CANDIDATE, candidate, store) and is_whole
         elif self._settled.pop(Alias.CANDIDATE, None) is not None:
             self._place(Alias.CANDIDATE, None)
             _log.info("canary_ended", stable=release.stable.digest)
+        return is_whole
 
     async def close(self) -> None:
         """Closes every engine after its last completion."""
@@ -166,30 +175,35 @@ class ModelRouter:
         models = ((alias, self._models.get(alias)) for alias in Alias)
         return {alias: model for alias, model in models if model is not None and not model.worker.has_failed}
 
-    async def _settle(self, alias: Alias, state: AliasState, store: ModelStore) -> None:
-        """Brings an alias's version in from a store; one that is in already, by either alias, is not opened again."""
+    async def _settle(self, alias: Alias, state: AliasState, store: ModelStore) -> bool:
+        """Brings an alias's version in from a store; one that is in already, by either alias, is not opened again.
+
+        Whether that is done with: False where the store did not give the version away, which the next poll tries again.
+        """
         present = self._models.get(alias)
         has_failed = present is not None and present.worker.has_failed
         if state == self._settled.get(alias) and not has_failed:
-            return
+            return True
         ready = [model for model in self._healthy().values() if model.digest == state.digest]
         try:
             model = ready[0] if ready else await self._load(state.digest, store)
         except StoreUnavailableError as error:
-            # Not the version's fault, so it is not refused: the next poll tries again.
+            # Not the version's fault, so it is not refused.
             _log.warning("model_store_unavailable", problem=str(error))
-            return
+            self._telemetry.model_store_failed(error.code)
+            return False
         except (StoreError, EngineError) as error:  # the version that runs goes on
             _log.error("model_refused", alias=alias, digest=state.digest, code=error.code, problem=str(error))
             self._telemetry.model_refused(state.digest, error.code)
             self._settled[alias] = state
             if alias is Alias.CANDIDATE:  # what ran as candidate is none any more
                 self._place(alias, None)
-            return
+            return True
         self._settled[alias] = state
         self._place(alias, model)
         await self._remember(alias, state)
         _log.info("alias_taken_up", alias=alias, digest=state.digest, generation=state.generation)
+        return True
 
     def _tell(self, release: Release) -> None:
         """Logs and counts aliases that went back; once, not at every poll."""

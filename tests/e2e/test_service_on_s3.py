@@ -1,6 +1,7 @@
 """A service whose model versions lie in S3, and an S3 that goes away, or that must not be used."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from service.app import create_app
 from service.http_server import build_server
 from service.settings import Settings
 from tests.contract.fake_engine import FakeEngines, make_chat_bundle
-from tests.e2e.running_service import RunningService, run_service, wait_until
+from tests.e2e.running_service import DEADLINE_SECONDS, RunningService, run_service, wait_until
 from tests.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.ports import free_port
 from tests.s3_server import serving_s3
@@ -75,6 +76,83 @@ def test_a_service_goes_on_and_starts_again_while_s3_is_away(
         make_chat_bundle(tmp_path / "next", "next")
         promoted = store.promote("stable", store.publish(tmp_path / "next"))
         wait_until(lambda: ask(service) == (200, promoted.digest))
+
+
+def last_read(service: RunningService) -> float:
+    """When the service read its store last, in seconds since 1970."""
+    return service.metric("rejoinder_model_store_last_read_timestamp_seconds")[""]
+
+
+def num_failures(service: RunningService, code: str = "store_unavailable") -> float:
+    """Looks at the store that failed."""
+    return service.metric("rejoinder_model_store_failures_total").get(f'{{code="{code}"}}', 0)
+
+
+def test_operators_see_since_when_s3_is_away_and_that_it_is_back(
+    network: FaultProxy, place: str, bundle: Path, engines: FakeEngines, tmp_path: Path
+) -> None:
+    """Customers notice nothing, so the metrics must tell: failures are counted, and the last success stands still."""
+    with run_service(tmp_path / "data", engines, bundle, model_store=place) as service:
+        served = ask(service)
+        assert (served[0], num_failures(service)) == (200, 0)
+        began = last_read(service)
+        wait_until(lambda: last_read(service) > began)
+        network.fail(Fault.DOWN)
+        wait_until(lambda: num_failures(service) >= 1)
+        stopped = last_read(service)
+        wait_until(lambda: num_failures(service) >= 2)
+        assert ask(service) == served
+        assert last_read(service) == stopped
+        network.fail(Fault.NONE)
+        wait_until(lambda: last_read(service) > stopped)
+        failures = num_failures(service)
+        assert ask(service) == served
+        wait_until(lambda: last_read(service) > stopped + 0.2)
+        assert num_failures(service) == failures
+
+
+def test_a_version_that_does_not_arrive_is_a_store_that_is_not_read(
+    network: FaultProxy, place: str, bundle: Path, engines: FakeEngines, tmp_path: Path
+) -> None:
+    """The aliases come through, which are short, and what they name breaks off each time."""
+    with run_service(tmp_path / "data", engines, bundle, model_store=place) as service:
+        served = ask(service)
+        network.fail(Fault.PARTIAL)
+        passed = last_read(service)
+        wait_until(lambda: last_read(service) > passed)
+        make_chat_bundle(tmp_path / "next", "next")
+        _promote_behind(network, place, tmp_path)
+        failures = num_failures(service)
+        wait_until(lambda: num_failures(service) >= failures + 2)
+        stopped = last_read(service)
+        wait_until(lambda: num_failures(service) >= failures + 4)
+        assert (ask(service), last_read(service)) == (served, stopped)
+        network.fail(Fault.NONE)
+        wait_until(lambda: last_read(service) > stopped)
+        assert ask(service)[1] != served[1]
+
+
+def test_a_service_that_begins_without_s3_has_not_read_it_since_its_start(
+    network: FaultProxy, place: str, bundle: Path, engines: FakeEngines, tmp_path: Path
+) -> None:
+    """What it serves from its copies is no look at the store."""
+    with run_service(tmp_path / "data", engines, bundle, model_store=place) as service:
+        served = ask(service)
+    network.fail(Fault.DOWN)
+    with run_service(tmp_path / "data", engines, bundle, model_store=place) as service:
+        assert ask(service) == served
+        began = last_read(service)
+        assert time.time() - DEADLINE_SECONDS * 3 < began < time.time()
+        wait_until(lambda: num_failures(service) >= 3)
+        assert last_read(service) == began
+
+
+def _promote_behind(network: FaultProxy, place: str, tmp_path: Path) -> None:
+    """Promotes the bundle `next` by a way to the store that does not fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", network.target_url)
+        store = ModelStore(open_backend(place, tmp_path / "publisher"))
+        store.promote("stable", store.publish(tmp_path / "next"))
 
 
 def test_a_service_that_has_no_copies_waits_for_s3(

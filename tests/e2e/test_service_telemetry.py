@@ -86,3 +86,30 @@ def test_what_the_database_does_not_take_is_counted(service: RunningService) -> 
         assert client.post("/v1/chat/completions", json={**BODY, "stream": True}).status_code == 200
     failures = service.metric("rejoinder_record_failures_total")
     assert failures == {'{record="completion"}': 1, '{record="feedback"}': 1}
+
+
+def test_a_store_on_a_directory_that_goes_away_is_seen_too(service: RunningService) -> None:
+    """A volume that is not mounted looks empty; an alias that served people is not taken for one that was never set."""
+    read, failures = "rejoinder_model_store_last_read_timestamp_seconds", "rejoinder_model_store_failures_total"
+    assert service.metric(failures) == {'{code="store_unavailable"}': 0, '{code="store_access_denied"}': 0}
+    began = service.metric(read)[""]
+    wait_until(lambda: service.metric(read)[""] > began)
+    models = Path(service.settings.model_store_location)
+    models.rename(models.with_name("elsewhere"))
+    missing = '{code="alias_not_found"}'
+    wait_until(lambda: service.metric(failures).get(missing, 0) >= 1)
+    stopped = service.metric(read)[""]
+    wait_until(lambda: service.metric(failures)[missing] >= 3)
+    with service.http as client:
+        assert client.post("/v1/chat/completions", json=BODY).status_code == 200
+    assert service.metric(read)[""] == stopped
+    models.with_name("elsewhere").rename(models)
+    wait_until(lambda: service.metric(read)[""] > stopped)
+
+
+def test_a_store_that_nothing_was_put_into_is_not_away(tmp_path: Path) -> None:
+    """The service waits for the first version, which is another alert's news."""
+    with run_fake_service(tmp_path, FakeEngines(say_hello), default_bundle=tmp_path / "nowhere") as service:
+        began = service.metric("rejoinder_model_store_last_read")["_timestamp_seconds"]
+        wait_until(lambda: service.metric("rejoinder_model_store_last_read")["_timestamp_seconds"] > began)
+        assert set(service.metric("rejoinder_model_store_failures_total").values()) == {0}
