@@ -22,6 +22,7 @@ from pydantic import (
 from model_store.errors import InvalidManifestError, problems_of
 
 MANIFEST_NAME = "manifest.json"
+MAX_HASHED_CHUNK = 64
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -34,6 +35,19 @@ class FileEntry(_Frozen):
 
     sha256: Sha256
     num_bytes: int = Field(ge=0)
+
+
+class Hashing(_Frozen):
+    """How LSH layers read prompts that are long: of what lies far back each token sees what shares its bucket alone."""
+
+    hash_beyond: int = Field(ge=1)
+    """Prompts of more tokens than this are read so; shorter ones exactly."""
+    num_hashes: int = Field(ge=1, le=8)
+    """Rounds, each with buckets of its own."""
+    num_buckets: int = Field(ge=2, le=256, multiple_of=2)
+    """Of a round, in every head."""
+    bucket_window: int = Field(ge=1)
+    """The latest tokens of its own bucket that a token sees, a round."""
 
 
 class Architecture(_Frozen):
@@ -51,6 +65,14 @@ class Architecture(_Frozen):
     """Rows of the n-gram table; 0: a network without one, whose graph does not ask for previous tokens."""
     message_summary: bool = False
     """Whether a reply's opening reads the whole message's n-grams, so that previous tokens are all of them."""
+    hashing: Hashing | None = None
+    """None: a network that reads every prompt exactly, and was not trained on long ones."""
+
+    @model_validator(mode="after")
+    def _check_hashing(self) -> "Architecture":
+        if self.hashing is not None and self.local_chunk_length > MAX_HASHED_CHUNK:
+            raise ValueError(f"hashing needs local chunks of at most {MAX_HASHED_CHUNK} tokens, what one step reads")
+        return self
 
     @model_validator(mode="after")
     def _check_summary(self) -> "Architecture":
@@ -62,7 +84,7 @@ class Architecture(_Frozen):
     def _without_absent_parts(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Bundles made before there were such parts keep their digest.
         fields: dict[str, Any] = serialize(self)
-        absent = {name for name in ("ngram_rows", "message_summary") if not fields[name]}
+        absent = {name for name in ("ngram_rows", "message_summary", "hashing") if not fields[name]}
         return {name: value for name, value in fields.items() if name not in absent}
 
 

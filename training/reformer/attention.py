@@ -10,7 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import ReformerConfig
 from transformers.models.reformer import modeling_reformer as stock
+
+from training.reformer.config import hashing_of
+from training.reformer.hashing.causal_attention import Rule, buckets_of, draw_rotations, hashed_attention
 
 _SELF_SCORE = -1e5
 """A token's own key in an LSH layer: seen only when it is the only one (position 0)."""
@@ -100,19 +104,40 @@ class ExactLocalSelfAttention(stock.LocalSelfAttention):  # type: ignore[misc]
 
 
 class ExactLSHSelfAttention(stock.LSHSelfAttention):  # type: ignore[misc]
-    """Shared query-key attention over everything before; hashes only beyond `chunk_length`, and only if allowed to."""
+    """Shared query-key attention over everything before; of what is long, by hashing where the network was trained to.
+
+    The stock hashed path, which sees later tokens, is taken beyond `chunk_length` only, and only if allowed to.
+    """
 
     hash_beyond_chunk = False
+    reads_exactly = False
+    """Whether long texts are read exactly in spite of the architecture's hashing: for comparison."""
+
+    def __init__(self, config: ReformerConfig, layer_id: int) -> None:
+        super().__init__(config, layer_id)
+        self.hashing = hashing_of(config)
+        self.local_chunk = int(config.local_attn_chunk_length)
+        if self.hashing is not None:
+            generator = torch.Generator().manual_seed(layer_id)
+            self.register_buffer(
+                "rotations", draw_rotations(self.hashing, config.attention_head_size, generator), persistent=True
+            )
 
     def forward(self, hidden_states: Tensor, **stock_arguments: Any) -> stock.LSHSelfAttentionOutput:
         """hidden_states [B, S, H]; with `hash_beyond_chunk`, S > chunk_length takes the stock hashed path."""
         batch_size, length, _ = hidden_states.shape
         if self.hash_beyond_chunk and length > self.chunk_length:
             return super().forward(hidden_states, **stock_arguments)
-        shape = (batch_size, length, self.num_attention_heads, self.attention_head_size)
-        query = self.query_key(hidden_states).view(shape).transpose(1, 2)
-        value = self.value(hidden_states).view(shape).transpose(1, 2)
-        mask = lsh_mask(length, length, query.dtype)
-        context = attend(query, lsh_keys(query), value, mask, 1.0)
-        merged = context.transpose(1, 2).reshape(batch_size, length, self.all_head_size)
+        hashing = None if self.reads_exactly else self.hashing
+        is_hashed = hashing is not None and length > hashing.hash_beyond
+        padded = F.pad(hidden_states, (0, 0, 0, -length % self.local_chunk)) if is_hashed else hidden_states
+        shape = (batch_size, padded.shape[1], self.num_attention_heads, self.attention_head_size)
+        query = self.query_key(padded).view(shape).transpose(1, 2)
+        value = self.value(padded).view(shape).transpose(1, 2)
+        if hashing is not None and is_hashed:
+            rule = Rule(self.local_chunk, hashing.bucket_window)
+            context = hashed_attention(query, lsh_keys(query), value, buckets_of(query, self.rotations), rule)
+        else:
+            context = attend(query, lsh_keys(query), value, lsh_mask(length, length, query.dtype), 1.0)
+        merged = context.transpose(1, 2).reshape(batch_size, padded.shape[1], self.all_head_size)[:, :length]
         return stock.LSHSelfAttentionOutput(hidden_states=merged, attention_probs=(), buckets=None)

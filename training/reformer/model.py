@@ -96,6 +96,12 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
             if isinstance(layer.attention.self_attention, ExactLSHSelfAttention):
                 layer.attention.self_attention.hash_beyond_chunk = allowed
 
+    def read_exactly(self, exactly: bool) -> None:
+        """Lets LSH layers read long texts without hashing, whatever the architecture says; off by default."""
+        for layer in self.reformer.encoder.layers:
+            if isinstance(layer.attention.self_attention, ExactLSHSelfAttention):
+                layer.attention.self_attention.reads_exactly = exactly
+
     def embed(self, token_ids: Tensor, positions: Tensor | None = None, previous_ids: Tensor | None = None) -> Tensor:
         """[B, S, H] of token ids [B, S] at `positions` [B, S], from 0 on by default, after `previous_ids` [B, P].
 

@@ -1,0 +1,1 @@
+"""Attention over long texts by hashing that sees no later token."""
