@@ -13,6 +13,7 @@ from model_store.replies import REPLIES_NAME, load_replies
 from service.engine.admission import Admission
 from service.engine.drafting.drafter import Drafter
 from service.engine.errors import EngineClosedError, GoldenRunMismatchError, ModelUnusableError
+from service.engine.long_prompts.reader import LongReader
 from service.engine.ort_session import OrtSession
 from service.engine.prefix_cache import PrefixCache
 from service.engine.sampler import Sampler, SamplingState
@@ -20,6 +21,7 @@ from service.engine.scheduler import LiveCompletion, Scheduler
 from service.engine.types import CompletionRequest, Delta, EngineOptions, SamplingParams
 
 MODEL_NAME = "model.onnx"
+LONG_MODEL_NAME = "long_prefill.onnx"
 
 
 class Engine:
@@ -51,7 +53,7 @@ class Engine:
 
     @classmethod
     def open(cls, bundle_directory: Path, manifest: Manifest, options: EngineOptions) -> "Engine":
-        """Loads `model.onnx` of a verified bundle and allocates the caches.
+        """Loads `model.onnx` of a verified bundle, where it hashes also `long_prefill.onnx`, and allocates the caches.
 
         Raises ModelUnusableError when the graph or the replies that the bundle knows do not load or are not what the
         manifest says.
@@ -62,6 +64,9 @@ class Engine:
         if session.cache_dtype != manifest.quantization.kv_cache:
             said, found = manifest.quantization.kv_cache, session.cache_dtype
             raise ModelUnusableError(path=path, problem=f"its caches are {found}, the manifest says {said}")
+        if architecture.hashing is not None:
+            reader = LongReader(bundle_directory / LONG_MODEL_NAME, architecture, session.cache, options)
+            session.read_hashed = reader.read
         replies = _read_replies(bundle_directory, architecture.vocab_size)
         return cls(session, architecture.max_positions, architecture.vocab_size, options, replies)
 
@@ -120,6 +125,7 @@ class Engine:
         if self._session is not None:
             self._prefix_cache.release()
             self._session.cache.release()
+            self._session.read_hashed = None
             self._session = None
             return_free_memory()
 

@@ -3,6 +3,7 @@
 Feeds the interface that `training.export.onnx_graph` describes; `tests/contract/test_parity.py` holds the two together.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,10 @@ class PromptPiece:
 
     0 where the text has not begun.
     """
+    is_hashed: bool = False
+    """Whether the whole prompt is read by the graph for long ones."""
+    begins: bool = True
+    """Whether it is the first of its prompt that is read, at position 0 or behind what was found again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class OrtSession:
 
     def __init__(self, path: Path, architecture: Architecture, options: EngineOptions) -> None:
         """Loads the graph. Raises ModelUnusableError when onnxruntime refuses it or it is not this architecture's."""
-        self._session = _load(path, min(options.num_threads, num_usable_cpus()))
+        self._session = load_graph(path, min(options.num_threads, num_usable_cpus()))
         self._architecture = architecture
         self.cache_dtype = self._check_interface(path)
         self.cache = KVCache(architecture, options.num_slots, self.cache_dtype)
@@ -69,6 +74,8 @@ class OrtSession:
         self._bindings: dict[tuple[int, int, int], ort.IOBinding] = {}
         self._piece_bindings: dict[tuple[int, int], ort.IOBinding] = {}
         self._draft_bindings: dict[int, ort.IOBinding] = {}
+        self.read_hashed: Callable[[PromptPiece], NDArray[np.float32]] | None = None
+        """Who reads the pieces of long prompts, where the architecture hashes: logits [V] of a piece's last token."""
 
     def run(self, inputs: ModelInputs) -> NDArray[np.float32]:
         """Logits [n, V] of the decoded tokens, plus a last row for the prompt piece's last token when there is one.
@@ -89,7 +96,11 @@ class OrtSession:
             self._output_index[0] = 0
             self._session.run_with_iobinding(self._binding(0, num_rows, 1))
         if inputs.prompt_piece is not None:
-            self._run_piece(inputs.prompt_piece)
+            if inputs.prompt_piece.is_hashed:
+                assert self.read_hashed is not None
+                self._logits[num_rows] = self.read_hashed(inputs.prompt_piece)
+            else:
+                self._run_piece(inputs.prompt_piece)
             num_rows += 1
         return self._logits[:num_rows]
 
@@ -140,7 +151,7 @@ class OrtSession:
             is_summed = self._architecture.message_summary
             previous = piece.previous_ids if is_summed else piece.previous_ids[-CONTEXT_LENGTH:]
             self._message_ids[: len(previous)] = previous
-            _bind_array(binding, "previous_ids", self._message_ids[None, : len(previous)])
+            bind_array(binding, "previous_ids", self._message_ids[None, : len(previous)])
         self._session.run_with_iobinding(binding)
 
     def _binding(self, first_slot: int, num_slots: int, length: int) -> ort.IOBinding:
@@ -163,24 +174,24 @@ class OrtSession:
         """The binding of `length` tokens in the first slot with logits for each of them, made once."""
         if length not in self._draft_bindings:
             binding = self._bind(0, 1, length)
-            _bind_array(binding, "output_index", self._every_column[:length])
-            _bind_array(binding, "logits", self._logits[None, :length], is_output=True)
+            bind_array(binding, "output_index", self._every_column[:length])
+            bind_array(binding, "logits", self._logits[None, :length], is_output=True)
             self._draft_bindings[length] = binding
         return self._draft_bindings[length]
 
     def _bind(self, first_slot: int, num_slots: int, length: int) -> ort.IOBinding:
         slots = slice(first_slot, first_slot + num_slots)
         binding = self._session.io_binding()
-        _bind_array(binding, "token_ids", self._token_ids[: num_slots * length].reshape(num_slots, length))
-        _bind_array(binding, "last_positions", self._last_positions[slots])
-        _bind_array(binding, "output_index", self._output_index)
+        bind_array(binding, "token_ids", self._token_ids[: num_slots * length].reshape(num_slots, length))
+        bind_array(binding, "last_positions", self._last_positions[slots])
+        bind_array(binding, "output_index", self._output_index)
         if self._architecture.ngram_rows:
-            _bind_array(binding, "previous_ids", self._previous_ids[slots])
-        _bind_array(binding, "logits", self._logits[slots, None], is_output=True)
+            bind_array(binding, "previous_ids", self._previous_ids[slots])
+        bind_array(binding, "logits", self._logits[slots, None], is_output=True)
         for layer in range(len(self._architecture.attn_layers)):
             for part, caches in (("key", self.cache.keys), ("value", self.cache.values)):
-                _bind_array(binding, f"past_{part}_{layer}", caches[layer][slots])
-                _bind_array(binding, f"present_{part}_{layer}", caches[layer][slots], is_output=True)
+                bind_array(binding, f"past_{part}_{layer}", caches[layer][slots])
+                bind_array(binding, f"present_{part}_{layer}", caches[layer][slots], is_output=True)
         return binding
 
     def _check_interface(self, path: Path) -> np.dtype[np.generic]:
@@ -208,7 +219,8 @@ class OrtSession:
         return np.dtype(np.int8 if is_int8 else np.float32)
 
 
-def _load(path: Path, num_threads: int) -> ort.InferenceSession:
+def load_graph(path: Path, num_threads: int) -> ort.InferenceSession:
+    """A session of a graph. Raises ModelUnusableError when onnxruntime refuses it."""
     try:
         return open_graph(path, num_threads)
     except GRAPH_ERRORS as error:
@@ -216,7 +228,7 @@ def _load(path: Path, num_threads: int) -> ort.InferenceSession:
         raise ModelUnusableError(path=path, problem=problem) from error
 
 
-def _bind_array(binding: ort.IOBinding, name: str, array: NDArray[np.generic], *, is_output: bool = False) -> None:
+def bind_array(binding: ort.IOBinding, name: str, array: NDArray[np.generic], *, is_output: bool = False) -> None:
     """Binds memory, not a copy: `array` must be contiguous and its base must outlive the binding."""
     bind = binding.bind_output if is_output else binding.bind_input
     bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

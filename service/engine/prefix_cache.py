@@ -1,8 +1,9 @@
 """What earlier prompts left in the caches, found again by content, so that only what is new of a prompt is read.
 
 Kept in whole local chunks and never in parts of one: reading then goes on where a piece would begin anyway, the graph
-is called exactly as without a hit, and a completion keeps every bit. A chunk's keys and values depend on its tokens and
-on those before them alone, and a summary is made of the prompt's own tokens, so a chunk holds whatever follows it.
+is called exactly as without a hit, and a completion keeps every bit. A chunk's keys and values depend on its tokens,
+on those before them and on whether they are read with hashing, and on nothing else; a summary is made of the prompt's
+own tokens. So a chunk holds whatever follows it.
 """
 
 import itertools
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 
 from service.engine.kv_cache import KVCache
 
-_START = 0
-"""What the first chunk of a prompt follows."""
+_START = {False: 0, True: 1}
+"""What the first chunk of a prompt follows, by whether it was read with hashing: that gives other keys and values."""
 _Key = tuple[int, tuple[int, ...]]
 """The number of the chunk before, and the tokens: the whole prompt up to here, without comparing all of it again."""
 
@@ -35,7 +36,7 @@ class PrefixCache:
         self._cache = cache
         self._store = cache.chunk_store(max_bytes // cache.chunk_bytes)
         self._free_rows = list(range(len(self._store)))
-        self._numbers = itertools.count(_START + 1)
+        self._numbers = itertools.count(max(_START.values()) + 1)
         # The least recently used comes first, and a chunk always before the one that it follows.
         self._chunks: OrderedDict[_Key, _Chunk] = OrderedDict()
 
@@ -49,17 +50,17 @@ class PrefixCache:
 
         The prompt's last token is never among them: its logits must be computed.
         """
-        found = self._find(prompt_ids[:-1])
+        found = self._find(prompt_ids[:-1], self._cache.is_hashed(len(prompt_ids)))
         self._use(found)
         self._cache.load_chunks(slot, [self._store[chunk.row] for chunk in found])
         return len(found) * self._cache.chunk_length
 
-    def keep(self, read_ids: tuple[int, ...], slot: int) -> None:
+    def keep(self, read_ids: tuple[int, ...], slot: int, *, is_hashed: bool = False) -> None:
         """Keeps the last chunk of what was read into a slot; does nothing where no chunk ends."""
         length = self._cache.chunk_length
         if not len(self._store) or len(read_ids) % length:
             return
-        found = self._find(read_ids)
+        found = self._find(read_ids, is_hashed)
         self._use(found)
         num_before = len(read_ids) // length - 1
         # Known, or too long: a prompt of more chunks than there are rows keeps its beginning.
@@ -67,7 +68,7 @@ class PrefixCache:
             return
         row = self._free_rows.pop() if self._free_rows else self._chunks.popitem(last=False)[1].row
         self._cache.save_chunk(slot, num_before, self._store[row])
-        key = (found[-1].number if found else _START, read_ids[-length:])
+        key = (found[-1].number if found else _START[is_hashed], read_ids[-length:])
         self._chunks[key] = _Chunk(key, next(self._numbers), row)
         self._use(found)
 
@@ -76,11 +77,11 @@ class PrefixCache:
         self._chunks.clear()
         self._store = self._cache.chunk_store(0)
 
-    def _find(self, token_ids: tuple[int, ...]) -> list[_Chunk]:
-        return list(self._follow(token_ids))
+    def _find(self, token_ids: tuple[int, ...], is_hashed: bool) -> list[_Chunk]:
+        return list(self._follow(token_ids, _START[is_hashed]))
 
-    def _follow(self, token_ids: tuple[int, ...]) -> Iterator[_Chunk]:
-        length, number = self._cache.chunk_length, _START
+    def _follow(self, token_ids: tuple[int, ...], number: int) -> Iterator[_Chunk]:
+        length = self._cache.chunk_length
         for start in range(0, len(token_ids) - length + 1, length):
             chunk = self._chunks.get((number, token_ids[start : start + length]))
             if chunk is None:

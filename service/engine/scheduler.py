@@ -143,7 +143,8 @@ class Scheduler:
         first, prompt_ids = self._reading.num_cached, self._reading.request.prompt_ids
         end = self._cache.piece_end(first, len(prompt_ids))
         before = (*NOTHING_BEFORE, *prompt_ids[:first])[message_start(prompt_ids[:first]) :]
-        piece = PromptPiece(len(self._decoding), first, prompt_ids[first:end], before)
+        is_hashed, begins = self._cache.is_hashed(len(prompt_ids)), first == self._reading.num_reused
+        piece = PromptPiece(len(self._decoding), first, prompt_ids[first:end], before, is_hashed, begins)
         completions = (*self._decoding, self._reading)
         inputs = ModelInputs(token_ids, positions, piece, previous_ids)
         return Batch(inputs, completions, end == len(prompt_ids))
@@ -158,9 +159,10 @@ class Scheduler:
         for completion in self._decoding:
             completion.num_cached += 1
         if self._reading is not None and batch.inputs.prompt_piece is not None:
-            self._reading.num_cached += len(batch.inputs.prompt_piece.token_ids)
+            piece = batch.inputs.prompt_piece
+            self._reading.num_cached += len(piece.token_ids)
             read_ids = self._reading.request.prompt_ids[: self._reading.num_cached]
-            self._prefix_cache.keep(read_ids, batch.inputs.prompt_piece.slot)
+            self._prefix_cache.keep(read_ids, piece.slot, is_hashed=piece.is_hashed)
             if batch.is_prompt_complete:
                 self._decoding.append(self._reading)
                 self._reading = None

@@ -66,16 +66,25 @@ class GraphSession:
     def _empty_caches(self) -> list[NDArray[np.generic]]:
         """Keys and values in turn, a layer after the other."""
         shape = self._architecture
-        lengths = {"local": 2 * shape.local_chunk_length, "lsh": shape.max_positions}
+        lengths = {"local": 2 * shape.local_chunk_length, "lsh": self._lsh_rows()}
         return [
             np.zeros((1, shape.num_attention_heads, lengths[kind], shape.attention_head_size), self._cache_dtype)
             for kind in shape.attn_layers
             for _ in range(2)
         ]
 
+    def _lsh_rows(self) -> int:
+        return self._architecture.max_positions
+
     def _run_piece(
         self, token_ids: Sequence[int], piece: tuple[int, int], caches: list[NDArray[np.generic]]
     ) -> tuple[NDArray[np.float32], list[NDArray[np.generic]]]:
+        logits, *presents = self._session.run(None, self._feed(token_ids, piece, caches))
+        return logits[0], presents
+
+    def _feed(
+        self, token_ids: Sequence[int], piece: tuple[int, int], caches: list[NDArray[np.generic]]
+    ) -> dict[str, NDArray[np.generic]]:
         chunk = self._architecture.local_chunk_length
         position, end = piece
         if position % chunk == 0 and position >= 2 * chunk:
@@ -93,13 +102,15 @@ class GraphSession:
             feed["previous_ids"] = np.asarray([text[start : position + CONTEXT]], np.int64)
         for layer in range(len(self._architecture.attn_layers)):
             feed[f"past_key_{layer}"], feed[f"past_value_{layer}"] = caches[2 * layer : 2 * layer + 2]
-        logits, *presents = self._session.run(None, feed)
-        return logits[0], presents
+        return feed
+
+    def _first_lsh_row(self, position: int) -> int:
+        return position
 
     def _written_rows(self, caches: list[NDArray[np.generic]], position: int, end: int) -> list[NDArray[np.generic]]:
         chunk = self._architecture.local_chunk_length
         first_local = position if position < chunk else chunk + position % chunk
-        firsts = {"local": first_local, "lsh": position}
+        firsts = {"local": first_local, "lsh": self._first_lsh_row(position)}
         kinds = [kind for kind in self._architecture.attn_layers for _ in range(2)]
         return [
             cache[0, :, firsts[kind] : firsts[kind] + end - position].copy()

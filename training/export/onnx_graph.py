@@ -31,8 +31,11 @@ _LSH_NORM_EPS = 1e-6
 _TO_THE_END = 2**62
 
 
-class _ReformerGraph:
-    """The network's layers, written in order."""
+class ReformerGraph:
+    """The network's layers, written in order. `long_graph` reads long prompts with other caches of LSH layers."""
+
+    _lsh_last = "last_positions"
+    """What is known as the row, in the caches of LSH layers, of each text's last token."""
 
     def __init__(
         self,
@@ -179,7 +182,7 @@ class _ReformerGraph:
         write, chunk = self._write, self._shape.local_chunk_length
         write.constant("one_row", np.array(1), np.int32)
         write.constant("chunk", np.array(chunk), np.int32)
-        write.node("Add", [write.node("ReduceMax", ["last_positions"], keepdims=0), "one_row"], name="lsh_rows")
+        self._count_lsh_rows()
         in_chunk = write.node("Mod", ["last_positions", "chunk"])
         later = write.node("Add", [in_chunk, "chunk"])
         write.node(
@@ -188,6 +191,19 @@ class _ReformerGraph:
         write.node("Add", [write.node("ReduceMax", ["local_last"], keepdims=0), "one_row"], name="local_rows")
         if "lsh" not in self._shape.attn_layers:
             return
+        self._prepare_lsh()
+        size, heads = self._shape.attention_head_size, self._shape.num_attention_heads
+        write.constant("split_heads", [0, 0, heads, size], np.int64)
+        write.constant("merge_heads", [0, 0, heads * size], np.int64)
+        write.constant("unit_gain", np.ones(size), np.float32)
+
+    def _count_lsh_rows(self) -> None:
+        last = self._write.node("ReduceMax", ["last_positions"], keepdims=0)
+        self._write.node("Add", [last, "one_row"], name="lsh_rows")
+
+    def _prepare_lsh(self) -> None:
+        """Writes the scores of tokens with themselves."""
+        write = self._write
         num_keys = write.node("Cast", ["lsh_rows"], to=TensorProto.INT64)
         key_positions = write.node("Range", ["zero", num_keys, "one"])
         queries = write.node("Unsqueeze", ["positions", write.constant("query_axes", [1, 3], np.int64)])
@@ -195,10 +211,6 @@ class _ReformerGraph:
         # Nothing else is visible from position 0, where any finite score gives self a weight of exactly one.
         scores = [write.constant("self_score", _SELF_SCORE, np.float32), write.constant("no_score", 0.0, np.float32)]
         write.node("Where", [is_self, *scores], name="self_scores")
-        size, heads = self._shape.attention_head_size, self._shape.num_attention_heads
-        write.constant("split_heads", [0, 0, heads, size], np.int64)
-        write.constant("merge_heads", [0, 0, heads * size], np.int64)
-        write.constant("unit_gain", np.ones(size), np.float32)
 
     def _attend(self, layer: int, x2: str) -> str:
         write, prefix = self._write, f"reformer.encoder.layers.{layer}.attention"
@@ -212,11 +224,11 @@ class _ReformerGraph:
             query, key, value = parts
         else:
             query, value = parts
-            key = self._lsh_key(query)
+            key = self._lsh_key(layer, query)
         attended = self._cached_attention(layer, [query, key, value])
         return write.linear(attended, f"layer_{layer}.output", write.weight(f"{prefix}.output.dense.weight"))
 
-    def _lsh_key(self, query_key: str) -> str:
+    def _lsh_key(self, layer: int, query_key: str) -> str:
         """k = qk · rsqrt(mean(qk²) + 1e-6) a head; the attention itself divides by √D."""
         by_head = self._write.node("Reshape", [query_key, "split_heads"])
         normalised = self._write.node(
@@ -226,10 +238,10 @@ class _ReformerGraph:
 
     def _cached_attention(self, layer: int, query_key_value: list[str]) -> str:
         is_local = self._shape.attn_layers[layer] == "local"
-        lengths = ["local_last", "local_rows"] if is_local else ["last_positions", "lsh_rows"]
+        lengths = ["local_last", "local_rows"] if is_local else [self._lsh_last, "lsh_rows"]
         rotary = ["", ""]
         inputs = [*query_key_value, f"past_key_{layer}", f"past_value_{layer}", *lengths, *rotary]
-        inputs += ["", "" if is_local else "self_scores"]
+        inputs += ["", "" if is_local else self._lsh_scores(layer)]
         heads, size = self._shape.num_attention_heads, self._shape.attention_head_size
         attributes: dict[str, Any] = {"num_heads": heads, "kv_num_heads": heads, "scale": 1 / math.sqrt(size)}
         if self._profile.kv_scales is not None:
@@ -244,6 +256,13 @@ class _ReformerGraph:
             )
         )
         return outputs[0]
+
+    def _lsh_scores(self, layer: int) -> str:
+        """What is added to an LSH layer's scores."""
+        return "self_scores"
+
+    def _lsh_cache_rows(self) -> int:
+        return self._shape.max_positions
 
     def _feed_forward(self, layer: int, x1: str) -> str:
         write, prefix = self._write, f"reformer.encoder.layers.{layer}.feed_forward"
@@ -273,15 +292,21 @@ class _ReformerGraph:
         outputs = [info("logits", TensorProto.FLOAT, ["batch", "num_outputs", self._shape.vocab_size])]
         cache_type = TensorProto.FLOAT if self._profile.kv_scales is None else TensorProto.INT8
         heads, size = self._shape.num_attention_heads, self._shape.attention_head_size
-        rows = {"local": 2 * self._shape.local_chunk_length, "lsh": self._shape.max_positions}
+        rows = {"local": 2 * self._shape.local_chunk_length, "lsh": self._lsh_cache_rows()}
         for layer, kind in enumerate(self._shape.attn_layers):
             for part in ("key", "value"):
                 shape: list[str | int | None] = ["batch", heads, rows[kind], size]
                 inputs.append(info(f"past_{part}_{layer}", cache_type, shape))
                 outputs.append(info(f"present_{part}_{layer}", cache_type, shape))
+        more_inputs, more_outputs = self._more_interface()
+        inputs, outputs = [*inputs, *more_inputs], [*outputs, *more_outputs]
         graph = helper.make_graph(self._write.nodes, GRAPH_NAME, inputs, outputs, self._write.initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="rejoinder")
+
+    def _more_interface(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+        """Inputs and outputs beside those of every network."""
+        return [], []
 
 
 def build_graph(
@@ -296,4 +321,4 @@ def build_graph(
     Computes what the stock network computes where it does not hash, that is for any length up to
     `lsh_attn_chunk_length`. Raises ValueError when a weight is missing or the position table does not fit.
     """
-    return _ReformerGraph(weights, architecture, profile, layer_norm_eps).build()
+    return ReformerGraph(weights, architecture, profile, layer_norm_eps).build()

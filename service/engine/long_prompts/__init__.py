@@ -1,0 +1,1 @@
+"""Reading prompts that are too long to be read exactly."""
