@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response
@@ -149,5 +150,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 def _route_template(scope: Scope) -> str:
     """The route's pattern, never the path: paths are the caller's and without bound."""
-    path = getattr(scope.get("route"), "path", None)
+    route = scope.get("route")
+    path = route.path_format if isinstance(route, Route) else getattr(route, "path", None)
     return path if isinstance(path, str) else "unmatched"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from model_store.backends.protocol import Alias, AliasMove
 from model_store.bundle import bundle_size
@@ -44,6 +45,15 @@ _NO_DOCUMENT = "This link has expired or names no page. Open it again from the v
 router = APIRouter()
 
 
+class _DigestConvertor(StringConvertor):
+    """Matches digests only, so that `moves` and `comparisons` are no versions: GET there is a wrong method."""
+
+    regex = "[0-9a-f]{64}"
+
+
+register_url_convertor("digest", _DigestConvertor())
+
+
 class MoveBody(BaseModel):
     """What to do, and the generation of the alias that the decision rests on: a dry run tells it."""
 
@@ -74,7 +84,7 @@ async def list_versions(request: Request) -> dict[str, Any]:
     return {**await asyncio.to_thread(_shelf_json, oversight, caller), "serving": serving}
 
 
-@router.get("/v1/model-versions/{digest}", dependencies=[requires(Scope.REVIEW)])
+@router.get("/v1/model-versions/{digest:digest}", dependencies=[requires(Scope.REVIEW)])
 async def show_version(digest: Annotated[str, Path(pattern=_DIGEST_PATTERN)], request: Request) -> dict[str, Any]:
     """A version's lineage, figures with their intervals, and what its gate said."""
     oversight: Oversight = request.state.oversight
