@@ -3,13 +3,13 @@
 Signed, not encrypted, and stored nowhere. A token names its key, and is worth nothing once that is revoked.
 """
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData
 
 from service.access.api_keys import OWN_PREFIX
+from service.signed_texts import timed_serializer
 
 TOKEN_PREFIX = f"{OWN_PREFIX}widget_"
 _SALT = "rejoinder.widget-token"
@@ -31,9 +31,7 @@ class WidgetTokenSigner:
 
     def __init__(self, secret: str, max_age_seconds: int) -> None:
         self.max_age_seconds = max_age_seconds
-        self._serializer = URLSafeTimedSerializer(
-            secret, salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        )
+        self._serializer = timed_serializer(secret, salt=_SALT)
 
     def issue(self, key_id: str, origin: str, user: str | None = None) -> str:
         """A token for one key and one origin; ASCII, fit for a header."""

@@ -4,13 +4,13 @@ A token travels with its completion and comes back with the thumb; nothing about
 names the completion, the rater and the tenant to anyone who reads it.
 """
 
-import hashlib
 from collections.abc import Sequence
 
-from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadData, SignatureExpired
 
 from service.records.errors import ExpiredFeedbackTokenError, InvalidFeedbackTokenError
 from service.records.store import DEFAULT_TENANT
+from service.signed_texts import timed_serializer
 
 _SALT = "rejoinder.feedback-token"
 
@@ -26,11 +26,7 @@ class FeedbackTokenSigner:
         if not secret_keys or not all(secret_keys):
             raise ValueError("feedback tokens need at least one secret key, and no empty one")
         self._max_age_seconds = max_age_seconds
-        self._serializer = URLSafeTimedSerializer(
-            list(reversed(secret_keys)),  # itsdangerous signs with the last
-            salt=_SALT,
-            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-        )
+        self._serializer = timed_serializer(*reversed(secret_keys), salt=_SALT)
 
     def issue(self, completion_id: str, rater: str, *, tenant: str = DEFAULT_TENANT) -> str:
         """A token for one rater and one completion; ASCII, fit for URLs."""

@@ -3,12 +3,13 @@
 Kept by that browser alone, signed and for ten minutes, so that any replica can end what another one began.
 """
 
-import hashlib
 import secrets
 from dataclasses import astuple, dataclass
 from urllib.parse import urlsplit
 
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData
+
+from service.signed_texts import timed_serializer
 
 STAFF_PAGES = ("/review", "/review/pairs", "/review/ratings", "/models", "/insights")
 """Where a sign-in may end, and nowhere else; the first one where nothing else is asked for."""
@@ -38,9 +39,7 @@ class AttemptSigner:
     """Turns attempts into cookies and back (HMAC-SHA-256)."""
 
     def __init__(self, secret: str) -> None:
-        self._serializer = URLSafeTimedSerializer(
-            secret, salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        )
+        self._serializer = timed_serializer(secret, salt=_SALT)
 
     def sign(self, attempt: Attempt) -> str:
         """ASCII, fit for a cookie."""

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData
 
 from service.access.api_keys import Scope
 from service.access.sign_in.people import Person
 from service.records.errors import RecordStoreUnavailableError
 from service.records.store import AuditEvent, RecordStore
+from service.signed_texts import timed_serializer
 
 SIGNED_IN, SIGNED_OUT = "access.sign_in", "access.sign_out"
 """What the audit calls it."""
@@ -46,11 +47,7 @@ class SessionSigner:
         """`roles`: whatever text says what the claims are worth now; under another one all sessions end."""
         self.seconds = seconds
         digest = hashlib.sha256(roles.encode()).hexdigest()
-        self._serializer = URLSafeTimedSerializer(
-            secret,
-            salt=f"{_SALT}.{digest}",
-            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-        )
+        self._serializer = timed_serializer(secret, salt=f"{_SALT}.{digest}")
 
     def begin(self, person: Person) -> str:
         """A new session's cookie; ASCII."""

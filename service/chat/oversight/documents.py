@@ -3,12 +3,12 @@
 A link opens in a tab of its own, where no API key can go along. What a page may do there: `api.oversight.versions`.
 """
 
-import hashlib
 from typing import NamedTuple
 
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData
 
 from model_store.contract.manifest import Manifest
+from service.signed_texts import timed_serializer
 
 DOCUMENTS = {"training_report.html": "Training report", "gate.html": "Gate report with plots"}
 """Files of a bundle that people may open, with their titles."""
@@ -28,9 +28,7 @@ class DocumentLinks:
     """Issues and verifies links (HMAC-SHA-256)."""
 
     def __init__(self, secret: str) -> None:
-        self._serializer = URLSafeTimedSerializer(
-            secret, salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        )
+        self._serializer = timed_serializer(secret, salt=_SALT)
 
     def issue(self, document: Document) -> str:
         """The right to read one page; ASCII, fit for a path."""

@@ -1,0 +1,16 @@
+"""How everything is signed that the service hands out and takes back: HMAC-SHA-256, with the moment in it.
+
+Signed, not encrypted. What a text says and how long it is good: its own module's business (`access`, `chat.oversight`,
+`records.feedback_tokens`), which names a salt of its own, so that none is taken for another.
+"""
+
+import hashlib
+
+from itsdangerous import URLSafeTimedSerializer
+
+
+def timed_serializer(*secrets: str, salt: str) -> URLSafeTimedSerializer:
+    """Signs JSON by the last secret and takes what any of them has signed under this salt; its texts are ASCII."""
+    return URLSafeTimedSerializer(
+        list(secrets), salt=salt, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    )

@@ -1,0 +1,36 @@
+"""How what the service hands out is signed: what people have in their hands stays good over an upgrade."""
+
+import pytest
+from itsdangerous import BadSignature
+
+from service.signed_texts import timed_serializer
+
+SIGNED_LONG_AGO = "WyJhIiwxXQ.awzbdA.WWavxpGvFQr1lIqnmfhLdJw4bj8Arup0ijV5_aGawB8"
+"""["a", 1] under the salt `rejoinder.test`, by "a secret", on 2026-11-30."""
+
+
+def test_a_text_that_was_signed_by_an_earlier_version_is_still_good() -> None:
+    """Another digest, derivation or form would end all sessions, widget tokens and rights to rate."""
+    assert timed_serializer("a secret", salt="rejoinder.test").loads(SIGNED_LONG_AGO) == ["a", 1]
+
+
+def test_any_of_the_secrets_verifies_and_the_last_one_signs() -> None:
+    """So that a secret can be changed."""
+    both = timed_serializer("a secret", "the next", salt="rejoinder.test")
+    assert both.loads(SIGNED_LONG_AGO) == ["a", 1]
+    assert timed_serializer("the next", salt="rejoinder.test").loads(both.dumps("new")) == "new"
+
+
+@pytest.mark.parametrize(
+    ("secret", "salt", "text"),
+    [
+        ("another", "rejoinder.test", SIGNED_LONG_AGO),
+        ("a secret", "rejoinder.other", SIGNED_LONG_AGO),
+        ("a secret", "rejoinder.test", SIGNED_LONG_AGO.replace("WyJhIiwxXQ", "WyJhIiwyXQ")),
+    ],
+    ids=["secret", "salt", "content"],
+)
+def test_another_secret_another_purpose_and_another_content_are_refused(secret: str, salt: str, text: str) -> None:
+    """A text for one purpose is worth nothing for another."""
+    with pytest.raises(BadSignature):
+        timed_serializer(secret, salt=salt).loads(text)
