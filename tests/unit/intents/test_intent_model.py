@@ -7,21 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel
 
 from model_store.contract.manifest import FileEntry
 from model_store.digest import digest_bytes
 from model_store.errors import IntentModelUnusableError
 from model_store.intents.intent_model import DEFAULT_DIRECTORY, IntentModel, IntentModelDescription
+from tests.intent_models import prune_encoder, random_encoder, write_files
 from training.data.plan_teacher.encoder import IntentEncoder
-from training.data.plan_teacher.pretrained_encoder import EncoderTokenizer
 from training.export.intents.intent_graph import (
     EncoderHeads,
-    EncoderShape,
     build_intent_graph,
-    pieces_in_use,
-    prune_tokenizer,
 )
 from training.export.intents.intent_weights import read_intent_weights
 from training.export.intents.search_space import SearchSpace, unit_rows
@@ -33,51 +28,20 @@ TEXTS = ("query: where is my money", "query: 退钱 ok", "query: where")
 
 @pytest.fixture(scope="module")
 def encoder() -> IntentEncoder:
-    """A small network with random weights over a small vocabulary."""
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(PIECES),
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
-        max_position_embeddings=40,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        attn_implementation="eager",
-    )
-    backend = Tokenizer(models.Unigram([(piece, -float(number)) for number, piece in enumerate(PIECES)], unk_id=3))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
-    network = BertModel(config, add_pooling_layer=False)
-    encoder = IntentEncoder(INTENTS, network, EncoderTokenizer(backend, {}))
+    """A small network with random weights over a small vocabulary, which makes up its mind."""
+    encoder = random_encoder(INTENTS, PIECES)
     torch.nn.init.normal_(encoder.head.weight, std=0.5)
-    return encoder.eval()
+    return encoder
 
 
 def write(
     tmp_path: Path, encoder: IntentEncoder, space: SearchSpace | None = None, *, in_integers: bool = True
 ) -> Path:
     """The encoder as files, with the subwords that the texts need."""
-    kept = pieces_in_use(encoder.tokenizer.backend, TEXTS)
-    weights = {name: tensor.detach().numpy() for name, tensor in encoder.state_dict().items()}
-    words = "network.embeddings.word_embeddings.weight"
-    weights[words] = weights[words][kept]
-    config = encoder.network.config
-    shape = EncoderShape(config.num_hidden_layers, config.num_attention_heads, config.layer_norm_eps)
-    pruned = prune_tokenizer(encoder.tokenizer.backend, kept)
-    examples = [pruned.encode(text).ids for text in TEXTS] if in_integers else ()
-    graph = build_intent_graph(weights, shape, EncoderHeads(space=space), examples)
-    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
-    (tmp_path / "tokenizer.json").write_text(pruned.to_str())
-    files = {}
-    for name in ("model.onnx", "tokenizer.json"):
-        data = (tmp_path / name).read_bytes()
-        files[name] = FileEntry(sha256=digest_bytes(data), num_bytes=len(data))
-    description = IntentModelDescription(
-        intents=INTENTS, prefix="query: ", max_tokens=32, made_of="noise", licence="MIT", files=files
-    )
-    (tmp_path / "intents.json").write_text(description.model_dump_json())
-    return tmp_path
+    pruned = prune_encoder(encoder, TEXTS)
+    examples = [pruned.tokenizer.encode(text).ids for text in TEXTS] if in_integers else ()
+    graph = build_intent_graph(pruned.weights, pruned.sizes, EncoderHeads(space=space), examples)
+    return write_files(tmp_path, graph, pruned.tokenizer, intents=INTENTS)
 
 
 @pytest.fixture
