@@ -83,15 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     pruning = commands.add_parser("prune", help="make a smaller bundle of one, and print what that costs")
     _add_job_arguments(pruning)
     pruning.set_defaults(run=_run_pruning, config=_PRUNING_CONFIG)
-    run = commands.add_parser("run", help="learn from stored thumbs, gate, publish")
-    _add_job_arguments(run)
-    _add_feedback_arguments(run, data_dir)
-    run.add_argument(
-        "--turns-file", type=Path, help="beside a feedback file: `python -m service export --table conversation_turns`"
-    )
-    _add_erasures(run, data_dir)
-    _add_signing_key(run)
-    run.set_defaults(run=_run_learning)
+    _add_learning(commands, data_dir)
     judging = commands.add_parser("judge-canary", help="promote the candidate, wait, or roll it back, by its thumbs")
     judging.add_argument("--config", type=Path, default=_DEFAULT_CONFIG, help="its section `canary` holds the rules")
     _add_feedback_arguments(judging, data_dir)
@@ -103,6 +95,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_forgetting(commands, data_dir)
     add_data_commands(commands)
     return parser
+
+
+def _add_learning(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", data_dir: Path) -> None:
+    run = commands.add_parser("run", help="learn from stored thumbs, gate, publish")
+    _add_job_arguments(run)
+    _add_feedback_arguments(run, data_dir).add_argument(
+        "--feedback-parquet",
+        metavar="PLACE",
+        type=Path,
+        help="Parquet file of training_examples, or a folder of them: any number of ratings, weighed on disk",
+    )
+    run.add_argument(
+        "--turns-file", type=Path, help="beside feedback files: `python -m service export --table conversation_turns`"
+    )
+    _add_erasures(run, data_dir)
+    _add_signing_key(run)
+    run.set_defaults(run=_run_learning)
 
 
 def _add_evaluation(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -146,13 +155,15 @@ def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print every stage's result as one JSON object")
 
 
-def _add_feedback_arguments(parser: argparse.ArgumentParser, data_dir: Path) -> None:
+def _add_feedback_arguments(parser: argparse.ArgumentParser, data_dir: Path) -> "argparse._MutuallyExclusiveGroup":
+    """Gives the sources, of which one can be named."""
     source = parser.add_mutually_exclusive_group()
     database = os.environ.get("SERVICE_DATABASE_URL") or f"sqlite:///{data_dir}/rejoinder.db"
     source.add_argument("--database-url", default=database, help="the service's database")
     source.add_argument("--feedback-file", type=Path, help="JSON lines from `python -m service export-feedback`")
     store = os.environ.get("MODEL_STORE") or str(data_dir / "models")
     parser.add_argument("--model-store", metavar="PLACE", default=store, help="a path or s3://…")
+    return source
 
 
 def _add_signing_key(parser: argparse.ArgumentParser) -> None:
@@ -212,11 +223,7 @@ def _learn(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     workspace = _open_workspace(options, config, "learn")
     inputs = workspace.result("inputs") or {}
-    source = (
-        {"feedback_file": str(options.feedback_file), "turns_file": str(options.turns_file or "")}
-        if options.feedback_file
-        else {"database_url": options.database_url}
-    )
+    source = _source(options)
     places = {"model_store": str(options.model_store), "erasures": str(options.erasures)}
     if options.signing_key is not None and distributed.is_first():
         SigningKey.load(options.signing_key)  # an hour of learning must not end at a wrong path
@@ -230,6 +237,16 @@ def _learn(options: argparse.Namespace) -> int:
         if distributed.is_first():
             _note_end(ModelStore(open_backend(options.model_store)), outcome)
     return _report(outcome, workspace, as_json=options.json) if distributed.is_first() else int(outcome.exit_code)
+
+
+def _source(options: argparse.Namespace) -> dict[str, str]:
+    """Where ratings come from, as a run's inputs name it."""
+    turns = {"turns_file": str(options.turns_file or "")}
+    if options.feedback_parquet:
+        return {"feedback_parquet": str(options.feedback_parquet), **turns}
+    if options.feedback_file:
+        return {"feedback_file": str(options.feedback_file), **turns}
+    return {"database_url": options.database_url}
 
 
 def _note_end(store: ModelStore, outcome: Outcome | None) -> None:

@@ -31,6 +31,7 @@ class FeedbackConfig(Section):
     min_per_class: int = Field(12, ge=1)
     """Thumbs of the rarer kind that are needed."""
     max_ratings: int = Field(20_000, ge=1)
+    """The newest that a run reads; out of Parquet, where all are judged on disk, the newest that count."""
     learn_customer_corrections: bool = False
     """Whether a correction of somebody without a staff key is a reply to learn from: anybody could write anything."""
     max_share_per_rater: float = Field(0.2, gt=0, le=1)

@@ -7,6 +7,7 @@ versions that learned from an erased conversation are named, to be rolled back o
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,8 +17,9 @@ from typing import Any
 from model_store.durable import discard, replace_file
 from model_store.erasures import ErasureList
 from training.errors import WorkspaceError
+from training.stages.curation.many.parquet import WORK_FOLDER, digest_and_newest, freeze, num_ratings
 from training.stages.reward_model import REPORT_FOLDER
-from training.stages.snapshot import SNAPSHOT_NAME, TURNS_NAME
+from training.stages.snapshot import PARQUET_NAME, SNAPSHOT_NAME, TURNS_NAME
 from training.workspace import Workspace
 
 _KEPT_RESULTS = ("inputs", "snapshot")
@@ -62,7 +64,7 @@ def workspaces(runs: Path) -> Iterator[Path]:
 
 def _forget_in(root: Path, erased: ErasureList) -> ForgottenRun | None:
     files = sorted(root.rglob("*.jsonl"))
-    num_rows = sum(_drop_rows(path, erased) for path in files)
+    num_rows = sum(_drop_rows(path, erased) for path in files) + _drop_frozen(root / PARQUET_NAME, erased)
     if num_rows == 0:
         return None
     for path in _may_quote(root, files):
@@ -89,6 +91,19 @@ def _drop_rows(path: Path, erased: ErasureList) -> int:
     return len(lines) - len(kept)
 
 
+def _drop_frozen(parquet: Path, erased: ErasureList) -> int:
+    """The same for ratings that are frozen as Parquet."""
+    if not parquet.is_file():
+        return 0
+    before, left = num_ratings(parquet), parquet.with_name("left.parquet")
+    freeze(parquet, left, erased)
+    num_erased = before - num_ratings(left)
+    if num_erased:
+        os.replace(left, parquet)
+    discard(left)
+    return num_erased
+
+
 def _is_erased(line: str, erased: ErasureList) -> bool:
     row = json.loads(line) if line.strip() else None
     return isinstance(row, dict) and erased.covers(row)
@@ -98,6 +113,7 @@ def _may_quote(root: Path, files: list[Path]) -> Iterator[Path]:
     """What may repeat prompts without saying whose they are: pages, reports, and rows that name no conversation."""
     yield from root.rglob("*.html")
     yield root / REPORT_FOLDER
+    yield root / WORK_FOLDER
     for path in files:
         if path.is_file() and not _names_conversations(path):
             yield path
@@ -117,8 +133,12 @@ def _begin_again(workspace: Workspace) -> None:
     for path in workspace.root.glob("*.checkpoint.pt"):
         path.unlink()
     if (snapshot := workspace.result("snapshot")) is not None:
-        files = {count: workspace.path(name) for count, name in _COUNTED.items() if count in snapshot}
-        texts = {count: path.read_bytes() if path.is_file() else b"" for count, path in files.items()}
+        files = {figure: workspace.path(name) for figure, name in _COUNTED.items() if figure in snapshot}
+        texts = {figure: path.read_bytes() if path.is_file() else b"" for figure, path in files.items()}
         digest = hashlib.sha256(texts["num_rows"] + texts.get("num_preferences", b"")).hexdigest()
-        counts = {count: text.count(b"\n") for count, text in texts.items()}
+        counts = {name: text.count(b"\n") for name, text in texts.items()}
+        if (parquet := workspace.path(PARQUET_NAME)).is_file():
+            beside = texts.get("num_preferences", b"").decode()
+            digest, _ = digest_and_newest(parquet, max_rows=0, beside=beside)
+            counts["num_rows"] = num_ratings(parquet)
         workspace.save_result("snapshot", {**snapshot, **counts, "data_snapshot": digest})

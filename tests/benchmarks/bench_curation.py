@@ -1,8 +1,9 @@
-"""Time and memory of weighing many ratings out of Parquet: `python -m tests.benchmarks.bench_curation [NUM_RATINGS]`.
+"""Time and memory of curating many ratings out of Parquet: `python -m tests.benchmarks.bench_curation [NUM_RATINGS]`.
 
 The ratings are generated: a tenth as many askers, four of ten thumbs by nobody in particular, a tenth as many different
 asks, each answered in one of three ways out of 3,000 replies, of which a third are long enough to be nearly the same as
-others. Weighing runs in a process of its own, whose peak memory is printed; 2 GB is the aim for 10^7.
+others. What a run does with them (freezing, hashing, weighing, loading what is learned from) runs in a process of its
+own, whose peak memory is printed; 2 GB is the aim for 10^7.
 """
 
 import argparse
@@ -11,14 +12,16 @@ import resource
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
 
+from model_store.erasures import ErasureList
 from training.config import FeedbackConfig
-from training.stages.curation.many.coded import coded, opened
-from training.stages.curation.many.weighing import weigh_many
+from training.stages.curation.many.curating import curate_many
+from training.stages.curation.many.parquet import digest_and_newest, freeze
 
 _RATINGS = """
 COPY (
@@ -58,8 +61,8 @@ COPY (
 
 
 def main() -> None:
-    """Generates, weighs in a process of its own, and prints one line each."""
-    parser = argparse.ArgumentParser(description="Weigh many generated ratings.")
+    """Generates, curates in a process of its own, and prints one line each."""
+    parser = argparse.ArgumentParser(description="Curate many generated ratings.")
     parser.add_argument("num_ratings", nargs="?", type=int, default=10_000_000)
     parser.add_argument("--weigh", type=Path, help="Parquet to weigh: what the process of its own does")
     options = parser.parse_args()
@@ -76,17 +79,21 @@ def main() -> None:
 
 
 def _weigh(parquet: Path) -> None:
+    feedback, frozen = FeedbackConfig(), parquet.with_name("frozen.parquet")
     started = time.monotonic()
-    with opened(parquet, parquet.parent) as database:
-        columns = coded(database)
-    read = time.monotonic()
-    found = weigh_many(columns, FeedbackConfig())
+    freeze(parquet, frozen, ErasureList(()))
+    put_in_order = time.monotonic()
+    digest_and_newest(frozen, max_rows=feedback.max_ratings, beside="")
+    hashed = time.monotonic()
+    found = curate_many(frozen, [], feedback, datetime.now(UTC))
     done = time.monotonic()
     used, peak = os.times(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    report = found.report
     print(
-        f"{len(columns):,} ratings, {found.num_set_aside:,} set aside, total weight {found.weights.sum():,.1f}; "
-        f"texts to numbers {read - started:.0f} s, weighing {done - read:.0f} s, "
-        f"CPU {used.user + used.system:.0f} s; peak memory {peak:.2f} GB"
+        f"{report.num_ratings:,} ratings, {report.num_set_aside:,} set aside; {len(found.weighed.rows):,} are learned"
+        f" from, total weight {report.total_weight:,.1f}; putting in order {put_in_order - started:.0f} s, hashing"
+        f" {hashed - put_in_order:.0f} s, weighing {done - hashed:.0f} s, CPU {used.user + used.system:.0f} s;"
+        f" peak memory {peak:.2f} GB"
     )
 
 

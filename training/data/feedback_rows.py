@@ -31,7 +31,7 @@ Split = Literal["train", "validation", "test"]
 Source = Literal["rating", "regeneration", "hand_over", "repeat"]
 """How it is known what somebody thinks of a completion: by a thumb, or by what they did."""
 RawRow = dict[str, str | None]
-_OPTIONAL_COLUMNS = frozenset({"comment", "correction", "tenant", "origin", "gold", "ruling"})
+OPTIONAL_COLUMNS = frozenset({"comment", "correction", "tenant", "origin", "gold", "ruling"})
 """Null, or, in exports from before there were such columns, absent."""
 
 
@@ -175,10 +175,10 @@ def read_export(path: Path) -> list[RawRow]:
 def parse_row(raw: Mapping[str, str | None]) -> FeedbackRow:
     """Reads a row of the view. Raises InvalidFeedbackDataError naming its completion."""
     completion_id = str(raw.get("completion_id"))
-    absent = [n for n in TRAINING_EXAMPLES_COLUMNS if n not in _OPTIONAL_COLUMNS and not isinstance(raw.get(n), str)]
+    absent = [n for n in TRAINING_EXAMPLES_COLUMNS if n not in OPTIONAL_COLUMNS and not isinstance(raw.get(n), str)]
     if absent:
         raise InvalidFeedbackDataError(completion_id=completion_id, problem=f"{absent[0]} is missing or no text")
-    text = {name: str(raw[name]) for name in TRAINING_EXAMPLES_COLUMNS if name not in _OPTIONAL_COLUMNS}
+    text = {name: str(raw[name]) for name in TRAINING_EXAMPLES_COLUMNS if name not in OPTIONAL_COLUMNS}
     if text["rating"] not in ("up", "down"):
         raise InvalidFeedbackDataError(completion_id=completion_id, problem=f"its rating is {text['rating']!r}")
     try:

@@ -57,7 +57,7 @@ def read_preference_rows(inputs: Mapping[str, str]) -> list[RawRow]:
     None for a run that reads an export of ratings, and for a database from before there were preferences: who could
     read the ratings in it could read them too.
     """
-    if inputs.get("feedback_file"):
+    if inputs.get("feedback_file") or inputs.get("feedback_parquet"):
         return []
     try:
         return read_preference_view(inputs["database_url"])

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
 from model_store.backends.places import open_backend
@@ -30,10 +31,11 @@ from training.data.feedback_rows import (
 from training.errors import InvalidFeedbackDataError
 from training.evaluation.thumbs_judge import MIN_PER_CLASS, independent_examples
 from training.stages.curation.implicit import Signal, implicit_signals
-from training.stages.curation.report import curation_report
+from training.stages.curation.many.curating import curate_many
+from training.stages.curation.report import Curated, curation_report
 from training.stages.curation.splits import Conversation, Said, assign_splits
 from training.stages.curation.weighing import Weighed, weigh
-from training.stages.snapshot import SNAPSHOT_NAME, TURNS_NAME
+from training.stages.snapshot import PARQUET_NAME, SNAPSHOT_NAME, TURNS_NAME
 from training.workspace import StageResult, Workspace
 
 EXAMPLES_NAME = "examples.jsonl"
@@ -48,33 +50,49 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     Result: counts, and `enough`; if False also `missing` and `message` for people. A row that cannot be read is counted
     and left out: one broken row must not stop the learning from all others.
     """
-    rows, num_broken = _parse_all(read_export(workspace.path(SNAPSHOT_NAME)), parse_row)
+    inputs = workspace.result("inputs") or {}
+    made_at = datetime.fromisoformat(inputs["created_at"])
     turns_file = workspace.path(TURNS_NAME)
     turns, num_broken_turns = _parse_all(read_export(turns_file) if turns_file.is_file() else [], parse_turn)
-    kept = select_rows(rows)
-    weighed = weigh(kept, _signals(turns, rows), config.feedback)
-    examples = make_examples(weighed, config.feedback, seed=config.seed)
+    if workspace.path(PARQUET_NAME).is_file():
+        curated = curate_many(workspace.path(PARQUET_NAME), turns, config.feedback, made_at)
+    else:
+        curated = _curate_in_memory(workspace.path(SNAPSHOT_NAME), turns, config.feedback, made_at)
+    examples = make_examples(curated.weighed, config.feedback, seed=config.seed)
     workspace.write_text(EXAMPLES_NAME, write_examples(examples))
-    inputs = workspace.result("inputs") or {}
-    report = curation_report(weighed, datetime.fromisoformat(inputs["created_at"]))
-    workspace.write_text(REPORT_NAME, report.model_dump_json())
+    workspace.write_text(REPORT_NAME, curated.report.model_dump_json())
     if inputs.get("model_store"):
-        _show(report, str(inputs["model_store"]))
+        _show(curated.report, str(inputs["model_store"]))
     rated = [example for example in examples if example.source == "rating"]
     counts = {
-        "num_rows": len(rows) + num_broken,
-        "num_broken": num_broken + num_broken_turns,
+        "num_rows": curated.num_rows,
+        "num_broken": curated.num_broken + num_broken_turns,
         "num_examples": len(rated),
         "num_up": sum(example.is_up for example in rated),
-        "num_raters": len({(row.tenant, row.rater) for row in kept}),
-        "num_set_aside": report.num_set_aside,
-        "set_aside": report.by_reason,
-        "num_gold": len(weighed.gold),
-        "weight": report.total_weight,
+        "num_raters": curated.num_raters,
+        "num_set_aside": curated.report.num_set_aside,
+        "set_aside": curated.report.by_reason,
+        "num_gold": curated.num_gold,
+        "weight": curated.report.total_weight,
         "implicit": dict(Counter(example.source for example in examples if example.source != "rating")),
         "splits": dict(Counter(example.split for example in rated)),
     }
     return {**counts, **sufficiency(rated, config.feedback)}
+
+
+def _curate_in_memory(snapshot: Path, turns: Sequence[Turn], feedback: FeedbackConfig, made_at: datetime) -> Curated:
+    """What counts of the rows of a snapshot."""
+    rows, num_broken = _parse_all(read_export(snapshot), parse_row)
+    kept = select_rows(rows)
+    weighed = weigh(kept, _signals(turns, rows), feedback)
+    return Curated(
+        weighed=weighed,
+        report=curation_report(weighed, made_at),
+        num_rows=len(rows) + num_broken,
+        num_broken=num_broken,
+        num_raters=len({(row.tenant, row.rater) for row in kept}),
+        num_gold=len(weighed.gold),
+    )
 
 
 def select_rows(rows: Sequence[FeedbackRow]) -> list[FeedbackRow]:

@@ -21,9 +21,12 @@ from training.config import TrainingConfig
 from training.data.feedback_rows import RawRow, read_export, read_turns, read_view
 from training.data.preferences import PREFERENCES_NAME, preferences_text, read_preference_rows
 from training.errors import DataNotFoundError
+from training.stages.curation.many.parquet import digest_and_newest, freeze, num_ratings
 from training.workspace import StageResult, Workspace
 
 SNAPSHOT_NAME = "snapshot.jsonl"
+PARQUET_NAME = "snapshot.parquet"
+"""All ratings of a run that takes them from Parquet; `SNAPSHOT_NAME` then has the newest of them."""
 TURNS_NAME = "turns.jsonl"
 BASE_NAME = "base"
 CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -35,13 +38,10 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
 
     Result: `num_rows`; `num_preferences`; `data_snapshot`, sha256 of both; `num_turns`, rated or not; `parent`, digest
     of the version behind `stable`; `generation`, that of the alias the gate will move (0: never set). Raises
-    DataNotFoundError, InvalidFeedbackDataError and what `ModelStore.open` raises.
+    DataNotFoundError, ImportFormatError, InvalidFeedbackDataError and what `ModelStore.open` raises.
     """
     inputs = workspace.result("inputs") or {}
     erased = read_erasures(Path(inputs["erasures"])) if "erasures" in inputs else ErasureList(())
-    rows = _without(erased, _read_rows(inputs))
-    text = snapshot_text(rows, max_rows=config.feedback.max_ratings)
-    workspace.write_text(SNAPSHOT_NAME, text)
     turns = turns_text(
         _without(erased, _read_turns(inputs, config.feedback.max_turns)), max_turns=config.feedback.max_turns
     )
@@ -49,19 +49,36 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     preferred = _without(erased, read_preference_rows(inputs))
     preferences = preferences_text(preferred, max_rows=config.feedback.max_ratings)
     workspace.write_text(PREFERENCES_NAME, preferences)
+    num_rows, data_snapshot = _freeze_ratings(config, workspace, inputs, erased, preferences)
     store = ModelStore(open_backend(inputs["model_store"]))
     moves = store.history(config.gate.alias)
     bundle = store.open(Alias.STABLE)
     copy_checkpoint(bundle, workspace.path(BASE_NAME))
     return {
-        "num_rows": text.count("\n"),
+        "num_rows": num_rows,
         "num_turns": turns.count("\n"),
         "num_preferences": preferences.count("\n"),
-        "data_snapshot": hashlib.sha256((text + preferences).encode()).hexdigest(),
+        "data_snapshot": data_snapshot,
         "parent": bundle.digest,
         "parent_name": bundle.manifest.name,
         "generation": moves[-1].generation if moves else 0,
     }
+
+
+def _freeze_ratings(
+    config: TrainingConfig, workspace: Workspace, inputs: dict[str, str], erased: ErasureList, preferences: str
+) -> tuple[int, str]:
+    """Writes what later stages read of the ratings; gives their number, and sha256 of them and the preferences."""
+    max_rows, parquet = config.feedback.max_ratings, workspace.path(PARQUET_NAME)
+    parquet.unlink(missing_ok=True)
+    if inputs.get("feedback_parquet"):
+        freeze(Path(inputs["feedback_parquet"]), parquet, erased)
+        digest, text = digest_and_newest(parquet, max_rows=max_rows, beside=preferences)
+        workspace.write_text(SNAPSHOT_NAME, text)
+        return num_ratings(parquet), digest
+    text = snapshot_text(_without(erased, _read_rows(inputs)), max_rows=max_rows)
+    workspace.write_text(SNAPSHOT_NAME, text)
+    return text.count("\n"), hashlib.sha256((text + preferences).encode()).hexdigest()
 
 
 def snapshot_text(rows: list[RawRow], *, max_rows: int) -> str:
@@ -115,4 +132,6 @@ def _read_turns(inputs: dict[str, str], max_turns: int) -> list[RawRow]:
     """None where ratings come from a file without one beside it."""
     if inputs.get("turns_file"):
         return read_export(Path(inputs["turns_file"]))
+    if inputs.get("feedback_parquet"):
+        return []
     return read_turns(inputs["database_url"], max_turns=max_turns) if inputs.get("database_url") else []

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from model_store.curation import (
@@ -16,6 +17,20 @@ from training.data.feedback_rows import FeedbackRow
 from training.stages.curation.doubts import rater_of
 from training.stages.curation.rater_model import Rater
 from training.stages.curation.weighing import Weighed
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What is learned from, with what is known of all ratings that a snapshot has."""
+
+    weighed: Weighed
+    report: CurationReport
+    num_rows: int
+    num_broken: int
+    num_raters: int
+    """Of ratings that can be learned from, set aside or not."""
+    num_gold: int
+    """Words about which the staff knows the truth."""
 
 
 def curation_report(weighed: Weighed, made_at: datetime) -> CurationReport:

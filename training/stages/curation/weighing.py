@@ -48,12 +48,21 @@ def weigh(rows: Sequence[FeedbackRow], signals: Sequence[Signal], feedback: Feed
             doubts[number] = (*doubts.get(number, ()), "unreliable_rater")
     believed = [_belief(row, evidence) if number not in doubts else 0.0 for number, row in enumerate(rows)]
     weights = capped(believed, rating_groupings(rows, replies, feedback))
-    meant = _beside(
-        sum(weights),
-        _signal_weights(signals, evidence, feedback),
-        _signal_groupings(signals, replies[len(rows) :], feedback),
-    )
+    meant = weigh_signals(signals, replies[len(rows) :], evidence, feedback, total=sum(weights))
     return Weighed(rows, items, gold, evidence, doubts, weights, signals, meant)
+
+
+def weigh_signals(
+    signals: Sequence[Signal],
+    replies: Sequence[int],
+    evidence: Mapping[Rater, Evidence],
+    feedback: FeedbackConfig,
+    *,
+    total: float,
+) -> list[float]:
+    """What signals count beside ratings that weigh `total`; `replies` says for each which words it is about."""
+    weights = _signal_weights(signals, evidence, feedback)
+    return _beside(total, weights, _signal_groupings(signals, replies, feedback))
 
 
 def rating_groupings(rows: Sequence[FeedbackRow], replies: Sequence[int], feedback: FeedbackConfig) -> list[Grouping]:

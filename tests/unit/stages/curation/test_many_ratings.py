@@ -74,11 +74,13 @@ def _some_row(generator: random.Random, number: int, raters: list[str]) -> Raw:
     )
 
 
-def weighed_by_columns(rows: list[Raw], folder: Path, feedback: FeedbackConfig) -> tuple[ManyWeighed, list[str]]:
-    """Weights, and the completions in their order."""
+def weighed_by_columns(
+    rows: list[Raw], folder: Path, feedback: FeedbackConfig, poison_phrases: tuple[str, ...] = ()
+) -> tuple[ManyWeighed, list[str]]:
+    """Weights, and the completions in their order; these phrases are looked for."""
     columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in TRAINING_EXAMPLES_COLUMNS}
     pq.write_table(pa.table(columns), folder / "ratings.parquet")
-    with opened(folder / "ratings.parquet", folder) as database:
+    with opened(folder / "ratings.parquet", folder, poison_phrases=poison_phrases) as database:
         ids = [name for (name,) in database.execute("SELECT completion_id FROM ordered ORDER BY rowid").fetchall()]
         return weigh_many(coded(database), feedback), ids
 
@@ -95,12 +97,14 @@ CAPS = {
         "max_weight_per_text": 9.0,
     },
     "quick to doubt": {"flood_ratings_per_day": 8, "burst_ratings_per_minute": 2, "copied_remark_raters": 2},
+    "poison in remarks and asks": {"poison_phrases": ("at MY own shop", "a bot?")},
 }
 NOT_FOUND = {
-    "the defaults": {"flood", "unreliable_rater"},
-    "tight caps": {"flood", "unreliable_rater"},
-    "quick to disbelieve": {"flood"},
-    "quick to doubt": {"unreliable_rater"},
+    "the defaults": {"flood", "unreliable_rater", "poison_phrase"},
+    "tight caps": {"flood", "unreliable_rater", "poison_phrase"},
+    "quick to disbelieve": {"flood", "poison_phrase"},
+    "quick to doubt": {"unreliable_rater", "poison_phrase"},
+    "poison in remarks and asks": {"flood", "unreliable_rater", "burst"},
 }
 """Reasons that these rules find nobody for."""
 
@@ -111,7 +115,7 @@ def test_columns_weigh_what_rows_weigh(tmp_path: Path, caps: str) -> None:
     feedback, raw = FeedbackConfig(**CAPS[caps]), some_rows(900, seed=4)
     rows: list[FeedbackRow] = select_rows([parse_row(row) for row in raw])
     expected = weigh(rows, [], feedback)
-    found, ids = weighed_by_columns(raw, tmp_path, feedback)
+    found, ids = weighed_by_columns(raw, tmp_path, feedback, feedback.poison_phrases)
     assert ids == [row.completion_id for row in rows]
     assert found.weights.tolist() == pytest.approx(list(expected.weights), abs=1e-9)
     reasons = [{reason for bit, reason in enumerate(REASONS) if doubts >> bit & 1} for doubts in found.doubts.tolist()]

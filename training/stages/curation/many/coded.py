@@ -5,9 +5,10 @@ apart as `likeness.alike` does it, which the test of `weighing` holds. What the 
 """
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +16,14 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.contract.conversation import Role
+from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS
 from training.data.data_report.duplicates import MAX_NEAR_TEXTS
-from training.data.feedback_rows import DEFAULT_TENANT
+from training.data.feedback_rows import DEFAULT_TENANT, OPTIONAL_COLUMNS, RawRow
 from training.errors import DataNotFoundError
 from training.stages.curation.doubts import MIN_REMARK_CHARS
 from training.stages.curation.likeness import MIN_NEAR_CHARS, alike, plain
+from training.stages.curation.many.parquet import MEMORY_LIMIT, database_in
 from training.stages.curation.rater_model import Rater
 
 Codes = NDArray[np.int32]
@@ -31,7 +35,7 @@ _TEXTS_AT_A_TIME = 50_000
 _READ = f"""
 CREATE TABLE read AS
 SELECT
-    row_number() OVER () AS number,
+    file_row_number AS number,
     rated_at,
     completion_id,
     coalesce(nullif(tenant, ''), '{DEFAULT_TENANT}') AS tenant,
@@ -47,23 +51,36 @@ SELECT
     md5_number(nullif(correction, '')) AS correction,
     coalesce(origin, '') AS origin,
     CASE gold WHEN 'up' THEN 1 WHEN 'down' THEN 0 ELSE -1 END::TINYINT AS gold,
-    CASE ruling WHEN 'count' THEN 1 WHEN 'set_aside' THEN 2 ELSE 0 END::TINYINT AS ruling
-FROM read_parquet(?)
-WHERE rating IN ('up', 'down') AND json_valid(prompt_messages) AND json_valid(sampling)
+    CASE ruling WHEN 'count' THEN 1 WHEN 'set_aside' THEN 2 ELSE 0 END::TINYINT AS ruling,
+    {{poisoned}} AS is_poisoned
+FROM read_parquet(?, file_row_number = true)
+WHERE rating IN ('up', 'down')
+    AND CASE WHEN json_valid(prompt_messages) THEN json_type(prompt_messages) = 'ARRAY' AND {{said}} ELSE false END
+    AND CASE WHEN json_valid(sampling) THEN json_type(sampling) = 'OBJECT' ELSE false END
+    AND json_valid(completion_token_ids) AND regexp_matches(completion_token_ids, '^\\s*\\[[\\d,\\s]*\\]\\s*$')
+    AND try_cast(rated_at AS TIMESTAMPTZ) IS NOT NULL AND regexp_matches(rated_at, '(Z|[+-]\\d\\d:?\\d\\d)$')
+    AND coalesce(gold, 'up') IN ('up', 'down') AND coalesce(ruling, 'count') IN ('count', 'set_aside')
+    AND {" AND ".join(f"{name} IS NOT NULL" for name in TRAINING_EXAMPLES_COLUMNS if name not in OPTIONAL_COLUMNS)}
 """
-_ASKED = """coalesce(list_filter(from_json(prompt_messages, '[{"role":"VARCHAR","content":"VARCHAR"}]'),
-        lambda message: message.role = 'user')[-1].content, '')"""
+_POISONED = """coalesce(is_poison(comment), false) OR coalesce(is_poison(correction), false)
+    OR asks_poison(prompt_messages)"""
+_MESSAGES = """from_json(prompt_messages, '[{"role":"VARCHAR","content":"VARCHAR"}]')"""
+_ASKED = f"coalesce(list_filter({_MESSAGES}, lambda message: message.role = 'user')[-1].content, '')"
+_ROLES = ", ".join(f"'{role}'" for role in Role)
+_SAID = f"""len(list_filter({_MESSAGES}, lambda message:
+        coalesce(message.role NOT IN ({_ROLES}) OR message.content IS NULL, true))) = 0"""
 _LATEST = """
+CREATE TABLE readable AS SELECT count(*) AS num_rows FROM read;
 CREATE TABLE latest AS SELECT * FROM read
 QUALIFY row_number() OVER (PARTITION BY place ORDER BY rated_at DESC, number DESC) = 1
 """
 _DISTINCT = """
-CREATE TABLE counted AS SELECT * EXCLUDE (place, said, is_not_learned, number) FROM latest WHERE NOT is_not_learned
+CREATE TABLE counted AS SELECT * EXCLUDE (place, said, is_not_learned) FROM latest WHERE NOT is_not_learned
 QUALIFY row_number() OVER (PARTITION BY said ORDER BY rated_at, completion_id, rater) = 1
 """
 _ORDERED = """
 CREATE TABLE ordered AS SELECT
-    counted.completion_id, epoch_us(rated_at::TIMESTAMPTZ) AS time, is_up, gold, ruling,
+    number, counted.completion_id, epoch_us(rated_at::TIMESTAMPTZ) AS time, is_up, gold, ruling, is_poisoned,
     raters.code AS rater, tenants.code AS tenant, coalesce(origins.code, 0) AS origin,
     exchanges.code AS item, replies.code AS reply,
     coalesce(comments.code, 0) AS comment, coalesce(corrections.code, 0) AS correction
@@ -98,21 +115,36 @@ class Coded:
     """1: count, 2: set aside, 0: none."""
     time: NDArray[np.int64]
     """Microseconds."""
+    number: NDArray[np.int64]
+    """The row of the Parquet file."""
+    is_poisoned: NDArray[np.bool_] | None
+    """Whether a phrase was found that the operator calls poison; None: none was looked for."""
 
     def __len__(self) -> int:
         return len(self.rater)
 
+    def only(self, places: NDArray[np.integer]) -> "Coded":
+        """These ratings alone, with the same codes."""
+        columns = {name: value[places] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **columns)
+
 
 @contextmanager
-def opened(parquet: Path | str, folder: Path, *, memory_limit: str = "900MB") -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in `folder` with the table `ordered` of the ratings of Parquet files (a glob may name several).
+def opened(
+    parquet: Path, folder: Path, *, poison_phrases: Sequence[str] = (), memory_limit: str = MEMORY_LIMIT
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in `folder` with the table `ordered` of the ratings that count in a Parquet file.
 
-    Raises DataNotFoundError where there is none, or no column that the export has.
+    What `parse_row` would refuse is left out. Raises DataNotFoundError where there is no file, or no column that the
+    export has.
     """
-    with duckdb.connect(str(folder / "curation.duckdb"), config={"memory_limit": memory_limit}) as database:
-        database.execute(f"SET temp_directory = '{folder}'; SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
+    with database_in(folder, "curation.duckdb", memory_limit=memory_limit) as database:
+        database.execute("SET preserve_insertion_order = false")
+        _look_for_poison(database, poison_phrases)
+        poisoned = _POISONED if poison_phrases else "NULL::BOOLEAN"
+        read = _READ.format(asked=_ASKED, said=_SAID, poisoned=poisoned)
         try:
-            database.execute(_READ.replace("{asked}", _ASKED), [str(parquet)])
+            database.execute(read, [str(parquet)])
         except (duckdb.IOException, duckdb.BinderException) as error:
             remedy = str(error).splitlines()[0]
             raise DataNotFoundError(what="The ratings", path=parquet, remedy=remedy) from error
@@ -120,6 +152,22 @@ def opened(parquet: Path | str, folder: Path, *, memory_limit: str = "900MB") ->
         _number(database, str(parquet))
         database.execute("SET preserve_insertion_order = true;" + _ORDERED + ";" + "DROP TABLE counted")
         yield database
+
+
+def _look_for_poison(database: duckdb.DuckDBPyConnection, phrases: Sequence[str]) -> None:
+    """Teaches the database which texts `doubts` calls poisoned: letters are Python's."""
+    poison = [word for phrase in phrases if (word := plain(phrase))]
+
+    def is_poison(text: str) -> bool:
+        letters = plain(text)
+        return any(word in letters for word in poison)
+
+    def asks_poison(messages: str) -> bool:
+        contents = (message.get("content") for message in json.loads(messages) if isinstance(message, dict))
+        return any(is_poison(content) for content in contents if isinstance(content, str))
+
+    database.create_function("is_poison", is_poison, ["VARCHAR"], "BOOLEAN")
+    database.create_function("asks_poison", asks_poison, ["VARCHAR"], "BOOLEAN")
 
 
 def coded(database: duckdb.DuckDBPyConnection) -> Coded:
@@ -134,7 +182,26 @@ def coded(database: duckdb.DuckDBPyConnection) -> Coded:
         gold=_column(database, "gold", np.int8),
         ruling=_column(database, "ruling", np.int8),
         time=_column(database, "time", np.int64),
+        number=_column(database, "number", np.int64),
+        is_poisoned=_column(database, "is_poisoned", np.bool_) if _has_looked_for_poison(database) else None,
     )
+
+
+def rows_at(
+    database: duckdb.DuckDBPyConnection, parquet: Path, numbers: NDArray[np.int64], columns: Sequence[str]
+) -> list[RawRow]:
+    """Rows of the Parquet file by their numbers, in that order; all are in memory."""
+    wanted = {"number": numbers, "place": np.arange(len(numbers))}  # noqa: F841 - DuckDB finds it by its name
+    found = database.execute(
+        f"SELECT {', '.join(columns)} FROM read_parquet(?, file_row_number = true)"
+        " JOIN wanted ON file_row_number = number ORDER BY place",
+        [str(parquet)],
+    ).fetchall()
+    return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+def _has_looked_for_poison(database: duckdb.DuckDBPyConnection) -> bool:
+    return not database.execute("SELECT 1 FROM ordered WHERE is_poisoned IS NULL LIMIT 1").fetchall()
 
 
 def _column(database: duckdb.DuckDBPyConnection, name: str, kind: type[Kind]) -> NDArray[Kind]:

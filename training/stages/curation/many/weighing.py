@@ -1,7 +1,8 @@
 """What each of many ratings counts: `curation.doubts`, `rater_model`, `caps` and `weighing` over columns of numbers.
 
-The same rules, so the same weights; a test holds one against the other. Left out: phrases that an operator calls poison
-(they need every text), signals of people who gave no thumb, and the split.
+The same rules, so the same weights; a test holds one against the other. What is here judged among all ratings is capped
+among those that a run takes into memory, the newest that count: shares are of what is learned from. Signals of people
+who gave no thumb and the split are the stage's, which has the rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,14 +21,16 @@ from training.stages.curation.many.coded import NONE, Coded
 from training.stages.curation.rater_model import DOUBT, UP_BOUNDS
 
 REASONS: tuple[Reason, ...] = (
+    "staff",
     "contradicts_gold",
     "flood",
     "burst",
+    "poison_phrase",
     "copied_remark",
     "repeated",
-    "staff",
     "unreliable_rater",
 )
+"""In the order in which a report names them."""
 _SAYS_NOTHING_OF_RATER = 1 << REASONS.index("contradicts_gold")
 _DAY, _MINUTE = 24 * 3600 * 1_000_000, 60 * 1_000_000
 _MAX_ROUNDS, _TOLERANCE = 50, 1e-6
@@ -43,6 +46,14 @@ class ManyWeighed:
 
     weights: Numbers
     doubts: NDArray[np.uint8]
+    truth: NDArray[np.int8]
+    """By item: 1 or 0 where the staff knows it, else -1."""
+    right: Numbers
+    """By rater: how many ratings speak for them, and `wrong` against them."""
+    wrong: Numbers
+    has_voted: Flags
+    num_counting: int
+    """Ratings that would count something; what is beyond the newest that are kept weighs nothing."""
 
     @property
     def num_set_aside(self) -> int:
@@ -50,10 +61,13 @@ class ManyWeighed:
         return int(np.count_nonzero(self.doubts))
 
 
-def weigh_many(coded: Coded, feedback: FeedbackConfig) -> ManyWeighed:
-    """Weights of ratings in the order of rating. Raises ValueError for poison phrases, which it cannot look for."""
-    if feedback.poison_phrases:
-        raise ValueError("many ratings are weighed without their texts: poison_phrases must be empty")
+def weigh_many(coded: Coded, feedback: FeedbackConfig, *, max_kept: int | None = None) -> ManyWeighed:
+    """Weights of ratings in the order of rating; of those that count the newest `max_kept` weigh something.
+
+    Raises ValueError for poison phrases that were not looked for when texts became numbers.
+    """
+    if feedback.poison_phrases and coded.is_poisoned is None:
+        raise ValueError("many ratings are weighed without their texts: tell `coded.opened` of poison_phrases")
     is_staff, is_nameless = _kinds(coded)
     truth = _gold(coded)
     doubts = np.zeros(len(coded), np.uint8)
@@ -68,7 +82,12 @@ def weigh_many(coded: Coded, feedback: FeedbackConfig) -> ManyWeighed:
     worth = np.clip((2 * best_case - 1) / (2 * feedback.expected_reliability - 1), 0, 1)
     is_whole = ~has_voted[coded.rater] | (coded.ruling == 1)
     believed = np.where(doubts != 0, 0.0, np.where(is_whole, 1.0, worth[coded.rater]))
-    return ManyWeighed(_capped(believed, list(_groupings(coded, feedback, is_staff, is_nameless))), doubts)
+    counting = np.flatnonzero(believed > 0)
+    kept = counting[-max_kept:] if max_kept is not None else counting
+    groupings = list(_groupings(coded.only(kept), feedback, is_staff[kept], is_nameless[kept]))
+    weights = np.zeros(len(coded))
+    weights[kept] = _capped(believed[kept], groupings)
+    return ManyWeighed(weights, doubts, truth, right, wrong, has_voted, len(counting))
 
 
 def _kinds(coded: Coded) -> tuple[Flags, Flags]:
@@ -93,6 +112,8 @@ def _found(
     is_customer = ~is_staff & ~is_nameless
     yield "flood", _too_many(coded, is_customer, _DAY, feedback.flood_ratings_per_day)
     yield "burst", _too_many(coded, is_customer, _MINUTE, feedback.burst_ratings_per_minute)
+    if coded.is_poisoned is not None:
+        yield "poison_phrase", coded.is_poisoned
     yield "copied_remark", _copied(coded, is_customer, feedback.copied_remark_raters)
     yield "repeated", _is_again(_pair(coded.rater, _text(coded.item, coded.is_up))) & ~is_nameless
 

@@ -1,0 +1,114 @@
+"""A run's curation out of a frozen Parquet file: all ratings are weighed on disk, and what is learned from is loaded.
+
+The same ratings give what `stages.curate` makes of them in memory, as long as no more than `feedback.max_ratings`
+count; of more the newest are learned from, judged by all.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS
+from training.config import FeedbackConfig
+from training.data.feedback_rows import DEFAULT_TENANT, FeedbackRow, Turn, parse_row
+from training.errors import InvalidFeedbackDataError
+from training.stages.curation.implicit import Signal, implicit_signals
+from training.stages.curation.likeness import alike
+from training.stages.curation.many.coded import Coded, coded, opened, rows_at
+from training.stages.curation.many.many_report import report_of_many
+from training.stages.curation.many.parquet import num_ratings, work_folder
+from training.stages.curation.many.weighing import ManyWeighed, weigh_many
+from training.stages.curation.rater_model import Evidence, Prior, Rater
+from training.stages.curation.report import Curated
+from training.stages.curation.weighing import Weighed, weigh_signals
+
+_log = logging.getLogger("training")
+
+
+def curate_many(parquet: Path, turns: Sequence[Turn], feedback: FeedbackConfig, made_at: datetime) -> Curated:
+    """Weighs the ratings of a frozen file beside the newest turns. Works in a folder beside it, which goes again.
+
+    In memory are the newest ratings that count, without those that are set aside; the report is about all.
+    """
+    with work_folder(parquet.parent) as folder:
+        with opened(parquet, folder, poison_phrases=feedback.poison_phrases) as database:
+            columns = coded(database)
+            found = weigh_many(columns, feedback, max_kept=feedback.max_ratings)
+            rows, weights, num_unread = _kept(database, parquet, columns, found)
+            signals = _signals(database, parquet, turns)
+            num_rows = num_ratings(parquet)
+            num_readable = _num_readable(database)
+            report = report_of_many(database, parquet, columns, found, feedback, made_at)
+    _log.info(
+        "%s ratings weighed on disk, %s set aside, %s count; the newest %s of them are learned from"
+        " (feedback.max_ratings: %s)",
+        *(f"{number:,}" for number in (len(columns), found.num_set_aside, found.num_counting, len(rows))),
+        f"{feedback.max_ratings:,}",
+    )
+    return Curated(
+        weighed=_beside(rows, weights, signals, _evidence(columns, found, feedback), feedback),
+        report=report,
+        num_rows=num_rows,
+        num_broken=num_rows - num_readable + num_unread,
+        num_raters=len(columns.raters),
+        num_gold=int(np.count_nonzero(found.truth >= 0)),
+    )
+
+
+def _kept(
+    database: duckdb.DuckDBPyConnection, parquet: Path, columns: Coded, found: ManyWeighed
+) -> tuple[list[FeedbackRow], list[float], int]:
+    """The ratings that weigh something, their weights, and how many could not be read after all."""
+    places = np.flatnonzero(found.weights > 0)
+    rows, weights = [], []
+    raw_rows = rows_at(database, parquet, columns.number[places], TRAINING_EXAMPLES_COLUMNS)
+    for raw, weight in zip(raw_rows, found.weights[places].tolist(), strict=True):
+        try:
+            rows.append(parse_row(raw))
+        except InvalidFeedbackDataError:
+            continue
+        weights.append(weight)
+    return rows, weights, len(places) - len(rows)
+
+
+def _signals(database: duckdb.DuckDBPyConnection, parquet: Path, turns: Sequence[Turn]) -> list[Signal]:
+    """Signals about replies that nobody rated."""
+    signals = implicit_signals(turns)
+    rated = database.execute(
+        f"SELECT DISTINCT coalesce(nullif(tenant, ''), '{DEFAULT_TENANT}'), completion_id FROM read_parquet(?)"
+        " WHERE completion_id IN (SELECT unnest(?::VARCHAR[]))",
+        [str(parquet), [signal.turn.completion_id for signal in signals]],
+    ).fetchall()
+    known = {(str(tenant), str(completion_id)) for tenant, completion_id in rated}
+    return [signal for signal in signals if (signal.turn.tenant, signal.turn.completion_id) not in known]
+
+
+def _num_readable(database: duckdb.DuckDBPyConnection) -> int:
+    (found,) = database.execute("SELECT num_rows FROM readable").fetchall()[0]
+    return int(found)
+
+
+def _evidence(columns: Coded, found: ManyWeighed, feedback: FeedbackConfig) -> dict[Rater, Evidence]:
+    """By rater who has voted."""
+    prior = Prior(feedback.expected_reliability, feedback.reliability_strength)
+    return {
+        columns.raters[code]: Evidence(float(found.right[code]), float(found.wrong[code]), prior)
+        for code in np.flatnonzero(found.has_voted).tolist()
+    }
+
+
+def _beside(
+    rows: list[FeedbackRow],
+    weights: list[float],
+    signals: list[Signal],
+    evidence: dict[Rater, Evidence],
+    feedback: FeedbackConfig,
+) -> Weighed:
+    """Ratings as `weighing.weigh` leaves them, but that none of them is doubted, with signals beside them."""
+    replies = alike([*(row.completion_text for row in rows), *(signal.turn.completion_text for signal in signals)])
+    meant = weigh_signals(signals, replies[len(rows) :], evidence, feedback, total=sum(weights))
+    return Weighed(rows, replies[: len(rows)], {}, evidence, {}, weights, signals, meant)
