@@ -213,6 +213,12 @@ def _base_config(options: argparse.Namespace) -> TrainingConfig:
 
 def _run_learning(options: argparse.Namespace) -> int:
     """Alone, or with the other processes that torchrun started: of these the first one writes and prints."""
+    if _num_processes() == 1 and {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys():
+        # Of several processes accelerate tells its script where the first one is; with --cpu it leaves them to MPI.
+        logging.getLogger("training").warning(
+            "accelerate launch was asked for several processes and has started one: name --multi_gpu instead of --cpu"
+            " (no GPU is needed), or use torchrun"
+        )
     with distributed.together(_num_processes()):
         if not distributed.is_first():
             logging.getLogger().setLevel(logging.WARNING)
@@ -313,7 +319,7 @@ def _open_workspace(options: argparse.Namespace, config: TrainingConfig, kind: s
 
 
 def _num_processes() -> int:
-    """How many share this job, as torchrun and `accelerate launch` tell it."""
+    """How many share this job, as torchrun and `accelerate launch --multi_gpu` tell it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -4,19 +4,29 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from tests.unit.stages.learning_workspace import make_config, make_workspace
 from tests.unit.stages.shared_stages import CASES, run_stages
+from training.cli import main
 from training.config import load_config
 
 ROOT = Path(__file__).parents[3]
 NUM_ROWS = 110
 """Of which 66 are for training: five batches of 13 and a row that is left over."""
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+ACCELERATE = (
+    *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"),
+    *("--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"),
+    "--main_process_port=0",
+)
+"""`--multi_gpu` is what starts several processes; that there is no GPU does not matter to ours."""
+BY_ACCELERATE = ("rloo", "kto")
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +41,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for name in CASES:
             shutil.copytree(folders["one"] / "reward_model" / "reward_model", folder / name / "reward_model")
     run_stages(folders["one"], list(CASES))
-    command = [
-        *TORCHRUN,
-        str(Path(__file__).with_name("shared_stages.py")),
-        str(folders["two"]),
-        "reward_model",
-        *CASES,
-    ]
+    run_by(TORCHRUN, folders["two"], "reward_model", *CASES)
+    return folders
+
+
+def run_by(launcher: Sequence[str], folder: Path, *names: str) -> None:
+    """Two processes, started by `launcher`, run the stages of these workspaces."""
+    command = [*launcher, str(Path(__file__).with_name("shared_stages.py")), str(folder), *names]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    return folders
 
 
 def largest_difference(made: dict[str, Path], file: str) -> float:
@@ -66,6 +75,30 @@ def test_two_processes_leave_the_reward_model_that_one_leaves(made: dict[str, Pa
     assert largest_difference(made, "reward_model/reward_model/reward_head.safetensors") < 1e-5
     one, two = (load_file(made[by] / "reward_model/reward_model/model.safetensors") for by in ("one", "two"))
     assert max(float((one[name] - two[name]).abs().mean()) for name in one) < 1e-5
+
+
+def test_accelerate_launch_leaves_what_torchrun_leaves(made: dict[str, Path], tmp_path: Path) -> None:
+    """Two processes by either: a policy gradient and KTO, the same weights to the last bit."""
+    for name in BY_ACCELERATE:
+        make_workspace(tmp_path / name, make_config(), num_rows=NUM_ROWS)
+        shutil.copytree(made["one"] / "reward_model" / "reward_model", tmp_path / name / "reward_model")
+    run_by(ACCELERATE, tmp_path, *BY_ACCELERATE)
+    for name in BY_ACCELERATE:
+        both = {"two": made["two"] / name, "accelerate": tmp_path / name}
+        torchruns, accelerates = (load_file(path / "policy" / "model.safetensors") for path in both.values())
+        assert all(torch.equal(torchruns[key], accelerates[key]) for key in torchruns)
+
+
+def test_accelerate_on_cpu_is_told_apart_from_two_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its `--cpu --num_processes 2` starts one without MPI: the log says so, and what starts two."""
+    run = ["run", "--config", str(ROOT / "training" / "configs" / "tiny.yaml"), "--workspace", str(tmp_path / "run")]
+    run += ["--model-store", str(tmp_path / "models"), "--database-url", f"sqlite:///{tmp_path}/nowhere.db"]
+    assert main(run) == 1 and "--multi_gpu" not in caplog.text
+    for name, value in {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(run) == 1 and "--multi_gpu" in caplog.text
 
 
 def test_the_configuration_for_many_processes_can_be_read() -> None:
