@@ -40,7 +40,8 @@ from training.workspace import StageResult, Workspace
 _NUM_MEASURED_PROMPTS = 64
 """Of people's and of authored ones each."""
 _MIN_AUTHORED_PROMPTS = 64
-_MEASURE_SEED = 7
+MEASURE_SEED = 7
+"""Of the rollouts before and after, so that the same policy gives the same figures."""
 _ON_RATINGS: Mapping[str, Callable[..., Learner]] = {
     "kto": KtoLearner,
     "filtered": FilteredLearner,
@@ -63,18 +64,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     actors = Actors(load_policy(base), load_policy(base), sampling)
     reward = CompositeReward(RewardModel.load(workspace.path("reward_model")), tokenizer, config)
     max_positions = int(actors.policy.config.max_position_embeddings)
-    examples = read_examples(
-        workspace.path("examples.jsonl"),
-        tokenizer,
-        max_positions=max_positions,
-        correction_weight=config.feedback.correction_weight,
-    )
     generator = ConversationGenerator(load_pack(config.corpus.domain_pack), config.seed)
-    prompts = PromptPools.draw(
-        examples,
-        lambda count: authored_prompts(generator, tokenizer, count),
-        max_positions - settings.max_completion_tokens,
-    )
+    examples, prompts = read_material(config, workspace, tokenizer, generator, max_positions=max_positions)
     replies = authored_replies(generator, tokenizer, max_positions=max_positions)
     replay = Replay(replies, settings.replay_share, config.seed)
     learner: Learner
@@ -83,14 +74,14 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         learner = on_ratings(actors, train, reward, settings, seed=config.seed, replay=replay)
     else:
         learner = PolicyGradientLearner(actors, prompts.learned, reward, settings, seed=config.seed, replay=replay)
-    before = actors.collect(prompts.measured, reward, seed=_MEASURE_SEED).figures()
+    before = actors.collect(prompts.measured, reward, seed=MEASURE_SEED).figures()
     adapter = Adapter(actors.policy, settings, seed=config.seed)
     climb = climb_ladder(learner, actors.policy, settings, workspace)
-    after = actors.collect(prompts.measured, reward, seed=_MEASURE_SEED).figures()
+    after = actors.collect(prompts.measured, reward, seed=MEASURE_SEED).figures()
     stopped_by = climb.stopped_by
     if after["kl"] > settings.max_kl and climb.verified:
         actors.policy.load_state_dict(climb.verified)
-        after, stopped_by = actors.collect(prompts.measured, reward, seed=_MEASURE_SEED).figures(), "max_kl"
+        after, stopped_by = actors.collect(prompts.measured, reward, seed=MEASURE_SEED).figures(), "max_kl"
     adapter.merge()
     if distributed.is_first():
         save_policy(actors.policy, workspace.path(STAGE))
@@ -132,6 +123,32 @@ class PromptPools:
         unseen = [[prompt for prompt in pool if prompt.token_ids not in known] for pool in pools]
         measured = [prompt for pool in unseen for prompt in pool[:_NUM_MEASURED_PROMPTS]]
         return cls(learned, measured or learned[:_NUM_MEASURED_PROMPTS])
+
+
+def read_material(
+    config: TrainingConfig,
+    workspace: Workspace,
+    tokenizer: Tokenizer,
+    generator: ConversationGenerator,
+    *,
+    max_positions: int,
+) -> tuple[list[RatedExample], PromptPools]:
+    """What a policy learns from: ratings, and prompts for rollouts, people's and the generator's next ones.
+
+    Raises DataNotFoundError and InvalidFeedbackDataError.
+    """
+    examples = read_examples(
+        workspace.path("examples.jsonl"),
+        tokenizer,
+        max_positions=max_positions,
+        correction_weight=config.feedback.correction_weight,
+    )
+    prompts = PromptPools.draw(
+        examples,
+        lambda count: authored_prompts(generator, tokenizer, count),
+        max_positions - config.policy.max_completion_tokens,
+    )
+    return examples, prompts
 
 
 def authored_prompts(generator: ConversationGenerator, tokenizer: Tokenizer, count: int) -> list[Prompt]:

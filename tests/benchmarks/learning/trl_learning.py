@@ -20,7 +20,7 @@ from tests.benchmarks.learning.trl_policy import TrlPolicy, load_trl_policy, spe
 from training.config import TrainingConfig
 from training.data.domain_pack import load_pack
 from training.data.generator import ConversationGenerator
-from training.data.prompts import Prompt, RatedExample, read_examples
+from training.data.prompts import Prompt, RatedExample
 from training.evaluation.rewarding.composite import CompositeReward
 from training.precision import has_fast_bfloat16
 from training.reformer.decoder import Sample
@@ -29,11 +29,8 @@ from training.reformer.model import load_policy, save_policy
 from training.rlhf.losses import kto_class_weights
 from training.rlhf.rollout import Actors, SamplingSettings
 from training.stages.learners.ratings import Ratings
-from training.stages.policy import PromptPools, authored_prompts
+from training.stages.policy import MEASURE_SEED, read_material
 from training.workspace import StageResult, Workspace
-
-_MEASURE_SEED = 7
-"""The policy stage's, so that the same draws give both KLs."""
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -43,18 +40,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     policy = load_trl_policy(base, workspace.path("trl-base"))
     reward = CompositeReward(RewardModel.load(workspace.path("reward_model")), tokenizer, config)
     max_positions = int(policy.config.max_position_embeddings)
-    examples = read_examples(
-        workspace.path("examples.jsonl"),
-        tokenizer,
-        max_positions=max_positions,
-        correction_weight=config.feedback.correction_weight,
-    )
     generator = ConversationGenerator(load_pack(config.corpus.domain_pack), config.seed)
-    prompts = PromptPools.draw(
-        examples,
-        lambda count: authored_prompts(generator, tokenizer, count),
-        max_positions - settings.max_completion_tokens,
-    )
+    examples, prompts = read_material(config, workspace, tokenizer, generator, max_positions=max_positions)
     if settings.algorithm == "kto":
         train = [example for example in examples if example.split == "train"]
         trainer = _kto_trainer(policy, train, config, workspace.path("trl"))
@@ -64,7 +51,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     learned = load_policy(base)
     learned.load_state_dict(policy.state_dict())
     actors = Actors(learned, load_policy(base), SamplingSettings(settings.temperature, settings.max_completion_tokens))
-    after = actors.collect(prompts.measured, reward, seed=_MEASURE_SEED).figures()
+    after = actors.collect(prompts.measured, reward, seed=MEASURE_SEED).figures()
     save_policy(learned, workspace.path("policy"))
     return {
         "kl": after["kl"],
