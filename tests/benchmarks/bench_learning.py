@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     reasons = {name: why_not_run(name, options.adapter) for name in options.algorithms}
     not_run = {name: reason for name, reason in reasons.items() if reason}
     wanted = [cell for cell in _wanted(preset, options) if cell[0] not in not_run]
-    most_ratings = max(options.ratings or preset.ratings)
+    most_ratings = _most_ratings(preset, options)
     cells: list[Cell] = []
     longest = 0.0
     for algorithm, num_ratings, seed in tqdm(wanted, desc="cells", file=sys.stderr):
@@ -69,13 +69,18 @@ def _wanted(preset: Preset, options: argparse.Namespace) -> Iterator[tuple[str, 
                 yield algorithm, num_ratings, seed
 
 
+def _most_ratings(preset: Preset, options: argparse.Namespace) -> int:
+    """As many are drawn whatever numbers are asked for, so that a first look's cells are cells of the whole table."""
+    return max(*preset.ratings, *(options.ratings or preset.ratings))
+
+
 def _digest(preset: Preset, options: argparse.Namespace) -> str:
     """Of all settings that figures depend on: others never mix with them."""
     base = base_config(preset, 1)
     configs = [
         learning_config(base, preset, name, seed=1, adapter="none").model_dump(mode="json") for name in ALGORITHMS
     ]
-    most_ratings = max(options.ratings or preset.ratings)
+    most_ratings = _most_ratings(preset, options)
     text = json.dumps([asdict(preset), most_ratings, *configs], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

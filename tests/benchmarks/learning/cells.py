@@ -14,17 +14,16 @@ import torch
 from pydantic import BaseModel
 
 from model_store.contract.tokenizer import Tokenizer
+from tests.benchmarks.learning.bases import base_network, cpu_seconds
 from tests.benchmarks.learning.customers import Judges, first_ratings
 from tests.benchmarks.learning.presets import NEEDS_REWARD_MODEL, OF_TRL, Preset, base_config, learning_config
 from training.config import TrainingConfig
 from training.data.feedback_rows import Example, read_examples, write_examples
-from training.pipeline import BASE_STAGES
 from training.reformer.model import load_policy
 from training.stages import policy, reward_model
 from training.workspace import StageResult, Workspace
 
 _Result = TypeVar("_Result", bound=BaseModel)
-_BASE_FILES = ("config.json", "model.safetensors")
 
 
 class Before(BaseModel):
@@ -79,11 +78,12 @@ class Cell(BaseModel):
 
 
 class Laboratory:
-    """A folder in which a preset is measured."""
+    """A folder in which a preset is measured; its network is made beside it, for other folders too."""
 
     def __init__(self, folder: Path, preset: Preset, *, num_threads: int, adapter: str) -> None:
         torch.set_num_threads(num_threads)
         self._folder, self._preset, self._adapter = folder, preset, adapter
+        self._bases, self._num_threads = folder.parent / "bases", num_threads
         self._config = base_config(preset, num_threads)
         self._judges: Judges | None = None
 
@@ -105,7 +105,7 @@ class Laboratory:
 
     @property
     def _base(self) -> Path:
-        return self._folder / "base"
+        return base_network(self._bases, self._preset, self._num_threads)
 
     def judges(self) -> Judges:
         """Customers, made when they are first needed."""
@@ -114,10 +114,6 @@ class Laboratory:
         return self._judges
 
     def _measure_base(self) -> Before:
-        started = time.process_time()
-        if not (self._base / "tokenizer.json").exists():
-            self._make_base()
-        cpu_seconds = time.process_time() - started
         network = load_policy(self._base)
         opinion = self.judges().opinion(network, num_draws=self._preset.num_samples)
         as_judged = self.judges().opinion(network, num_draws=self._preset.num_draws)
@@ -130,19 +126,8 @@ class Laboratory:
             distinct2=as_judged.distinct2,
             proper_endings=opinion.proper_endings,
             num_parameters=sum(parameter.numel() for parameter in network.parameters()),
-            cpu_seconds=cpu_seconds,
+            cpu_seconds=cpu_seconds(self._base),
         )
-
-    def _make_base(self) -> None:
-        workspace = Workspace(self._folder / "making-base")
-        for name, stage in BASE_STAGES.items():
-            if name != "base_bundle" and workspace.result(name) is None:
-                workspace.save_result(name, stage(self._config, workspace))
-        self._base.mkdir(parents=True, exist_ok=True)
-        for name in _BASE_FILES:
-            shutil.copyfile(workspace.path("finetuned") / name, self._base / name)
-        shutil.copyfile(workspace.path("tokenizer.json"), self._base / "tokenizer.json")  # last: it says all is there
-        shutil.rmtree(workspace.root)
 
     def _rated(self, num_ratings: int, seed: int, most_ratings: int) -> Path:
         """A workspace with ratings and their reward model."""
