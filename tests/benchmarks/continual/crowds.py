@@ -1,0 +1,216 @@
+"""Customers who change from round to round: what they ask about, and what they like to read.
+
+Both tastes want the question answered, in its language; the warm one a reply that acknowledges the person and goes on
+(`demo.simulated_customers`), the brief one a short reply. Two topics are nobody's: what happens to them is forgetting.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import fmean, median
+
+import torch
+from pydantic import BaseModel
+
+from model_store.contract.facts import FactSheet
+from model_store.contract.tokenizer import Tokenizer
+from tests.benchmarks.learning.presets import PACK
+from training.data.domain_pack import PACKS_DIRECTORY, load_pack, user_message
+from training.data.feedback_rows import RawRow
+from training.evaluation.demo.simulated_customers import Ask, Customers, is_warm, with_noise
+from training.evaluation.held_out import (
+    HeldOutPrompt,
+    SampledReply,
+    Sampling,
+    as_scored,
+    log_likelihoods,
+    outside_prompts,
+    sample_replies,
+)
+from training.evaluation.judge import language_of, pack_judge
+from training.reformer.model import ReformerPolicy
+from training.rlhf.estimators import distinct_n
+
+NOISE = 0.1
+_FOCUS = 0.7
+"""Share of a crowd's asks that are about its own topics."""
+_RESERVED = frozenset({"settings", "safety"})
+_NUM_RATERS = 40
+_RATING_SEED = 1_000
+_BEGIN = datetime(2026, 1, 1)
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Who rates in a round."""
+
+    name: str
+    topics: frozenset[str]
+    """What they ask about most; empty: about everything alike."""
+    warm_share: float
+    """Share of them that likes warm replies; the others like brief ones."""
+
+
+CROWDS = (
+    Crowd("1: cards, warm", frozenset({"cards"}), 1.0),
+    Crowd("2: payments, 3/4 warm", frozenset({"payments"}), 0.75),
+    Crowd("3: talk, half", frozenset({"talk"}), 0.5),
+    Crowd("4: blocking, 3/4 brief", frozenset({"blocking"}), 0.25),
+    Crowd("5: anything, brief", frozenset(), 0.0),
+)
+
+
+class Scores(BaseModel):
+    """What a version is worth to everybody, on held-out asks that neither training nor the gate sees."""
+
+    thumbs_up: dict[str, float]
+    """By crowd: share of replies that it would rate up, by its own asks and tastes, without noise."""
+    gold: tuple[float, ...]
+    """By prompt, in one order for all versions: share of replies that answer it, whole, in its language."""
+    reserved: float
+    """The same over the topics that no crowd asks about: what forgetting shows in."""
+    kl_from_first: float
+    """Nats a completion from the first version."""
+    distinct2: float
+
+    @property
+    def gold_share(self) -> float:
+        """Over all prompts."""
+        return fmean(self.gold)
+
+
+class Audience:
+    """All crowds: their asks, their thumbs, and their judges."""
+
+    def __init__(self, tokenizer: Tokenizer, *, num_held_out: int) -> None:
+        self._tokenizer, self._pack, self._judge = tokenizer, load_pack(PACK), pack_judge(PACK)
+        self._facts = FactSheet.load(PACKS_DIRECTORY / PACK / "facts.yaml")
+        self._topics = {intent.name: intent.topic for intent in self._pack.intents}
+        self._held_out = outside_prompts(self._pack, num_held_out)
+        lengths: dict[str, list[int]] = {}
+        for intent in self._pack.intents:
+            lengths.setdefault(intent.language, []).extend(map(len, intent.replies))
+        self._brief = {language: median(found) for language, found in lengths.items()}
+
+    def rate(
+        self, policy: ReformerPolicy, crowd: Crowd, num_ratings: int, *, round_number: int, digest: str
+    ) -> list[RawRow]:
+        """Rated replies as the service would export them; a tenth of the thumbs is wrong."""
+        generator = random.Random(round_number)
+        asks = list(self._asks(crowd, num_ratings, generator))
+        prompts = [HeldOutPrompt(ask.intent, "", ask.language, (user_message(ask.text),), ()) for ask in asks]
+        replies = sample_replies(policy, self._tokenizer, prompts, Sampling(seed=_RATING_SEED + round_number))
+        rows = []
+        for number, reply in enumerate(replies):
+            is_warm_one = generator.random() < crowd.warm_share
+            likes = self._answers(reply) and self._tastes(reply)[0 if is_warm_one else 1]
+            is_up = with_noise(likes, generator, NOISE)
+            rows.append(_row(reply, is_up, number=number, round_number=round_number, digest=digest))
+        return rows
+
+    def scores(self, policy: ReformerPolicy, first: ReformerPolicy, *, num_draws: int) -> Scores:
+        """Of replies drawn as the service draws; the same draws are the same for every version."""
+        draws = [
+            sample_replies(policy, self._tokenizer, self._held_out, Sampling(seed=number))
+            for number in range(num_draws)
+        ]
+        warm, brief, gold = [], [], []
+        for replies in zip(*draws, strict=True):  # of one prompt
+            liked = [[self._answers(reply) and tastes for tastes in self._tastes(reply)] for reply in replies]
+            warm.append(fmean(by_taste[0] for by_taste in liked))
+            brief.append(fmean(by_taste[1] for by_taste in liked))
+            gold.append(fmean(self._answers(reply) and reply.ended for reply in replies))
+        reserved = [
+            share
+            for prompt, share in zip(self._held_out, gold, strict=True)
+            if self._topics[prompt.intent] in _RESERVED
+        ]
+        return Scores(
+            thumbs_up={
+                crowd.name: self._mixed(crowd, [crowd.warm_share * w + (1 - crowd.warm_share) * b for w, b in both])
+                for both in [list(zip(warm, brief, strict=True))]
+                for crowd in CROWDS
+            },
+            gold=tuple(gold),
+            reserved=fmean(reserved) if reserved else 0.0,
+            kl_from_first=self._kl(policy, first),
+            distinct2=distinct_n([reply.token_ids for reply in draws[0]], 2),
+        )
+
+    def _asks(self, crowd: Crowd, num_asks: int, generator: random.Random) -> Iterator[Ask]:
+        """Of the kind that training knows, mixed as the crowd mixes them."""
+        own: list[Ask] = []
+        others: list[Ask] = []
+        customers = Customers(self._pack, seed=generator.randrange(2**31))
+        for _ in range(num_asks):
+            wanted = own if generator.random() < _FOCUS or not crowd.topics else others
+            while not wanted:
+                for ask in customers.draw_masked(100):
+                    if (topic := self._topics[ask.intent]) not in _RESERVED:
+                        (own if topic in crowd.topics or not crowd.topics else others).append(ask)
+            yield wanted.pop(0)
+
+    def _mixed(self, crowd: Crowd, by_prompt: Sequence[float]) -> float:
+        """The mean over held-out asks, mixed as the crowd mixes its own."""
+        own, others = [], []
+        for prompt, share in zip(self._held_out, by_prompt, strict=True):
+            if (topic := self._topics[prompt.intent]) not in _RESERVED:
+                (own if topic in crowd.topics or not crowd.topics else others).append(share)
+        if not own or not others:
+            return fmean(own or others or [0.0])
+        return _FOCUS * fmean(own) + (1 - _FOCUS) * fmean(others)
+
+    def _answers(self, reply: SampledReply) -> bool:
+        prompt, masked = reply.prompt, self._facts.mask(reply.text, reply.prompt.language)
+        return language_of(masked) == prompt.language and self._judge.intents_of([masked]) == [prompt.intent]
+
+    def _tastes(self, reply: SampledReply) -> tuple[bool, bool]:
+        """Whether it is warm, and whether it is brief."""
+        language = reply.prompt.language
+        masked = self._facts.mask(reply.text, language)
+        return is_warm(masked, language), len(reply.text) <= self._brief[language]
+
+    @torch.no_grad()
+    def _kl(self, policy: ReformerPolicy, first: ReformerPolicy) -> float:
+        """The mean log-ratio over the version's own samples at temperature 1 (k1, unbiased)."""
+        whole = Sampling(temperature=1.0, top_p=1.0, opening_min_p=0.0)
+        phrases = policy.phrases, first.phrases
+        policy.phrases = first.phrases = None  # of networks: what both are kept to says nothing about either
+        try:
+            replies = sample_replies(policy, self._tokenizer, self._held_out, whole)
+            texts = [as_scored(reply, self._tokenizer) for reply in replies]
+            ours, theirs = log_likelihoods(policy, texts), log_likelihoods(first, texts)
+        finally:
+            policy.phrases, first.phrases = phrases
+        return fmean(our - their for our, their in zip(ours, theirs, strict=True))
+
+
+def _row(reply: SampledReply, is_up: bool, *, number: int, round_number: int, digest: str) -> RawRow:
+    """Ratings of a round come a minute after one another, and rounds a week."""
+    name = f"{round_number}-{number}"
+    moment = f"{_BEGIN + timedelta(weeks=round_number, minutes=number):%Y-%m-%dT%H:%M:%S.%fZ}"
+    return {
+        "completion_id": f"chatcmpl-{name}",
+        "conversation_id": f"conversation-{name}",
+        "created_at": moment,
+        "model_digest": digest,
+        "language": reply.prompt.language,
+        "prompt_messages": json.dumps([message.as_dict() for message in reply.prompt.messages], ensure_ascii=False),
+        "completion_text": reply.text,
+        "completion_token_ids": json.dumps(reply.token_ids),
+        "token_logprobs": "[]",  # so the gate estimates nothing from replies on record
+        "sampling": "{}",
+        "finish_reason": "stop" if reply.ended else "length",
+        "rater": f"customer-{round_number}-{number % _NUM_RATERS}",
+        "rating": "up" if is_up else "down",
+        "reasons": "[]",
+        "comment": None,
+        "correction": None,
+        "rated_at": moment,
+        "tenant": "default",
+        "origin": "",
+        "gold": None,
+        "ruling": None,
+    }
