@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model_store.contract.manifest import Architecture
+from model_store.contract.manifest import Architecture, Hashing
 
 
 class Section(BaseModel):
@@ -150,3 +150,42 @@ class PruningConfig(Section):
     """Of the feed-forward units of every layer, those that stay."""
     calibration_batches: int = Field(16, ge=1)
     """Batches of `polish.batch_tokens` that importance is measured on."""
+
+
+class LengtheningConfig(Section):
+    """How far a bundle's network shall read, and how it learns to: `python -m training lengthen`."""
+
+    max_positions: int = Field(16_384, ge=128)
+    num_known_positions: int = Field(256, ge=128)
+    """Positions that the bundle has met often enough to be copied for those that it never met; whole local chunks."""
+    hashing: Hashing = Hashing(hash_beyond=4096, num_hashes=1, num_buckets=16, bucket_window=64)
+    text_lengths: tuple[int, ...] = (256, 2048, 4096)
+    """Tokens of the texts that are learned from, in turns; short ones so that nothing is forgotten."""
+    source_shares: dict[str, float] = {}
+    """Share of the texts that is made of a public source's conversations; the rest is drawn from the pack."""
+    num_tokens: int = Field(800_000, ge=1)
+    batch_tokens: int = Field(4096, ge=64)
+    """Or one text, where that is longer."""
+    user_token_weight: float = Field(0.1, ge=0, le=1)
+    plan_token_weight: float = Field(2.0, ge=0)
+    muon_lr: float = Field(2e-4, gt=0)
+    adamw_lr: float = Field(1e-4, gt=0)
+    decay_share: float = Field(0.6, ge=0, le=1)
+    checkpoint_every: int = Field(20, ge=1)
+    measured_lengths: tuple[int, ...] = (1024, 2048, 4096, 8192, 16_384)
+    """Tokens of the held-out texts that are read exactly and hashed."""
+    measured_tokens: int = Field(32_768, ge=1)
+    """Of each length at least so many, in whole texts."""
+    max_gap: float = Field(0.02, gt=0)
+    """Nats a token of the assistant by which hashing may read worse than exact attention does, at every length."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        longest = max(self.text_lengths + self.measured_lengths, default=0)
+        if not self.text_lengths or not self.measured_lengths:
+            raise ValueError("text_lengths and measured_lengths need one length at least")
+        if longest > self.max_positions or min(self.text_lengths + self.measured_lengths) < 64:
+            raise ValueError(f"texts have 64 to max_positions ({self.max_positions}) tokens")
+        if sum(self.source_shares.values()) > 1:
+            raise ValueError("source_shares add up to 1 at most")
+        return self

@@ -1,4 +1,4 @@
-"""`python -m training base · prune · run · judge-canary · eval · …`: results on stdout, logs and progress on stderr.
+"""`python -m training base · prune · lengthen · run · eval · …`: results on stdout, logs and progress on stderr.
 
 Exit codes: 0 done (also when there is too little feedback yet), 1 a named error, 3 the gate refused, 4 another
 version came first.
@@ -42,6 +42,7 @@ from training.forgetting import forget
 from training.pipeline import (
     BASE_STAGES,
     INTENT_STAGES,
+    LENGTHEN_STAGES,
     PRUNE_STAGES,
     RUN_STAGES,
     ExitCode,
@@ -54,6 +55,7 @@ from training.workspace import Workspace
 
 _DEFAULT_CONFIG = Path("training/configs/small.yaml")
 _PRUNING_CONFIG = Path("training/configs/prune.yaml")
+_LENGTHENING_CONFIG = Path("training/configs/long.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     pruning = commands.add_parser("prune", help="make a smaller bundle of one, and print what that costs")
     _add_job_arguments(pruning)
     pruning.set_defaults(run=_run_pruning, config=_PRUNING_CONFIG)
+    lengthening = commands.add_parser("lengthen", help="make a bundle that reads long conversations of one")
+    _add_job_arguments(lengthening)
+    lengthening.add_argument("bundle", nargs="?", type=Path, help="folder of the bundle; default: the configuration's")
+    lengthening.add_argument("--data-dir", type=Path, help=base_data)
+    lengthening.set_defaults(run=_run_lengthening, config=_LENGTHENING_CONFIG)
     _add_learning(commands, data_dir)
     judging = commands.add_parser("judge-canary", help="promote the candidate, wait, or roll it back, by its thumbs")
     judging.add_argument("--config", type=Path, default=_DEFAULT_CONFIG, help="its section `canary` holds the rules")
@@ -194,6 +201,15 @@ def _run_pruning(options: argparse.Namespace) -> int:
     if config.pruning is None:
         raise InvalidConfigError(path=options.config, problem="it has no section pruning")
     return _make(PRUNE_STAGES, options, config, "prune")
+
+
+def _run_lengthening(options: argparse.Namespace) -> int:
+    config = _base_config(options)
+    if options.bundle:
+        config = config.model_copy(update={"model": config.model.model_copy(update={"start_from": options.bundle})})
+    if config.lengthening is None or config.model.start_from is None:
+        raise InvalidConfigError(path=options.config, problem="it needs a section lengthening and model.start_from")
+    return _make(LENGTHEN_STAGES, options, config, "lengthen")
 
 
 def _make(stages: Mapping[str, Stage], options: argparse.Namespace, config: TrainingConfig, kind: str) -> int:

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from training.base_config import (
     CorpusConfig,
     LanguageModelConfig,
+    LengtheningConfig,
     MessageSummaryConfig,
     ModelConfig,
     PlanTeacherConfig,
@@ -273,6 +274,8 @@ class TrainingConfig(Section):
     """A second fine-tuning, on sources of its own."""
     pruning: PruningConfig | None = None
     """Make the bundle that goes on learning smaller before it is polished: `python -m training prune`."""
+    lengthening: LengtheningConfig | None = None
+    """Let the bundle that `model.start_from` names read long conversations: `python -m training lengthen`."""
     feedback: FeedbackConfig = FeedbackConfig()
     reward: RewardConfig = RewardConfig()
     policy: PolicyConfig = PolicyConfig()

@@ -9,6 +9,7 @@ TrainingError
 │   └── InvalidFeedbackDataError
 ├── DivergedError
 ├── ExportRefusedError
+├── HashingGapError
 ├── LostProcessError
 ├── OutdatedCheckpointError
 ├── SeveralProcessesError
@@ -113,6 +114,16 @@ class ExportRefusedError(TrainingError):
 
     code = "export_refused"
     template = "The export was refused: {problem}. Nothing was published."
+
+
+class HashingGapError(TrainingError):
+    """Reading with hashing costs more than it may."""
+
+    code = "hashing_gap"
+    template = (
+        "With hashing, texts of {length} tokens are read {gap:.4f} nats a token worse than exactly; {max_gap} are "
+        "allowed. No bundle was made. Train for longer, or raise lengthening.hashing's num_hashes or bucket_window."
+    )
 
 
 class SeveralProcessesError(TrainingError):

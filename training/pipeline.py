@@ -1,9 +1,9 @@
 """The ordered stages of the jobs: START READING HERE.
 
 `BASE_STAGES` make the first model from dialogues; `RUN_STAGES` turn people's thumbs into the next version;
-`PRUNE_STAGES` make a bundle smaller. A finished stage leaves its result in the workspace and is not run again, so a
-killed run goes on where it was. When the configuration has changed since, the stages that it concerns are run again,
-and with them all that come after.
+`PRUNE_STAGES` make a bundle smaller, `LENGTHEN_STAGES` let it read long conversations. A finished stage leaves its
+result in the workspace and is not run again, so a killed run goes on where it was. When the configuration has changed
+since, the stages that it concerns are run again, and with them all that come after.
 """
 
 import hashlib
@@ -18,6 +18,8 @@ from training import distributed
 from training.config import TrainingConfig
 from training.stages import curate, evaluate, export, gate, policy, publish, reward_model, served_graph, snapshot
 from training.stages.base_model import bundle, corpus, intent_model, language_modeling, message_summary, plan_teacher
+from training.stages.lengthening import bundle as long_bundle
+from training.stages.lengthening import gap, lengthen, texts
 from training.stages.pruning import prune, trade
 from training.workspace import StageResult, Workspace
 
@@ -37,6 +39,9 @@ NEW_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "finetune": ("finetune",),
     "polish": ("polish",),
     "base_bundle": ("",),
+    "long_texts": ("seed", "corpus", "lengthening", "model.start_from"),
+    "lengthen": (),
+    "long_gap": (),
 }
 """What of the configuration a stage depends on beside what the stages before it do; "", and for others: all of it."""
 
@@ -61,6 +66,13 @@ PRUNE_STAGES: Mapping[str, Stage] = {
     "trade": trade.run,
 }
 """A smaller bundle of one that goes on learning, and what that cost."""
+LENGTHEN_STAGES: Mapping[str, Stage] = {
+    "long_texts": texts.run,
+    "lengthen": lengthen.run,
+    "long_gap": gap.run,
+    "base_bundle": long_bundle.run,
+}
+"""A bundle that reads long conversations, of one that does not; none where hashing loses too much."""
 RUN_STAGES: Mapping[str, Stage] = {
     "snapshot": snapshot.run,
     "curate": curate.run,

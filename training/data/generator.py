@@ -148,6 +148,21 @@ class ConversationGenerator:
                 ask = fill_slots(self._random.choice(other.asks), self._pack.slots[conversation.language], self._random)
                 return replace(conversation, messages=(*before, Message(Role.USER, ask), reply))
 
+    def draw_customer(self, num_concerns: int) -> Iterator[LabelledConversation]:
+        """One customer's concerns, one after the other, each with its plan; what was given once is not asked for again.
+
+        The messages of each concern are its own, without those before it.
+        """
+        before: list[Message] = []
+        language = self._random.choice(list(self._by_language))
+        for _ in range(num_concerns):
+            intent = self._draw_intent(language, is_last=False)
+            exchange, plan = self._exchange(intent, before)
+            given = _given(exchange)
+            # Of what was said before only what was given matters; one message says all of it.
+            before = [Message(Role.USER, " ".join(f"<{entity}>" for entity in sorted(_given(before) | given)))]
+            yield LabelledConversation(tuple(exchange), intent.name, plan, language)
+
     def draw_earlier(self, language: str) -> list[Message]:
         """What may come before a message in `language`: another concern and its reply, perhaps in another language."""
         exchange, _ = self._exchange(self._draw_intent(self._maybe_other(language), is_last=False), ())

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from training.export.graph_session import GraphSession
 
@@ -89,6 +91,18 @@ def calibrate_kv_scales(reference: GraphSession, sequences: Iterable[Sequence[in
     if largest is None:
         raise ValueError("calibration needs at least one sequence of token ids")
     return tuple(LayerKVScales(_as_scale(key), _as_scale(value)) for key, value in zip(*largest, strict=True))
+
+
+def kv_scales_of(graph: onnx.ModelProto) -> tuple[LayerKVScales, ...]:
+    """The scales that a quantised graph was built with, a layer each. Raises ValueError for a float32 graph."""
+    found = {tensor.name: tensor for tensor in graph.graph.initializer if "_scale_" in tensor.name}
+    num_layers = sum(name.startswith("key_scale_") for name in found)
+    if not num_layers:
+        raise ValueError("a graph with float32 caches has no scales")
+    return tuple(
+        LayerKVScales(*(numpy_helper.to_array(found[f"{part}_scale_{layer}"]) for part in ("key", "value")))
+        for layer in range(num_layers)
+    )
 
 
 def _largest_per_channel(cache: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -96,6 +96,13 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
             if isinstance(layer.attention.self_attention, ExactLSHSelfAttention):
                 layer.attention.self_attention.hash_beyond_chunk = allowed
 
+    def hash_beyond(self, num_tokens: int) -> None:
+        """Lets LSH layers hash what is longer than this, in place of what the architecture says; for training."""
+        for layer in self.reformer.encoder.layers:
+            attention = layer.attention.self_attention
+            if isinstance(attention, ExactLSHSelfAttention) and attention.hashing is not None:
+                attention.hashing = attention.hashing.model_copy(update={"hash_beyond": num_tokens})
+
     def read_exactly(self, exactly: bool) -> None:
         """Lets LSH layers read long texts without hashing, whatever the architecture says; off by default."""
         for layer in self.reformer.encoder.layers:
@@ -140,9 +147,9 @@ class ReformerPolicy(ReformerModelWithLMHead):  # type: ignore[misc]
         states: Tensor = self.reformer.encoder.layer_norm(torch.cat([summary, summary], dim=-1))
         return states
 
-    def encode(self, token_ids: Tensor) -> Tensor:
-        """Hidden states [B, S, 2H] of token ids [B, S]."""
-        embedded = self.embed(token_ids)
+    def encode(self, token_ids: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Hidden states [B, S, 2H] of token ids [B, S] at `positions` [B, S], from 0 on by default."""
+        embedded = self.embed(token_ids, positions)
         hidden: Tensor = self.reformer.encoder(hidden_states=embedded).hidden_states
         return hidden
 

@@ -30,6 +30,8 @@ from training.errors import ExportRefusedError
 from training.evaluation.held_out import authored_texts, gate_prompts
 from training.evaluation.scorecard import Scorecard
 from training.export.graph_session import GraphSession
+from training.export.long_graph import LONG_GRAPH_NAME, build_long_graph
+from training.export.long_session import LongGraphSession
 from training.export.model_card import model_card
 from training.export.onnx_graph import build_graph
 from training.export.parity import (
@@ -38,7 +40,7 @@ from training.export.parity import (
     max_difference_from_torch,
     measure_quantization,
 )
-from training.export.quantize import QuantizationProfile, calibrate_kv_scales
+from training.export.quantize import QuantizationProfile, calibrate_kv_scales, kv_scales_of
 from training.reformer.config import architecture_of
 from training.reformer.model import ReformerPolicy, load_policy, save_policy
 from training.stages.curate import EXAMPLES_NAME
@@ -51,6 +53,7 @@ BUNDLE_NAME = "bundle"
 _NUM_CALIBRATION = 96
 _NUM_MEASURED = 96
 _NUM_PARITY = 12
+_NUM_LONG_PARITY = 2
 _NUM_GOLDEN_PROMPTS = 20
 _GOLDEN_TOKENS = 24
 
@@ -80,6 +83,8 @@ class TextSample:
     replies: tuple[tuple[int, ...], ...] = ()
     """Authored replies, from plan to end of sequence: the bundle knows them, so that serving can keep to their phrases
     and guess ahead."""
+    long_texts: tuple[tuple[int, ...], ...] = ()
+    """Of a network that hashes, texts that are long enough for it."""
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -136,6 +141,8 @@ def export_bundle(
     architecture = architecture_of(rounded.config)
     reference, graph, quantization = quantized_graph(rounded, sample, notes.weights)
     onnx.save(graph, str(destination / "model.onnx"))
+    if architecture.hashing is not None:
+        onnx.save(long_prompt_graph(rounded, graph, sample, notes.weights), str(destination / LONG_GRAPH_NAME))
     golden_run = clearest_completion(GraphSession(graph, architecture), sample.golden_prompts)
     save_policy(rounded, destination, dtype=torch.bfloat16)
     (destination / "generation_config.json").unlink(missing_ok=True)
@@ -191,6 +198,37 @@ def quantized_graph(
     if problems := bounds_broken(quantization):
         raise ExportRefusedError(problem="; ".join(problems))
     return difference, graph, quantization
+
+
+def long_prompt_graph(
+    policy: ReformerPolicy,
+    served: onnx.ModelProto,
+    sample: TextSample,
+    weights_profile: Literal["float32", "int8_block64"] = "int8_block64",
+) -> onnx.ModelProto:
+    """The graph that reads long prompts, with the caches' scales of the one that is served beside it.
+
+    Raises ExportRefusedError when it does not compute what the policy computes with hashing, or loses more than
+    `export.parity` allows.
+    """
+    architecture = architecture_of(policy.config)
+    weights = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
+    epsilon = float(policy.config.layer_norm_eps)
+    if not sample.long_texts:
+        raise ExportRefusedError(problem="there is no long text to measure the graph for long prompts on")
+    reference = LongGraphSession(build_long_graph(weights, architecture, layer_norm_eps=epsilon), architecture)
+    difference = max_difference_from_torch(policy, reference, sample.long_texts[:_NUM_LONG_PARITY])
+    if not difference <= MAX_FLOAT32_DIFFERENCE:
+        problem = (
+            f"the graph for long prompts differs from torch by {difference:.2g}, {MAX_FLOAT32_DIFFERENCE} are allowed"
+        )
+        raise ExportRefusedError(problem=problem)
+    profile = QuantizationProfile(weights_profile, kv_scales_of(served) if weights_profile != "float32" else None)
+    graph = build_long_graph(weights, architecture, profile, layer_norm_eps=epsilon)
+    quantization = measure_quantization(reference, LongGraphSession(graph, architecture), sample.long_texts, profile)
+    if problems := bounds_broken(quantization):
+        raise ExportRefusedError(problem="; ".join(f"of long prompts {problem}" for problem in problems))
+    return graph
 
 
 def text_sample(pack: DomainPack, tokenizer: Tokenizer) -> TextSample:

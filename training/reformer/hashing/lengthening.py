@@ -40,16 +40,26 @@ def lengthen(policy: ReformerPolicy, *, max_positions: int, num_known: int, hash
     return longer
 
 
-def lengthened_positions(table: Tensor, max_positions: int, num_known: int, chunk: int) -> Tensor:
-    """[max_positions, H] of a table [P, H]: its first `num_known` rows, then again and again those but the first chunk.
+def repeat_positions(policy: ReformerPolicy, num_known: int) -> None:
+    """Writes what the known positions have learned into those that repeat them."""
+    table = policy.get_parameter(_POSITIONS)
+    with torch.no_grad():
+        table.copy_(lengthened_positions(table, len(table), num_known, int(policy.config.local_attn_chunk_length)))
+
+
+def known_positions(num_positions: int, num_known: int, chunk: int) -> Tensor:
+    """[num_positions]: each position's place among the known ones, over and over but for the first chunk.
 
     The first chunk is where texts begin. Raises ValueError for numbers that do not fit.
     """
-    if not 2 * chunk <= num_known <= len(table) <= max_positions or num_known % chunk:
-        raise ValueError(
-            f"{len(table)} positions, {num_known} of them known, cannot become {max_positions}: known are whole chunks "
-            f"of {chunk}, two or more"
-        )
-    rows = torch.arange(max_positions)
-    repeated = chunk + (rows - chunk) % (num_known - chunk)
-    return table[torch.where(rows < num_known, rows, repeated)].clone()
+    if num_known < 2 * chunk or num_known % chunk:
+        raise ValueError(f"{num_known} known positions: two whole chunks of {chunk} at least can be repeated")
+    positions = torch.arange(num_positions)
+    return torch.where(positions < num_known, positions, chunk + (positions - chunk) % (num_known - chunk))
+
+
+def lengthened_positions(table: Tensor, max_positions: int, num_known: int, chunk: int) -> Tensor:
+    """[max_positions, H] of a table [P, H]. Raises ValueError for numbers that do not fit."""
+    if not num_known <= len(table) <= max_positions:
+        raise ValueError(f"{len(table)} positions, {num_known} of them known, cannot become {max_positions}")
+    return table[known_positions(max_positions, num_known, chunk)].clone()
