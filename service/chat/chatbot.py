@@ -318,4 +318,10 @@ def _conversation_key(request: ChatRequest) -> str:
 
 
 def _fit(messages: tuple[Message, ...], model: LoadedModel, max_tokens: int) -> Prompt:
-    return fit_prompt(messages, model.tokenizer, max_tokens=max_tokens, max_context=model.worker.max_context)
+    return fit_prompt(
+        messages,
+        model.tokenizer,
+        max_tokens=max_tokens,
+        max_context=model.worker.max_context,
+        sees_everything=model.reads_long,
+    )

@@ -1,7 +1,8 @@
 """The context window: which part of a conversation the model sees.
 
-No more turns than the network can follow, and of these the oldest go first and whole where they do not fit. The system
-message and the last message always stay, and so does an article that is offered for it.
+No more turns than the network can follow (one that was trained on long conversations follows all), and of these the
+oldest go first and whole where they do not fit. The system message and the last message always stay, and so does an
+article that is offered for it.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,17 @@ class Prompt:
     token_ids: tuple[int, ...]
 
 
-def fit_prompt(messages: Sequence[Message], tokenizer: Tokenizer, *, max_tokens: int, max_context: int) -> Prompt:
+def fit_prompt(
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    *,
+    max_tokens: int,
+    max_context: int,
+    sees_everything: bool = False,
+) -> Prompt:
     """The part of a conversation from `recent_start` on, as much of it as leaves room for `max_tokens` more.
+
+    `sees_everything`: the network was trained on long conversations, and sees all that there is room for.
 
     Raises:
         ContextLengthExceededError: the system message and the last message alone do not fit.
@@ -32,7 +42,7 @@ def fit_prompt(messages: Sequence[Message], tokenizer: Tokenizer, *, max_tokens:
     lengths = [_num_tokens(message, tokenizer) for message in rest]
     num_fixed = len(render(system, tokenizer, for_completion=True).token_ids)
     num_free = max_context - max_tokens - num_fixed
-    start = recent_start(rest)
+    start = 0 if sees_everything else recent_start(rest)
     while start < len(rest) and sum(lengths[start:]) > num_free:
         start = _next_turn(rest, start)
     if start == len(rest):

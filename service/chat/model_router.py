@@ -46,6 +46,8 @@ class LoadedModel:
     worker: EngineWorker
     authored: AuthoredSentences = field(default_factory=AuthoredSentences)
     """What its authors said, which the reply check need not hold back."""
+    reads_long: bool = False
+    """Whether it was trained on long conversations, and is shown all that it has room for."""
 
 
 class ModelRouter:
@@ -227,7 +229,8 @@ class ModelRouter:
         self._telemetry.model_loaded(digest, manifest.name)
         worker = EngineWorker(engine, self._num_slots, self._telemetry.prompt_read, self._telemetry.drafted)
         authored = await asyncio.to_thread(read_authored, bundle, tokenizer)
-        return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker, authored)
+        reads_long = manifest.architecture.hashing is not None
+        return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker, authored, reads_long)
 
     def _place(self, alias: Alias, model: LoadedModel | None) -> None:
         """Lets a model, or none, answer by an alias. Retires the one before, unless the other alias has it."""

@@ -101,7 +101,8 @@ class VersionLender:
         _log.info("version_opened_to_be_asked", digest=digest)
         authored = await asyncio.to_thread(read_authored, bundle, tokenizer)
         worker = EngineWorker(engine, NUM_SLOTS)
-        return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker, authored)
+        reads_long = manifest.architecture.hashing is not None
+        return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker, authored, reads_long)
 
     def _stay_open(self) -> None:
         if self._closing is not None:

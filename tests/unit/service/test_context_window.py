@@ -47,6 +47,16 @@ def test_no_more_turns_are_shown_than_the_network_can_follow(tokenizer: Tokenize
     assert shown.messages == (article, *EARLIER, *TALK)
 
 
+def test_a_network_for_long_conversations_sees_all_that_there_is_room_for(tokenizer: Tokenizer) -> None:
+    """Every turn where there is room; the oldest turns go where there is not."""
+    talk = (SYSTEM, *EARLIER * 5, *TALK)
+    whole = length(tokenizer, *talk)
+    shown = fit_prompt(talk, tokenizer, max_tokens=10, max_context=whole + 10, sees_everything=True)
+    assert shown.messages == talk
+    shown = fit_prompt(talk, tokenizer, max_tokens=10, max_context=whole + 9, sees_everything=True)
+    assert shown.messages == (SYSTEM, *EARLIER * 4, *TALK)
+
+
 def test_the_system_message_stays(tokenizer: Tokenizer) -> None:
     """When only one message has room beside it, that is the last."""
     room = length(tokenizer, SYSTEM, TALK[-1])
