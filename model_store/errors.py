@@ -6,6 +6,7 @@ CodedError
     │   ├── InvalidConversationError
     │   ├── InvalidTokenizerError
     │   ├── InvalidFactsError
+    │   ├── InvalidSafetyRulesError
     │   └── InvalidErasuresError
     ├── BundleError
     │   ├── BundleIncompleteError
@@ -90,6 +91,13 @@ class InvalidFactsError(ContractError):
 
     code = "invalid_facts"
     template = "The facts file {path} cannot be used: {problem}. See service/facts.yaml for an example."
+
+
+class InvalidSafetyRulesError(ContractError):
+    """A file of safety rules cannot be used."""
+
+    code = "invalid_safety_rules"
+    template = "The safety rules {path} cannot be used: {problem}. docs/safety-rules.md says how to write them."
 
 
 class InvalidErasuresError(ContractError):

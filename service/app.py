@@ -20,6 +20,7 @@ from model_store.bundle import Bundle
 from model_store.contract.entities import EntityMasker
 from model_store.contract.facts import FactSheet
 from model_store.contract.manifest import MANIFEST_NAME
+from model_store.contract.safety.rules_file import load_safety_rules
 from model_store.digest import short
 from model_store.errors import StoreError, StoreUnavailableError, UnsafeStoreError
 from model_store.intents.intent_model import DEFAULT_DIRECTORY as INTENT_MODEL
@@ -51,7 +52,6 @@ from service.chat.oversight.store_certificate import watch_certificate
 from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanRules
 from service.chat.recording import Recorder
 from service.chat.review.review_desk import open_review
-from service.chat.safety.rules_file import load_safety_rules
 from service.engine.engine import Engine, golden_run
 from service.engine.errors import EngineError, ModelUnusableError
 from service.engine.types import EngineOptions
@@ -187,9 +187,10 @@ def load_masker(settings: Settings, facts: FactSheet) -> ConversationMasker:
 
 
 def load_guidance(settings: Settings, facts: FactSheet, load_intents: IntentLoader) -> Guidance:
-    """The shop's rules and help articles; embedding many takes some ten seconds. Raises InvalidDataFileError.
+    """The shop's rules and help articles; embedding many takes some ten seconds.
 
     The sample articles speak for the sample shop: a shop with facts of its own has no articles until it names some.
+    Raises InvalidDataFileError, InvalidSafetyRulesError.
     """
     folder = settings.knowledge_dir or (DEFAULT_KNOWLEDGE_DIRECTORY if settings.facts_file is None else None)
     plans = PlanRules.load(

@@ -15,6 +15,7 @@ from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message, Role, check_prompt
 from model_store.contract.placeholders import ARTICLE
+from model_store.contract.safety.rules import Finding, SafetyRules
 from model_store.contract.tokenizer import Tokenizer
 from model_store.contract.unmasking import unmask
 from model_store.intents.intent_model import IntentModel
@@ -39,7 +40,6 @@ from service.chat.reply import (
     new_completion_ids,
 )
 from service.chat.safety.rule_reply import RuleReply
-from service.chat.safety.rules import Finding, SafetyRules
 from service.engine.types import SamplingParams
 from service.errors import ContextLengthExceededError, DrainingError
 from service.records.store import CompletionRecord

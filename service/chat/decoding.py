@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from model_store.contract.control_tokens import CONTROL_TOKENS, EOS_ID, NUM_CONTROL_TOKENS
 from model_store.contract.placeholders import ALL_PLACEHOLDERS
+from model_store.contract.safety.reply_check import ReplyCheck
 from model_store.contract.tokenizer import IncrementalDecoder, Tokenizer
 from model_store.contract.unmasking import Resolver, StreamUnmasker
-from service.chat.safety.reply_check import ReplyCheck
 from service.engine.types import Delta
 
 UNSAFE_CHARACTERS = re.compile(r"[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

@@ -14,12 +14,12 @@ import structlog
 
 from model_store.backends.protocol import Alias
 from model_store.bundle import Bundle
+from model_store.contract.safety.reply_check import AuthoredSentences
 from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import AliasNotFoundError, InvalidTokenizerError, StoreError, StoreUnavailableError
 from model_store.replies import load_replies
 from model_store.store import AliasState, ModelStore, Release
 from service.chat.engine_worker import CompletionEngine, EngineWorker
-from service.chat.safety.reply_check import AuthoredSentences
 from service.engine.errors import EngineError
 from service.errors import ModelNotFoundError, ModelUnavailableError
 from service.telemetry import Telemetry

@@ -17,6 +17,8 @@ from typing import Any
 
 from model_store.contract.conversation import Message
 from model_store.contract.placeholders import ARTICLE
+from model_store.contract.safety.reply_check import ReplyCheck, joint_before
+from model_store.contract.safety.rules import Finding, SafetyRules
 from model_store.contract.unmasking import Resolver, unmask
 from model_store.intents.sentiment import Sentiment
 from model_store.knowledge.search import Passage
@@ -26,8 +28,6 @@ from service.chat.model_router import LoadedModel
 from service.chat.plan_rules import FixedReply, PlanChoice, PlanRules
 from service.chat.recording import CompletionSink
 from service.chat.reply_events import FINISH_FIELDS, ReplyDelta, ReplyFinish, ReplyHead
-from service.chat.safety.reply_check import ReplyCheck, joint_before
-from service.chat.safety.rules import Finding, SafetyRules
 from service.engine.types import CompletionRequest, Delta, SamplingParams
 from service.errors import OverloadedError, ServiceError
 from service.records.store import DEFAULT_TENANT, Claim, CompletionRecord, FinishReason

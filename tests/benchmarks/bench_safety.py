@@ -13,9 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 from model_store.contract.placeholders import fold_case
+from model_store.contract.safety.rules import SafetyRules
+from model_store.contract.safety.rules_file import load_safety_rules
 from model_store.intents.intent_model import IntentModel
-from service.chat.safety.rules import SafetyRules
-from service.chat.safety.rules_file import load_safety_rules
 from training.data.domain_pack import DomainPack, fill_slots, load_pack
 
 _NUM_REPLIES = 500

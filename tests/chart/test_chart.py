@@ -13,10 +13,10 @@ import yaml
 from model_store.contract.entities import compile_operator_pattern
 from model_store.contract.facts import FactSheet
 from model_store.contract.placeholders import ENTITY_TYPES, FACT_NAMES
+from model_store.contract.safety.rules_file import load_safety_rules
 from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import load_entity_patterns
 from service.chat.plan_rules import PlanChoice, PlanRules
-from service.chat.safety.rules_file import load_safety_rules
 from service.settings import Settings, check_bind
 from service.sign_in_settings import StaffRole
 from tests.chart.conftest import CHART, Helm, Render

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from model_store.contract.conversation import Message, Role
+from model_store.contract.safety.rules_file import load_safety_rules
 from model_store.contract.tokenizer import Tokenizer
 from model_store.knowledge.search import Passage
 from model_store.store import DEFAULT_BUNDLE
 from service.chat.context_window import fit_prompt
 from service.chat.plan_rules import NUM_RIVAL_PLANS, PlanChoice, PlanRules
-from service.chat.safety.rules_file import load_safety_rules
 from service.engine.sampler import Sampler, SamplingState
 from service.engine.types import SamplingParams
 from service.settings import Settings

@@ -4,13 +4,17 @@ Parts of the report take a subject and give figures; where two bundles are compa
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from model_store.bundle import Bundle
+from model_store.contract.safety.reply_check import AuthoredSentences
+from model_store.contract.safety.rules import SafetyRules
+from model_store.contract.safety.rules_file import load_safety_rules
 from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import Listener
+from model_store.replies import load_replies
 from training.data.domain_pack import DomainPack, load_pack
 from training.evaluation.ability import answer_everything
 from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, known_phrases, sample_replies
@@ -35,18 +39,25 @@ class Subject:
     judge: IntentJudge
     intents: IntentModel | None = None
     """Who hears messages beside the policy, and by whom help articles are found by their meaning."""
+    safety: SafetyRules = field(default_factory=load_safety_rules)
+    """What the service says or stops by itself; `authored.as_served` alone answers under it."""
+    authored: AuthoredSentences = field(default_factory=AuthoredSentences)
+    """What the reply check need not hold back."""
 
     @classmethod
     def of(cls, bundle: Bundle, pack_name: str, intents: IntentModel | None = None) -> "Subject":
         """A bundle's policy, heard together with an intent model and kept to the bundle's phrases, as in the service.
 
-        Raises as `load_pack` does, or OSError for a bundle without its checkpoint.
+        The safety rules are those that ship. Raises as `load_pack` does, or OSError for a bundle without
+        its checkpoint.
         """
         tokenizer = Tokenizer.load(bundle.path("tokenizer.json"))
         policy = load_policy(bundle.directory)
         policy.phrases = known_phrases(bundle.directory, policy)
         policy.listener = Listener(intents, tokenizer) if intents else None
-        return cls(policy, tokenizer, load_pack(pack_name), pack_judge(pack_name), intents)
+        replies = load_replies(bundle.directory, tokenizer.vocab_size)
+        authored = AuthoredSentences(map(tokenizer.decode, replies))
+        return cls(policy, tokenizer, load_pack(pack_name), pack_judge(pack_name), intents, authored=authored)
 
     def answer(self, prompts: Sequence[HeldOutPrompt], sampling: Sampling = GREEDY) -> list[SampledReply]:
         """One reply to each prompt, in order."""

@@ -1,1 +1,1 @@
-"""Safety: rules about what customers write and about what the bot is about to say. Start at `rules`."""
+"""What a safety rule says by itself. The rules: `model_store.contract.safety`."""

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 
+from model_store.contract.safety.rules import Finding
 from model_store.contract.unmasking import unmask
 from service.chat.recording import CompletionSink
 from service.chat.reply import NewReply, Outcome, ReplyContext
 from service.chat.reply_events import ReplyDelta, ReplyFinish
-from service.chat.safety.rules import Finding
 
 
 class RuleReply(NewReply):

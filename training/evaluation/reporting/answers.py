@@ -9,7 +9,7 @@ from typing import TypeVar
 from training.evaluation.authored.fairness import HeardConcern, hear_concerns, load_concerns
 from training.evaluation.authored.off_limits import OffLimitsReply, answer_messages, load_messages
 from training.evaluation.authored.opposite_pairs import AnsweredPair, answer_pairs, load_pairs
-from training.evaluation.authored.safety_scenarios import ScenarioReply, answer_scenarios, load_scenarios
+from training.evaluation.authored.safety_scenarios import ScenarioReply, load_scenarios, serve_scenarios
 from training.evaluation.dialogues.asking_back import AskingBack
 from training.evaluation.dialogues.bot import PolicyBot
 from training.evaluation.dialogues.conversations import second_questions
@@ -79,9 +79,7 @@ def collect_answers(subject: Subject, asking_back: AskingBack) -> Answers:
         second=_timed("second questions", lambda: subject.answer(second)),
         sampled=_timed("sampled replies", lambda: subject.answer(prompts, AS_SERVED)),
         goals=_timed("customers with a goal", lambda: converse(PolicyBot(subject, asking_back), _goals(subject))),
-        safety=_timed(
-            "safety scenarios", lambda: answer_scenarios(subject.policy, subject.tokenizer, load_scenarios())
-        ),
+        safety=_timed("safety scenarios", lambda: serve_scenarios(subject, load_scenarios())),
         pairs=_timed("opposite pairs", lambda: answer_pairs(subject, pairs)),
         off_limits=_timed("off limits", lambda: answer_messages(subject, messages)),
         concerns=_timed("fairness", lambda: hear_concerns(subject, concerns)),

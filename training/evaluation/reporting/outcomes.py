@@ -33,9 +33,7 @@ def main_outcomes(subject: Subject, answers: Answers) -> dict[str, Outcomes]:
         "out_of_scope_deflected": deflection_outcomes(answers.off_limits),
         "abuse_de_escalated": calm_outcomes(answers.off_limits),
         "safety_passed": _by_language(
-            answers.safety,
-            lambda reply: reply.scenario.language,
-            lambda reply: not reply.scenario.broken_checks(reply.plan, reply.text),
+            answers.safety, lambda reply: reply.scenario.language, lambda reply: not reply.broken_checks
         ),
         "same_plan_whoever_asks": fairness_outcomes(answers.concerns),
         "placeholders_right": _by_language(

@@ -28,7 +28,10 @@ class MustPass(BaseModel):
 
 
 def measure_must_pass(base: Subject, candidate: Subject) -> MustPass:
-    """Asks both all scenarios that reach a model. Raises OSError, KeyError, ValueError or yaml.YAMLError."""
+    """Asks both networks, without safety rules, all scenarios that need none.
+
+    Raises OSError, KeyError, ValueError or yaml.YAMLError.
+    """
     scenarios = load_scenarios()
     theirs, ours = (answer_scenarios(each.policy, each.tokenizer, scenarios) for each in (base, candidate))
     return compare_scenarios(theirs, ours)
@@ -38,10 +41,7 @@ def compare_scenarios(base: Sequence[ScenarioReply], candidate: Sequence[Scenari
     """What is broken now and was not before. Raises ValueError without a scenario, or for different ones."""
     if not candidate:
         raise ValueError("no scenario reaches the model")
-    broken = [
-        tuple(frozenset(reply.scenario.broken_checks(reply.plan, reply.text)) for reply in pair)
-        for pair in zip(base, candidate, strict=True)
-    ]
+    broken = [tuple(frozenset(reply.broken_checks) for reply in pair) for pair in zip(base, candidate, strict=True)]
     new = [(reply.scenario.message, after - before) for reply, (before, after) in zip(candidate, broken, strict=True)]
     return MustPass(
         num_scenarios=len(candidate),

@@ -36,11 +36,12 @@ def said_to_strangers(replies: Iterable[OffLimitsReply]) -> list[Said]:
 
 
 def said_in_scenarios(replies: Iterable[ScenarioReply]) -> list[Said]:
-    """Replies to safety scenarios."""
+    """What the model itself said to safety scenarios, also where the reply check stopped it."""
     masker = EntityMasker()
     return [
-        Said(reply.scenario.language, reply.text, _placeholders(masker.mask(reply.scenario.message, EntityVault())))
+        Said(reply.scenario.language, reply.own_text, _placeholders(masker.mask(reply.scenario.message, EntityVault())))
         for reply in replies
+        if reply.own_text is not None
     ]
 
 

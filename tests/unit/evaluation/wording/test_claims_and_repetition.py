@@ -73,9 +73,15 @@ def test_a_reply_may_name_what_was_named_before_it() -> None:
 
 
 def test_single_messages_name_what_is_masked_in_them() -> None:
-    """Scenarios are raw and masked here; what is off limits is masked already."""
+    """Scenarios are raw and masked here, without a rule's words; what is off limits is masked already."""
     scenario = Scenario("promises", "en", "Where is order A7730192?", None, frozenset({"order_status"}), ())
-    (in_scenario,) = said_in_scenarios([ScenarioReply(scenario, "order_status", "See <ORDERS_PAGE>.")])
+    (in_scenario,) = said_in_scenarios(
+        [
+            ScenarioReply(scenario, "order_status", "Sorry.", "rude_reply", own_text="See <ORDERS_PAGE>."),
+            ScenarioReply(scenario, None, "Please keep it to yourself.", "secrets"),
+        ]
+    )
     assert in_scenario.named == {"<ORDER_ID>"} and in_scenario.language == "en"
+    assert in_scenario.text == "See <ORDERS_PAGE>."
     (stranger,) = said_to_strangers([OffLimitsReply("abuse", "zh", "<NAME>你个笨蛋", "abuse", 0.9, "您消消气。")])
     assert stranger.named == {"<NAME>"} and stranger.language == "zh"

@@ -13,10 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from model_store.contract.placeholders import FACT_PLACEHOLDERS
+from model_store.contract.safety.rules import Outcome, SafetyRule, SafetyRules
 from model_store.contract.wording.unsafe import load_rules as load_unsafe_rules
-from model_store.errors import problems_of
-from service.chat.safety.rules import Outcome, SafetyRule, SafetyRules
-from service.errors import InvalidDataFileError
+from model_store.errors import InvalidSafetyRulesError, problems_of
 
 DEFAULT_RULES_FILE = Path(__file__).with_name("safety_rules.yaml")
 _WORD_NAME = re.compile(r"(?<!P)<(\w+)>")
@@ -60,7 +59,7 @@ _FILE: TypeAdapter[tuple[_Entry, ...]] = TypeAdapter(tuple[_Entry, ...])
 
 
 def load_safety_rules(path: Path | None = None) -> SafetyRules:
-    """The rules that ship, under a shop's own if `path` names some. Raises InvalidDataFileError naming the field.
+    """The rules that ship, under a shop's own if `path` names some. Raises InvalidSafetyRulesError naming the field.
 
     A shop's rules come first and take the place of those shipped under the same name; one with `is_on: false` is none.
     """
@@ -74,9 +73,9 @@ def _read(path: Path) -> tuple[_Entry, ...]:
     try:
         return _FILE.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise InvalidDataFileError(path=path, problem=problems_of(error)) from error
+        raise InvalidSafetyRulesError(path=path, problem=problems_of(error)) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidDataFileError(path=path, problem=f"{type(error).__name__}: {error}") from error
+        raise InvalidSafetyRulesError(path=path, problem=f"{type(error).__name__}: {error}") from error
 
 
 def _problems(entry: _Entry) -> list[str]:

@@ -8,7 +8,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from service.chat.safety.rules import Finding, SafetyRules
+from model_store.contract.safety.rules import Finding, SafetyRules
 
 _SENTENCE_END = re.compile(r"[.!?][.!?\"'”’)]*(?=\s)|[。！？\n]+[”’）]*")
 
@@ -84,6 +84,21 @@ class ReplyCheck:
     def _is_harmless_beginning(self) -> bool:
         is_known = not self._rules.check_replies or self._authored.has_beginning(self._sentence)
         return is_known and self._rules.in_reply(self._sentence) is None
+
+
+def said_in_place(pieces: Iterable[str], check: ReplyCheck, language: str) -> str:
+    """A whole masked completion as a customer reads it: from an unsafe sentence on, in the rule's words.
+
+    `pieces` are what its tokens add, for how far a sentence has come decides what is out before it is found unsafe.
+    """
+    said = ""
+    for piece in pieces:
+        said += check.feed(piece)
+    said += check.flush()
+    if check.finding is None:
+        return said
+    joint = joint_before(said, language, is_inside_sentence=check.is_inside_sentence)
+    return said + joint + check.finding.rule.replies[language]
 
 
 def joint_before(said: str, language: str, *, is_inside_sentence: bool) -> str:

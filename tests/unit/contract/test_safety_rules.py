@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from model_store.contract.facts import LANGUAGES
-from service.chat.safety.rules import SafetyRule
-from service.chat.safety.rules_file import DEFAULT_RULES_FILE, load_safety_rules
-from service.errors import InvalidDataFileError
+from model_store.contract.safety.rules import SafetyRule
+from model_store.contract.safety.rules_file import DEFAULT_RULES_FILE, load_safety_rules
+from model_store.errors import InvalidSafetyRulesError
 
 RULES = load_safety_rules()
 
@@ -78,7 +78,7 @@ def test_a_broken_rules_file_is_named(tmp_path: Path, text: str) -> None:
     """A service without its rules must not start."""
     path = tmp_path / "rules.yaml"
     path.write_text(text)
-    with pytest.raises(InvalidDataFileError, match=r"rules\.yaml"):
+    with pytest.raises(InvalidSafetyRulesError, match=r"rules\.yaml"):
         load_safety_rules(path)
     assert DEFAULT_RULES_FILE.exists()
 
@@ -177,5 +177,5 @@ def test_what_is_wrong_with_a_shops_rules_is_said(tmp_path: Path, entry: str, pr
     """At the start, with the file's name."""
     path = tmp_path / "rules.yaml"
     path.write_text(f"- {entry}", encoding="utf-8")
-    with pytest.raises(InvalidDataFileError, match=problem):
+    with pytest.raises(InvalidSafetyRulesError, match=problem):
         load_safety_rules(path)

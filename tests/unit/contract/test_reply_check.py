@@ -2,10 +2,10 @@
 
 import pytest
 
+from model_store.contract.safety.reply_check import AuthoredSentences, ReplyCheck, joint_before
+from model_store.contract.safety.rules import SafetyRules
+from model_store.contract.safety.rules_file import load_safety_rules
 from model_store.contract.wording.unsafe import unsafe_rules
-from service.chat.safety.reply_check import AuthoredSentences, ReplyCheck, joint_before
-from service.chat.safety.rules import SafetyRules
-from service.chat.safety.rules_file import load_safety_rules
 from training.data.domain_pack import load_pack
 
 RULES = load_safety_rules()
