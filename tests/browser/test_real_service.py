@@ -25,7 +25,7 @@ def real_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("real")
     bundle = DEFAULT_BUNDLE
     if not (bundle / MANIFEST_NAME).exists():
-        pytest.importorskip("torch", reason="no model in model_store/default, and no torch to make a tiny one")
+        pytest.importorskip("torch", reason="no model here, and no torch to make one: pip install -e '.[training]'")
         from tests.e2e.tiny_model import make_real_bundle  # needs torch
 
         bundle = directory / "bundle"

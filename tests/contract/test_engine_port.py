@@ -23,7 +23,7 @@ def open_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     """Opens an engine with two slots that does not end completions by itself before 40 tokens."""
     if request.param == "fake":
         return lambda: FakeEngine(lambda completion: [300] * 40, OPTIONS, max_context=256)
-    pytest.importorskip("torch", reason="exporting the tiny model needs the training extra")
+    pytest.importorskip("torch", reason="no torch, to export the tiny model: pip install -e '.[training]'")
     from tests.e2e.tiny_model import make_real_bundle
 
     directory: Path = tmp_path_factory.mktemp("real") / "bundle"

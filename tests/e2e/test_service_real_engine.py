@@ -30,7 +30,7 @@ BODY: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with two slots and a Reformer that babbles."""
-    pytest.importorskip("torch", reason="exporting the tiny model needs the training extra")
+    pytest.importorskip("torch", reason="no torch, to export the tiny model: pip install -e '.[training]'")
     from tests.e2e.tiny_model import make_real_bundle
 
     directory = tmp_path_factory.mktemp("real")

@@ -46,6 +46,7 @@ def test_what_was_not_measured_is_left_out() -> None:
 
 def test_a_training_report_is_read_as_it_is_written() -> None:
     """Both programs' words for the same numbers."""
-    figures = pytest.importorskip("training.evaluation.risks.risk_figures", reason="needs the packages of training")
+    reason = "no torch: pip install -e '.[training]'"
+    figures = pytest.importorskip("training.evaluation.risks.risk_figures", reason=reason)
     written = figures.RiskFigures.model_validate(RISKS).model_dump(mode="json")
     assert read_risks({"risks": written}) == read_risks({"risks": RISKS})
