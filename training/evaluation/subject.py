@@ -55,7 +55,7 @@ class Subject:
         policy = load_policy(bundle.directory)
         policy.phrases = known_phrases(bundle.directory, policy)
         policy.listener = Listener(intents, tokenizer) if intents else None
-        replies = load_replies(bundle.directory, tokenizer.vocab_size)
+        replies = load_replies(bundle.directory, int(policy.config.vocab_size))
         authored = AuthoredSentences(map(tokenizer.decode, replies))
         return cls(policy, tokenizer, load_pack(pack_name), pack_judge(pack_name), intents, authored=authored)
 
