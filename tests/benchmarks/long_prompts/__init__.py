@@ -1,0 +1,1 @@
+"""Reading long prompts, each way in a process of its own."""
