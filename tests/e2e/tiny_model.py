@@ -11,13 +11,14 @@ import torch
 
 from model_store.bundle import open_bundle, write_bundle
 from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, FIRST_PLAN_ID, USER_ID
-from model_store.contract.manifest import Architecture
+from model_store.contract.manifest import Architecture, Hashing
 from service.engine.engine import Engine
 from service.engine.types import CompletionRequest, EngineOptions, SamplingParams
 from tests.bundles import manifest_fields
 from tests.contract.fake_engine import train_tokenizer
 from tests.unit.reformer.some_ngrams import NGRAM_ROWS, teach_some_ngrams
 from training.data.subwords import name_plans
+from training.export.long_graph import LONG_GRAPH_NAME, build_long_graph
 from training.export.onnx_graph import build_graph
 from training.export.quantize import FLOAT32
 from training.reformer.model import ReformerPolicy, new_policy
@@ -25,8 +26,13 @@ from training.reformer.model import ReformerPolicy, new_policy
 PLANS = ("answer", "answer/ask_order_id", "goodbye")
 
 
-def make_real_bundle(directory: Path, name: str = "tiny", seed: int = 7, plans: Sequence[str] = PLANS) -> str:
-    """Writes a bundle that the real engine serves; gives its digest. Takes about a second."""
+def make_real_bundle(
+    directory: Path, name: str = "tiny", seed: int = 7, plans: Sequence[str] = PLANS, hashing: Hashing | None = None
+) -> str:
+    """Writes a bundle that the real engine serves; gives its digest. Takes about a second.
+
+    With `hashing` it reads eight times as far.
+    """
     directory.mkdir(parents=True)
     tokenizer = train_tokenizer(directory / "tokenizer.json")
     name_plans(tokenizer.backend, plans).save(str(directory / "tokenizer.json"))
@@ -38,13 +44,16 @@ def make_real_bundle(directory: Path, name: str = "tiny", seed: int = 7, plans: 
         attention_head_size=16,
         feed_forward_size=64,
         vocab_size=vocab_size,
-        max_positions=256,
+        max_positions=256 if hashing is None else 2048,
         local_chunk_length=64,
         ngram_rows=NGRAM_ROWS,
         message_summary=True,
+        hashing=hashing,
     )
     weights = {key: tensor.numpy() for key, tensor in _random_model(shape, seed).state_dict().items()}
     onnx.save(build_graph(weights, shape, FLOAT32), str(directory / "model.onnx"))
+    if hashing is not None:
+        onnx.save(build_long_graph(weights, shape), str(directory / LONG_GRAPH_NAME))
     quantization = {
         "weights": "float32",
         "kv_cache": "float32",
