@@ -6,6 +6,7 @@ held to that.
 """
 
 import copy
+import itertools
 import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +19,16 @@ import onnx
 import torch
 
 from model_store.bundle import write_bundle
-from model_store.contract.control_tokens import EOS_ID
-from model_store.contract.manifest import MANIFEST_NAME, DataLicence, GoldenRun, Lineage, Manifest, Quantization
+from model_store.contract.control_tokens import BOS_ID, EOS_ID
+from model_store.contract.manifest import (
+    MANIFEST_NAME,
+    Architecture,
+    DataLicence,
+    GoldenRun,
+    Lineage,
+    Manifest,
+    Quantization,
+)
 from model_store.contract.tokenizer import Tokenizer
 from model_store.replies import load_replies, save_replies
 from training.config import TrainingConfig
@@ -54,6 +63,7 @@ _NUM_CALIBRATION = 96
 _NUM_MEASURED = 96
 _NUM_PARITY = 12
 _NUM_LONG_PARITY = 2
+_JOINED_CHUNKS = 8
 _NUM_GOLDEN_PROMPTS = 20
 _GOLDEN_TOKENS = 24
 
@@ -84,7 +94,7 @@ class TextSample:
     """Authored replies, from plan to end of sequence: the bundle knows them, so that serving can keep to their phrases
     and guess ahead."""
     long_texts: tuple[tuple[int, ...], ...] = ()
-    """Of a network that hashes, texts that are long enough for it."""
+    """Of a network that hashes, texts that are long enough for it; without any, others are joined."""
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -214,10 +224,9 @@ def long_prompt_graph(
     architecture = architecture_of(policy.config)
     weights = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
     epsilon = float(policy.config.layer_norm_eps)
-    if not sample.long_texts:
-        raise ExportRefusedError(problem="there is no long text to measure the graph for long prompts on")
+    long_texts = sample.long_texts or (_joined(sample, architecture),)
     reference = LongGraphSession(build_long_graph(weights, architecture, layer_norm_eps=epsilon), architecture)
-    difference = max_difference_from_torch(policy, reference, sample.long_texts[:_NUM_LONG_PARITY])
+    difference = max_difference_from_torch(policy, reference, long_texts[:_NUM_LONG_PARITY])
     if not difference <= MAX_FLOAT32_DIFFERENCE:
         problem = (
             f"the graph for long prompts differs from torch by {difference:.2g}, {MAX_FLOAT32_DIFFERENCE} are allowed"
@@ -225,10 +234,19 @@ def long_prompt_graph(
         raise ExportRefusedError(problem=problem)
     profile = QuantizationProfile(weights_profile, kv_scales_of(served) if weights_profile != "float32" else None)
     graph = build_long_graph(weights, architecture, profile, layer_norm_eps=epsilon)
-    quantization = measure_quantization(reference, LongGraphSession(graph, architecture), sample.long_texts, profile)
+    quantization = measure_quantization(reference, LongGraphSession(graph, architecture), long_texts, profile)
     if problems := bounds_broken(quantization):
         raise ExportRefusedError(problem="; ".join(f"of long prompts {problem}" for problem in problems))
     return graph
+
+
+def _joined(sample: TextSample, architecture: Architecture) -> tuple[int, ...]:
+    """Conversations one after the other, as far as a prompt that is hashed goes, and some chunks further."""
+    assert architecture.hashing is not None
+    texts = itertools.cycle((*sample.held_out, *sample.calibration))
+    tokens = itertools.chain([BOS_ID], (token_id for text in texts for token_id in text if token_id != BOS_ID))
+    wanted = architecture.hashing.hash_beyond + _JOINED_CHUNKS * architecture.local_chunk_length
+    return tuple(itertools.islice(tokens, min(wanted, architecture.max_positions)))
 
 
 def text_sample(pack: DomainPack, tokenizer: Tokenizer) -> TextSample:

@@ -131,6 +131,27 @@ def test_one_command_makes_a_bundle_that_reads_long_prompts(
     engine.close()
 
 
+def test_a_later_round_exports_a_network_that_hashes_without_long_texts(
+    pack: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """What a round makes of such a bundle reads long prompts too; its conversations are joined to measure that."""
+    config = load_config(configuration(pack, bundle, tmp_path / "long.yaml"))
+    tokenizer_file = bundle / "tokenizer.json"
+    notes = ReleaseNotes(
+        name="round",
+        created_at="2026-01-01T00:00:00Z",
+        lineage=Lineage(config=config.digest, stages=("kto",)),
+        licences=(),
+        metrics={},
+        languages=("en",),
+        weights="float32",
+    )
+    sample = text_sample(load_pack(str(pack)), Tokenizer.load(tokenizer_file))
+    assert not sample.long_texts
+    manifest = export_bundle(lengthen._longer(config), tokenizer_file, tmp_path / "bundle", notes, sample)
+    assert {"model.onnx", "long_prefill.onnx"} <= set(manifest.files)
+
+
 def test_a_gap_that_is_too_large_makes_no_bundle(
     pack: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
