@@ -31,6 +31,7 @@ Kind = TypeVar("Kind", bound=np.generic)
 NONE = 0
 """The code of a text that is not there; others are numbered from 1."""
 _TEXTS_AT_A_TIME = 50_000
+_LITTLE_MEMORY = "250MB"
 
 _READ = f"""
 CREATE TABLE read AS
@@ -152,6 +153,11 @@ def opened(
         _number(database, str(parquet))
         database.execute("SET preserve_insertion_order = true;" + _ORDERED + ";" + "DROP TABLE counted")
         yield database
+
+
+def leave_memory(database: duckdb.DuckDBPyConnection) -> None:
+    """Lets DuckDB put down what it holds in memory: from here on numpy needs it."""
+    database.execute(f"CHECKPOINT; SET memory_limit = '{_LITTLE_MEMORY}'")
 
 
 def _look_for_poison(database: duckdb.DuckDBPyConnection, phrases: Sequence[str]) -> None:

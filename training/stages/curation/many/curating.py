@@ -18,7 +18,7 @@ from training.data.feedback_rows import DEFAULT_TENANT, FeedbackRow, Turn, parse
 from training.errors import InvalidFeedbackDataError
 from training.stages.curation.implicit import Signal, implicit_signals
 from training.stages.curation.likeness import alike
-from training.stages.curation.many.coded import Coded, coded, opened, rows_at
+from training.stages.curation.many.coded import Coded, coded, leave_memory, opened, rows_at
 from training.stages.curation.many.many_report import report_of_many
 from training.stages.curation.many.parquet import num_ratings, work_folder
 from training.stages.curation.many.weighing import ManyWeighed, weigh_many
@@ -37,6 +37,7 @@ def curate_many(parquet: Path, turns: Sequence[Turn], feedback: FeedbackConfig, 
     with work_folder(parquet.parent) as folder:
         with opened(parquet, folder, poison_phrases=feedback.poison_phrases) as database:
             columns = coded(database)
+            leave_memory(database)
             found = weigh_many(columns, feedback, max_kept=feedback.max_ratings)
             rows, weights, num_unread = _kept(database, parquet, columns, found)
             signals = _signals(database, parquet, turns)

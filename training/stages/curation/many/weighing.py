@@ -17,7 +17,7 @@ from model_store.curation import Reason
 from training.config import FeedbackConfig
 from training.data.feedback_rows import ANONYMOUS_RATER
 from training.stages.curation.caps import MAX_PASSES, NEGLIGIBLE, Cap
-from training.stages.curation.many.coded import NONE, Coded
+from training.stages.curation.many.coded import NONE, Coded, Codes
 from training.stages.curation.rater_model import DOUBT, UP_BOUNDS
 
 REASONS: tuple[Reason, ...] = (
@@ -153,18 +153,18 @@ def _estimate(
     rows = np.flatnonzero((doubts & ~np.uint8(_SAYS_NOTHING_OF_RATER)) == 0)
     item, is_up, num_named = coded.item[rows], coded.is_up[rows], len(coded.raters)
     nameless = is_nameless[rows]
-    rater = np.where(nameless, num_named + np.cumsum(nameless) - 1, coded.rater[rows])
+    rater = np.where(nameless, num_named - 1 + np.cumsum(nameless, dtype=np.int32), coded.rater[rows])
     num_raters = num_named + int(nameless.sum())
     known, sign = truth[item], np.where(is_up, 1.0, -1.0)
     has_news = (known >= 0) | (np.bincount(item, minlength=len(truth))[item] > 1)
-    bias = _log_odds(np.clip(is_up.mean() if len(rows) else 0.5, *UP_BOUNDS))
+    bias = float(_log_odds(np.clip(is_up.mean() if len(rows) else 0.5, *UP_BOUNDS)))
     mean, strength = feedback.expected_reliability, feedback.reliability_strength
     right, wrong = np.zeros(num_raters), np.zeros(num_raters)
     reliability = np.full(num_raters, mean)
     for _ in range(_MAX_ROUNDS):
-        said = _log_odds(reliability)[rater] * sign
-        by_others = bias + np.bincount(item, said, len(truth))[item] - said
-        p_up = np.where(known >= 0, known, 1 / (1 + np.exp(-by_others)))
+        said = _log_odds(reliability)[rater]
+        said *= sign
+        p_up = _truths(said, item, known, bias)
         p_right = np.where(is_up, p_up, 1 - p_up)[has_news]
         right = _sums(rater[has_news], p_right, num_raters)
         wrong = _sums(rater[has_news], 1 - p_right, num_raters)
@@ -173,6 +173,19 @@ def _estimate(
             break
     has_voted = np.bincount(rater, minlength=num_raters) > 0
     return right[:num_named], wrong[:num_named], has_voted[:num_named]
+
+
+def _truths(said: Numbers, item: Codes, known: NDArray[np.int8], bias: float) -> Numbers:
+    """For each vote, the probability that thumbs up is the truth; in place, for there may be 10^7."""
+    others: Numbers = np.bincount(item, said).astype(np.float64, copy=False)[item]
+    others += bias
+    others -= said
+    np.exp(np.negative(others, out=others), out=others)
+    others += 1
+    np.divide(1, others, out=others)
+    is_known = known >= 0
+    others[is_known] = known[is_known]
+    return others
 
 
 def _best_case(right: Numbers, wrong: Numbers, feedback: FeedbackConfig) -> Numbers:
