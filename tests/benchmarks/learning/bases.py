@@ -1,5 +1,6 @@
 """The network before any thumb, made once for all runs of a preset, whatever they ask of it."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -11,11 +12,12 @@ from training.workspace import Workspace
 
 _FILES = ("config.json", "model.safetensors")
 _MADE = "made.json"
+_SECTIONS = {"seed", "precision", "model", "corpus", "plan_teacher", "message_summary", "pretrain", "finetune"}
 
 
 def base_network(bases: Path, preset: Preset, num_threads: int) -> Path:
     """A folder with the preset's checkpoint and tokenizer; a run that was stopped while it made them goes on."""
-    folder = bases / f"{preset.name}-{base_config(preset, 1).digest[:12]}"
+    folder = bases / f"{preset.name}-{_digest(preset)}"
     if (folder / _MADE).exists():
         return folder
     config, workspace = base_config(preset, num_threads), Workspace(folder / "making")
@@ -30,6 +32,12 @@ def base_network(bases: Path, preset: Preset, num_threads: int) -> Path:
     Workspace(folder).write_text(_MADE, json.dumps(figures) + "\n")  # last: it says that all is there
     shutil.rmtree(workspace.root)
     return folder
+
+
+def _digest(preset: Preset) -> str:
+    """Of what the network is made with, and nothing else."""
+    made_with = base_config(preset, 1).model_dump(mode="json", include=_SECTIONS)
+    return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def cpu_seconds(base: Path) -> float:

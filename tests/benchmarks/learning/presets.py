@@ -28,6 +28,8 @@ ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
 NEEDS_REWARD_MODEL = frozenset({"rloo", "trl-rloo", "grpo", "filtered"})
 """The others load it too, but for their reports only."""
 _CRITIC = {"lr": 5e-4, "num_epochs": 2}
+_CHECKPOINT_EVERY = 20
+"""Steps, of which the whole network takes some three hundred: a run that is stopped loses seconds."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def base_config(preset: Preset, num_threads: int) -> TrainingConfig:
                 "source_shares": {"domain_pack": 0.7, "domain_asks": 0.3},
                 "summary_weight": 0.5,
                 "decay_share": 0.0,
+                "checkpoint_every": _CHECKPOINT_EVERY,
             },
             "finetune": {
                 "num_tokens": tokens - tokens // 4,
@@ -105,6 +108,7 @@ def base_config(preset: Preset, num_threads: int) -> TrainingConfig:
                 "plan_token_weight": 4.0,
                 "summary_weight": 0.5,
                 "decay_share": 0.6,
+                "checkpoint_every": _CHECKPOINT_EVERY,
             },
         }
     )
