@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -45,6 +45,8 @@ class Reading:
     """Of the whole process, with all that its libraries take."""
     peak_megabytes_before: float
     """The same after a text of 100 tokens: what is more came from the length."""
+    places: int = 0
+    """Of the bucket tables, where it is hashed pieces that read."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{hashing.num_hashes} rounds, {hashing.num_buckets} buckets, {hashing.bucket_window} tokens a bucket")
     with tempfile.TemporaryDirectory() as folder:
         write_network(options.shape, Path(folder), max(lengths) + 64, hashing)
-        book = _Book(options.output, {"shape": options.shape, "rounds": rounds, "hashing": hashing.model_dump()})
+        places = hashing.num_hashes * hashing.num_buckets * hashing.bucket_window
+        book = _Book(options.output, {"shape": options.shape, "rounds": rounds}, places)
         for length in lengths:
             for way in options.ways:
                 if book.find(way, length) is None:
@@ -80,22 +83,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class _Book:
     """What was measured with these settings, in a file that is written after every reading."""
 
-    def __init__(self, folder: Path, settings: dict[str, object]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, object], places: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "bench_long.json"
         self._settings = settings
+        self._places = places
         written = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
         is_same = {name: written.get(name) for name in settings} == settings
         self._readings = [Reading(**entry) for entry in written["readings"]] if is_same else []
 
     def find(self, way: str, length: int) -> Reading | None:
         """A reading, if there is one."""
-        own = (reading for reading in self._readings if (reading.way, reading.length) == (way, length))
-        return next(own, None)
+        wanted = (way, length, self._places if way == HASHED else 0)
+        return next((own for own in self._readings if (own.way, own.length, own.places) == wanted), None)
 
     def add(self, reading: Reading) -> None:
         """Keeps a reading."""
-        self._readings.append(reading)
+        self._readings.append(replace(reading, places=self._places if reading.way == HASHED else 0))
         written = {**self._settings, "readings": [asdict(reading) for reading in self._readings]}
         self._path.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 

@@ -190,6 +190,9 @@ def test_figures_outside_the_bounds_are_told_in_words() -> None:
     assert bounds_broken(within) == []
     outside = within.model_copy(update={"top1_agreement": 0.979, "perplexity_ratio": 1.021})
     assert [problem.split()[0] for problem in bounds_broken(outside)] == ["the", "quantisation"]
+    assert bounds_broken(outside.model_copy(update={"perplexity_ratio": 1.0}), is_hashed=True) == []
+    fewer = outside.model_copy(update={"top1_agreement": 0.949, "perplexity_ratio": 1.0})
+    assert "fewer than 95%" in bounds_broken(fewer, is_hashed=True)[0]
 
 
 def two_turns() -> tuple[int, ...]:

@@ -18,6 +18,9 @@ from training.export.quantize import QuantizationProfile
 MAX_FLOAT32_DIFFERENCE = 1e-4
 """Largest accepted |logit difference| between torch and the float32 graph."""
 MIN_TOP1_AGREEMENT = 0.98
+MIN_HASHED_AGREEMENT = 0.95
+"""Of long prompts. Rounding moves some tokens into another bucket, which then see other far tokens, as good as those:
+their most probable token may change, and perplexity does not. Measured: `training/EXPERIMENTS.md`, 2026-11-30."""
 MAX_PERPLEXITY_RATIO = 1.02
 
 
@@ -71,14 +74,12 @@ def measure_quantization(
     )
 
 
-def bounds_broken(quantization: Quantization) -> list[str]:
+def bounds_broken(quantization: Quantization, *, is_hashed: bool = False) -> list[str]:
     """A sentence for each bound that this quantisation breaks; empty when it may be published."""
     problems = []
-    if quantization.top1_agreement < MIN_TOP1_AGREEMENT:
-        agreement = quantization.top1_agreement
-        problems.append(
-            f"the quantised model agrees on {agreement:.2%} of the tokens, fewer than {MIN_TOP1_AGREEMENT:.0%}"
-        )
+    agreement, least = quantization.top1_agreement, MIN_HASHED_AGREEMENT if is_hashed else MIN_TOP1_AGREEMENT
+    if agreement < least:
+        problems.append(f"the quantised model agrees on {agreement:.2%} of the tokens, fewer than {least:.0%}")
     if quantization.perplexity_ratio > MAX_PERPLEXITY_RATIO:
         ratio = quantization.perplexity_ratio
         problems.append(f"quantisation multiplies perplexity by {ratio:.4f}, more than {MAX_PERPLEXITY_RATIO}")

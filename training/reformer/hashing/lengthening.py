@@ -34,8 +34,9 @@ def lengthen(policy: ReformerPolicy, *, max_positions: int, num_known: int, hash
     for name, value in hashing_fields(hashing).items():
         setattr(config, name, value)
     longer = ReformerPolicy(config)
-    # Fresh are its rotations alone.
-    longer.load_state_dict({**longer.state_dict(), **weights})
+    # Fresh are its rotations alone, unless the network hashed into as many buckets before.
+    fresh = longer.state_dict()
+    longer.load_state_dict({**fresh, **{name: own for name, own in weights.items() if own.shape == fresh[name].shape}})
     longer.train(policy.training)
     return longer
 
