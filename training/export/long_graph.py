@@ -28,15 +28,8 @@ class LongReformerGraph(ReformerGraph):
 
     _lsh_last = "piece_last_row"
 
-    def __init__(
-        self,
-        weights: Mapping[str, NDArray[np.float32]],
-        architecture: Architecture,
-        profile: QuantizationProfile,
-        layer_norm_eps: float,
-    ) -> None:
-        super().__init__(weights, architecture, profile, layer_norm_eps)
-        self._indices: set[str] = set()
+    _indices: set[str]
+    """Names of the index constants that are written."""
 
     @property
     def _hashing(self) -> Hashing:
@@ -65,6 +58,7 @@ class LongReformerGraph(ReformerGraph):
 
     def _prepare_lsh(self) -> None:
         """Writes the scores of the chunk before and the piece, which all layers share."""
+        self._indices = set()
         write, chunk, length = self._write, self._shape.local_chunk_length, "piece_length"
         write.constant("hidden_score", _HIDDEN_SCORE, np.float32)
         write.constant("no_score", 0.0, np.float32)
