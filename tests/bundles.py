@@ -24,7 +24,7 @@ def manifest_fields(name: str = "tiny", **changes: object) -> dict[str, object]:
             "local_chunk_length": 64,
         },
         "quantization": {
-            "weights": "int8_block64",
+            "weights": "int8_static",
             "kv_cache": "int8",
             "top1_agreement": 0.99,
             "perplexity_ratio": 1.01,

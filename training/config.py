@@ -11,6 +11,7 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from model_store.contract.manifest import WeightFormat
 from training.base_config import (
     CorpusConfig,
     LanguageModelConfig,
@@ -249,8 +250,9 @@ class CanaryConfig(Section):
 class ExportConfig(Section):
     """How the served graph stores its weights."""
 
-    weights: Literal["int8_block64", "float32"] = "int8_block64"
-    """float32 is for models too small to stand rounding, such as those of the tests."""
+    weights: WeightFormat = "int8_static"
+    """float32 is for models too small to stand rounding, such as those of the tests; int8_block64, with activations as
+    they are, for those that integers lose more of than is allowed."""
 
 
 class TrainingConfig(Section):

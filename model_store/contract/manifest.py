@@ -88,10 +88,15 @@ class Architecture(_Frozen):
         return {name: value for name, value in fields.items() if name not in absent}
 
 
+WeightFormat = Literal["float32", "int8_block64", "int8_static"]
+"""How weights are stored: as they are; in blocks of 64 with a scale each; or in columns for products with activations
+that are bytes themselves."""
+
+
 class Quantization(_Frozen):
     """How weights and caches are stored, and what that cost against fp32 on real prompts."""
 
-    weights: Literal["float32", "int8_block64"]
+    weights: WeightFormat
     kv_cache: Literal["float32", "int8"]
     top1_agreement: float = Field(ge=0, le=1)
     perplexity_ratio: float = Field(gt=0)

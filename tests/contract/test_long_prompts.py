@@ -15,13 +15,20 @@ from service.engine.engine import LONG_MODEL_NAME, MODEL_NAME, Engine
 from service.engine.errors import ModelUnusableError
 from service.engine.types import CompletionRequest, Delta, EngineOptions, SamplingParams
 from tests.bundles import manifest_fields
-from tests.unit.engine.tiny_reformer import NGRAM_ROWS, VOCAB_SIZE, architecture, chat_ids, random_ids
+from tests.unit.engine.tiny_reformer import (
+    NGRAM_ROWS,
+    VOCAB_SIZE,
+    WEIGHT_FORMATS,
+    architecture,
+    chat_ids,
+    random_ids,
+)
 from tests.unit.reformer.some_ngrams import teach_some_ngrams
 from training.export.graph_session import GraphSession
+from training.export.int8_linear.network import NetworkToServe, network_to_serve
 from training.export.long_graph import LONG_GRAPH_NAME, build_long_graph
 from training.export.long_session import LongGraphSession
 from training.export.onnx_graph import build_graph
-from training.export.quantize import FLOAT32, QuantizationProfile, calibrate_kv_scales
 from training.reformer.model import ReformerPolicy, new_policy
 
 HASHING = Hashing(hash_beyond=200, num_hashes=2, num_buckets=8, bucket_window=12)
@@ -49,17 +56,21 @@ def numbers_of(policy: ReformerPolicy) -> dict[str, NDArray[np.float32]]:
 
 
 @cache
-def profile(profile_name: str) -> QuantizationProfile:
-    if profile_name == "float32":
-        return FLOAT32
-    reference = GraphSession(build_graph(numbers_of(long_policy()), long_shape()), long_shape())
+def long_network(profile_name: str) -> NetworkToServe:
     texts = [random_ids(700, seed) for seed in (101, 102)]
-    return QuantizationProfile("int8_block64", calibrate_kv_scales(reference, texts))
+    return network_to_serve(numbers_of(long_policy()), long_shape(), WEIGHT_FORMATS[profile_name], texts)
 
 
 @cache
 def long_graph(profile_name: str) -> onnx.ModelProto:
-    return build_long_graph(numbers_of(long_policy()), long_shape(), profile(profile_name))
+    network = long_network(profile_name)
+    return build_long_graph(network.weights, long_shape(), network.profile)
+
+
+@cache
+def short_graph() -> onnx.ModelProto:
+    network = long_network("int8")
+    return build_graph(network.weights, long_shape(), network.profile)
 
 
 def torch_logits(policy: ReformerPolicy, token_ids: tuple[int, ...]) -> NDArray[np.float32]:
@@ -111,11 +122,11 @@ def test_reading_a_piece_is_the_same_work_however_long_the_prompt() -> None:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     """An int8 bundle of the network above: directory and manifest."""
     directory = tmp_path_factory.mktemp("long")
-    weights, shape = numbers_of(long_policy()), long_shape()
-    onnx.save(build_graph(weights, shape, profile("int8")), str(directory / MODEL_NAME))
+    shape = long_shape()
+    onnx.save(short_graph(), str(directory / MODEL_NAME))
     onnx.save(long_graph("int8"), str(directory / LONG_MODEL_NAME))
     quantization = {
-        "weights": "int8_block64",
+        "weights": "int8_static",
         "kv_cache": "int8",
         "top1_agreement": 1.0,
         "perplexity_ratio": 1.0,
@@ -175,7 +186,7 @@ def test_the_engine_says_first_what_the_graph_for_that_length_says(open_engine: 
     if length > HASHING.hash_beyond:
         session: GraphSession = LongGraphSession(long_graph("int8"), long_shape())
     else:
-        session = GraphSession(build_graph(numbers_of(long_policy()), long_shape(), profile("int8")), long_shape())
+        session = GraphSession(short_graph(), long_shape())
     logits = session.run(text).logits[-1].astype(np.float64)
     engine = open_engine()
     engine.submit(request("first", text, max_tokens=1))
@@ -263,7 +274,8 @@ def test_a_graph_with_other_tables_than_the_manifest_says_is_refused(
     with pytest.raises(ModelUnusableError):
         Engine.open(tmp_path, manifest, EngineOptions(num_slots=1))
     other = HASHING.model_copy(update={"bucket_window": 13})
-    graph = build_long_graph(numbers_of(long_policy()), long_shape(other), profile("int8"))
+    network = long_network("int8")
+    graph = build_long_graph(network.weights, long_shape(other), network.profile)
     onnx.save(graph, str(tmp_path / LONG_MODEL_NAME))
     with pytest.raises(ModelUnusableError, match="tables"):
         Engine.open(tmp_path, manifest, EngineOptions(num_slots=1))

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from training.export.quantize import BLOCK_SIZE, QuantizationProfile, quantize_blocks
+from training.export.quantize import BLOCK_SIZE, IntegerLayer, QuantizationProfile, quantize_blocks
 
 CONTRIB = "com.microsoft"
 OPSET, CONTRIB_OPSET, IR_VERSION = 18, 1, 9
@@ -58,12 +58,29 @@ class GraphWriter:
 
     def linear(self, x: str, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> str:
         """x [..., K] times weight [N, K] transposed, in the profile's precision."""
-        num_outputs, num_inputs = weight.shape
         if self._profile.weights == "float32":
             product = self.node("MatMul", [x, self.constant(f"{name}.weight", weight.T, np.float32)])
             if bias is None:
                 return product
             return self.node("Add", [product, self.constant(f"{name}.bias", bias, np.float32)])
+        if name in self._profile.layers:
+            return self._integer_linear(x, name, self._profile.layers[name], bias)
+        return self._block_linear(x, name, weight, bias)
+
+    def _integer_linear(self, x: str, name: str, layer: IntegerLayer, bias: NDArray[np.float32] | None) -> str:
+        step = self.constant(f"{name}.step", layer.step, np.float32)
+        zero = self.constant(f"{name}.zero", layer.zero, np.uint8)
+        steps = self.constant(f"{name}.steps", layer.columns.steps, np.int8)
+        scales = self.constant(f"{name}.scales", layer.columns.scales, np.float32)
+        inputs = [self.node("QuantizeLinear", [x, step, zero]), steps, step, scales, zero]
+        if bias is not None:
+            inputs += ["", self.constant(f"{name}.bias", bias, np.float32)]
+        return self.node("MatMulIntegerToFloat", inputs, domain=CONTRIB)
+
+    def _block_linear(
+        self, x: str, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None
+    ) -> str:
+        num_outputs, num_inputs = weight.shape
         quantized = quantize_blocks(weight)
         inputs = [
             x,

@@ -248,7 +248,7 @@ class ReformerGraph:
             scales = self._profile.kv_scales[layer]
             inputs += ["", self._write.constant(f"key_scale_{layer}", scales.key, np.float32)]
             inputs += [self._write.constant(f"value_scale_{layer}", scales.value, np.float32)]
-            attributes |= {"kv_cache_bit_width": 8, "k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL"}
+            attributes |= {"kv_cache_bit_width": 8, "k_quant_type": "PER_TENSOR", "v_quant_type": "PER_TENSOR"}
         outputs = [f"attended_{layer}", f"present_key_{layer}", f"present_value_{layer}"]
         self._write.nodes.append(
             helper.make_node(

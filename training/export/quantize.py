@@ -1,20 +1,20 @@
-"""How an exported graph stores its numbers: 8-bit weight blocks and calibrated 8-bit caches.
+"""How an exported graph stores its numbers: integer layers or 8-bit weight blocks, and calibrated 8-bit caches.
 
 Left out on purpose: dynamic activation quantisation (a reply would depend on who else is being served; `int8_linear`
 has it for the intent model, which hears one text at a time) and 4-bit weights (rounding to nearest keeps only 60 % of
 the arg-maxes). What quantisation costs is measured in `parity`.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from model_store.contract.manifest import WeightFormat
 from training.export.graph_session import GraphSession
+from training.export.int8_linear.rounding import Columns
 
 BLOCK_SIZE = 64
 _LARGEST = 127
@@ -23,18 +23,32 @@ _ZERO_POINT = 128
 
 
 class LayerKVScales(NamedTuple):
-    """The value of one int8 step in a layer's cache: a scale for every head and channel, [1, heads, 1, D]."""
+    """The value of one int8 step in a layer's caches, [1]: a scale for every channel is no more exact that one could
+    measure, and its attention takes an eighth more time."""
 
     key: NDArray[np.float32]
     value: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class IntegerLayer:
+    """A matrix product in integers: activations of unsigned bytes by a fixed scale, times weights in steps."""
+
+    step: float
+    """What one step of an activation is worth."""
+    zero: int
+    """The byte that stands for zero."""
+    columns: Columns
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizationProfile:
     """How weights and caches are stored. Without `kv_scales` (one entry a layer) the caches are float32."""
 
-    weights: Literal["float32", "int8_block64"]
+    weights: WeightFormat
     kv_scales: tuple[LayerKVScales, ...] | None = None
+    layers: Mapping[str, IntegerLayer] = field(default_factory=dict)
+    """By name the matrix products that are made in integers; all others have 8-bit weight blocks."""
 
     @property
     def kv_cache(self) -> Literal["float32", "int8"]:
@@ -73,43 +87,19 @@ def dequantize_blocks(quantized: BlockQuantized, num_columns: int) -> NDArray[np
 
 
 def calibrate_kv_scales(reference: GraphSession, sequences: Iterable[Sequence[int]]) -> tuple[LayerKVScales, ...]:
-    """Scales that hold every key and value the float32 graph caches for these token ids, a scale for each channel.
+    """Scales that hold every key and value the float32 graph caches for these token ids.
 
     Larger values at serving time saturate. Raises ValueError when there is no sequence.
     """
-    largest: list[list[NDArray[np.float32]]] | None = None
-    for token_ids in sequences:
-        run = reference.run(token_ids)
-        found = [[_largest_per_channel(cache) for cache in caches] for caches in (run.keys, run.values)]
-        if largest is None:
-            largest = found
-        else:
-            largest = [
-                [np.maximum(old, new) for old, new in zip(*pair, strict=True)]
-                for pair in zip(largest, found, strict=True)
-            ]
-    if largest is None:
+    found = [
+        [[float(np.abs(cache).max()) for cache in caches] for caches in (run.keys, run.values)]
+        for run in map(reference.run, sequences)
+    ]
+    if not found:
         raise ValueError("calibration needs at least one sequence of token ids")
-    return tuple(LayerKVScales(_as_scale(key), _as_scale(value)) for key, value in zip(*largest, strict=True))
+    keys, values = np.max(found, axis=0)
+    return tuple(LayerKVScales(_as_scale(key), _as_scale(value)) for key, value in zip(keys, values, strict=True))
 
 
-def kv_scales_of(graph: onnx.ModelProto) -> tuple[LayerKVScales, ...]:
-    """The scales that a quantised graph was built with, a layer each. Raises ValueError for a float32 graph."""
-    found = {tensor.name: tensor for tensor in graph.graph.initializer if "_scale_" in tensor.name}
-    num_layers = sum(name.startswith("key_scale_") for name in found)
-    if not num_layers:
-        raise ValueError("a graph with float32 caches has no scales")
-    return tuple(
-        LayerKVScales(*(numpy_helper.to_array(found[f"{part}_scale_{layer}"]) for part in ("key", "value")))
-        for layer in range(num_layers)
-    )
-
-
-def _largest_per_channel(cache: NDArray[np.generic]) -> NDArray[np.float32]:
-    """[heads, S, D] → [1, heads, 1, D]."""
-    largest: NDArray[np.float32] = np.abs(cache.astype(np.float32)).max(axis=1)
-    return largest[None, :, None, :]
-
-
-def _as_scale(largest: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.where(largest == 0, 1, largest / _LARGEST).astype(np.float32)
+def _as_scale(largest: float) -> NDArray[np.float32]:
+    return np.array([largest / _LARGEST if largest else 1], np.float32)

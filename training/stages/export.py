@@ -1,24 +1,27 @@
 """The stage that turns a policy into a bundle: bfloat16 weights, the float32 graph held to them, the int8 graph
-held to that.
+held to that. `python -m training.stages.export BUNDLE OUTPUT` exports a bundle anew.
 
 `export_bundle` makes every bundle of this project, the first model's included. What may be lost is said in
 `export.parity`; a graph that loses more is refused, never published.
 """
 
+import argparse
 import copy
 import itertools
 import math
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple, get_args
 
 import numpy as np
 import onnx
 import torch
 
-from model_store.bundle import write_bundle
+from model_store.bundle import open_bundle, write_bundle
 from model_store.contract.control_tokens import BOS_ID, EOS_ID
 from model_store.contract.manifest import (
     MANIFEST_NAME,
@@ -28,17 +31,20 @@ from model_store.contract.manifest import (
     Lineage,
     Manifest,
     Quantization,
+    WeightFormat,
 )
 from model_store.contract.tokenizer import Tokenizer
+from model_store.errors import StoreError
 from model_store.replies import load_replies, save_replies
 from training.config import TrainingConfig
 from training.data.domain_pack import DomainPack, load_pack, user_message
 from training.data.feedback_rows import Example, read_examples
 from training.data.prompts import authored_replies, render_prompt
-from training.errors import ExportRefusedError
+from training.errors import ExportRefusedError, TrainingError
 from training.evaluation.held_out import authored_texts, gate_prompts
 from training.evaluation.scorecard import Scorecard
 from training.export.graph_session import GraphSession
+from training.export.int8_linear.network import NetworkToServe, network_to_serve
 from training.export.long_graph import LONG_GRAPH_NAME, build_long_graph
 from training.export.long_session import LongGraphSession
 from training.export.model_card import model_card
@@ -49,7 +55,6 @@ from training.export.parity import (
     max_difference_from_torch,
     measure_quantization,
 )
-from training.export.quantize import QuantizationProfile, calibrate_kv_scales, kv_scales_of
 from training.reformer.config import architecture_of
 from training.reformer.model import ReformerPolicy, load_policy, save_policy
 from training.stages.curate import EXAMPLES_NAME
@@ -78,7 +83,7 @@ class ReleaseNotes:
     licences: tuple[DataLicence, ...]
     metrics: dict[str, float]
     languages: tuple[str, ...] = ("en", "zh")
-    weights: Literal["float32", "int8_block64"] = "int8_block64"
+    weights: WeightFormat = "int8_static"
     reports: tuple[Path, ...] = ()
     """Files that are copied: what the gate said, and pages for people."""
 
@@ -149,10 +154,10 @@ def export_bundle(
     destination.mkdir(parents=True)
     rounded = round_to_bfloat16(policy)
     architecture = architecture_of(rounded.config)
-    reference, graph, quantization = quantized_graph(rounded, sample, notes.weights)
+    difference, graph, quantization, network = quantized_graph(rounded, sample, notes.weights)
     onnx.save(graph, str(destination / "model.onnx"))
     if architecture.hashing is not None:
-        onnx.save(long_prompt_graph(rounded, graph, sample, notes.weights), str(destination / LONG_GRAPH_NAME))
+        onnx.save(long_prompt_graph(rounded, network, sample), str(destination / LONG_GRAPH_NAME))
     golden_run = clearest_completion(GraphSession(graph, architecture), sample.golden_prompts)
     save_policy(rounded, destination, dtype=torch.bfloat16)
     (destination / "generation_config.json").unlink(missing_ok=True)
@@ -169,7 +174,7 @@ def export_bundle(
         "quantization": quantization.model_dump(),
         "lineage": notes.lineage.model_dump(),
         "licences": [licence.model_dump() for licence in notes.licences],
-        "metrics": {**notes.metrics, "float32_difference": reference},
+        "metrics": {**notes.metrics, "float32_difference": difference},
         "golden_run": golden_run.model_dump(),
     }
     card = model_card(Manifest.model_validate({**fields, "files": {}}), rounded.num_parameters())
@@ -186,10 +191,20 @@ def round_to_bfloat16(policy: ReformerPolicy) -> ReformerPolicy:
     return rounded
 
 
+class QuantizedGraph(NamedTuple):
+    """The graph to serve, and how far it is from what it was made of."""
+
+    float32_difference: float
+    """Of the float32 graph's logits from torch's."""
+    graph: onnx.ModelProto
+    quantization: Quantization
+    network: NetworkToServe
+
+
 def quantized_graph(
-    policy: ReformerPolicy, sample: TextSample, weights_profile: Literal["float32", "int8_block64"] = "int8_block64"
-) -> tuple[float, onnx.ModelProto, Quantization]:
-    """The float32 graph's difference from torch, the graph to serve, and what that lost. Raises ExportRefusedError."""
+    policy: ReformerPolicy, sample: TextSample, weight_format: WeightFormat = "int8_static"
+) -> QuantizedGraph:
+    """The graph to serve. Raises ExportRefusedError when a graph is further off than `export.parity` allows."""
     architecture = architecture_of(policy.config)
     weights = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
     epsilon = float(policy.config.layer_norm_eps)
@@ -200,23 +215,16 @@ def quantized_graph(
             f"the float32 graph's logits differ from torch by {difference:.2g}, {MAX_FLOAT32_DIFFERENCE} are allowed"
         )
         raise ExportRefusedError(problem=problem)
-    is_quantized = weights_profile != "float32"
-    scales = calibrate_kv_scales(reference, sample.calibration) if is_quantized else None
-    profile = QuantizationProfile(weights_profile, scales)
-    graph = build_graph(weights, architecture, profile, layer_norm_eps=epsilon)
-    quantization = measure_quantization(reference, GraphSession(graph, architecture), sample.held_out, profile)
+    network = network_to_serve(weights, architecture, weight_format, sample.calibration, layer_norm_eps=epsilon)
+    graph = build_graph(network.weights, architecture, network.profile, layer_norm_eps=epsilon)
+    quantization = measure_quantization(reference, GraphSession(graph, architecture), sample.held_out, network.profile)
     if problems := bounds_broken(quantization):
         raise ExportRefusedError(problem="; ".join(problems))
-    return difference, graph, quantization
+    return QuantizedGraph(difference, graph, quantization, network)
 
 
-def long_prompt_graph(
-    policy: ReformerPolicy,
-    served: onnx.ModelProto,
-    sample: TextSample,
-    weights_profile: Literal["float32", "int8_block64"] = "int8_block64",
-) -> onnx.ModelProto:
-    """The graph that reads long prompts, with the caches' scales of the one that is served beside it.
+def long_prompt_graph(policy: ReformerPolicy, network: NetworkToServe, sample: TextSample) -> onnx.ModelProto:
+    """The graph that reads long prompts, of the same numbers as the one that is served beside it.
 
     Raises ExportRefusedError when it does not compute what the policy computes with hashing, or loses more than
     `export.parity` allows.
@@ -232,9 +240,8 @@ def long_prompt_graph(
             f"the graph for long prompts differs from torch by {difference:.2g}, {MAX_FLOAT32_DIFFERENCE} are allowed"
         )
         raise ExportRefusedError(problem=problem)
-    profile = QuantizationProfile(weights_profile, kv_scales_of(served) if weights_profile != "float32" else None)
-    graph = build_long_graph(weights, architecture, profile, layer_norm_eps=epsilon)
-    quantization = measure_quantization(reference, LongGraphSession(graph, architecture), long_texts, profile)
+    graph = build_long_graph(network.weights, architecture, network.profile, layer_norm_eps=epsilon)
+    quantization = measure_quantization(reference, LongGraphSession(graph, architecture), long_texts, network.profile)
     if problems := bounds_broken(quantization, is_hashed=True):
         raise ExportRefusedError(problem="; ".join(f"of long prompts {problem}" for problem in problems))
     return graph
@@ -306,3 +313,50 @@ def scorecard_metrics(scorecard: Scorecard) -> dict[str, float]:
 
 def _conversation(ask: str, reply: str, tokenizer: Tokenizer) -> tuple[int, ...]:
     return (*render_prompt([user_message(ask)], tokenizer), *tokenizer.encode(reply), EOS_ID)
+
+
+def export_again(source: Path, destination: Path, pack: str, weight_format: WeightFormat) -> Manifest:
+    """A bundle of the same network, with its graphs made as they are made now; the source stays as it is.
+
+    Raises BundleError when there is none, ExportRefusedError when the graphs lose too much.
+    """
+    manifest = open_bundle(source).manifest
+    lineage = manifest.lineage.model_copy(
+        update={"parent": manifest.digest, "stages": (*manifest.lineage.stages, "export")}
+    )
+    notes = ReleaseNotes(
+        name=manifest.name,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        lineage=lineage,
+        licences=manifest.licences,
+        metrics=manifest.metrics,
+        languages=manifest.languages,
+        weights=weight_format,
+        reports=tuple(filter(Path.exists, (source / name for name in (GATE_NAME, *PAGES)))),
+    )
+    tokenizer = Tokenizer.load(source / "tokenizer.json")
+    sample = text_sample(load_pack(pack), tokenizer)
+    known = tuple(load_replies(source, tokenizer.vocab_size))
+    sample = replace(sample, replies=known or sample.replies)
+    return export_bundle(load_policy(source), source / "tokenizer.json", destination, notes, sample)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exports a bundle anew and prints what its graph loses. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.stages.export", description=export_again.__doc__)
+    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("output", type=Path, help="folder for the new one; what is there is replaced")
+    parser.add_argument("--pack", default="shop", help="domain pack whose texts it is calibrated and measured on")
+    parser.add_argument("--weights", choices=get_args(WeightFormat), default="int8_static")
+    options = parser.parse_args(arguments)
+    try:
+        manifest = export_again(options.bundle, options.output, options.pack, options.weights)
+    except (StoreError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{manifest.digest}\n{manifest.quantization.model_dump_json(indent=1)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

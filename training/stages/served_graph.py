@@ -43,8 +43,9 @@ def measure_serving(config: TrainingConfig, workspace: Workspace, sample: TextSa
     sessions, quantization = [], None
     for name in (BASE_NAME, POLICY_NAME):
         policy = round_to_bfloat16(load_policy(workspace.path(name)))
-        _, graph, quantization = quantized_graph(policy, sample, config.export.weights)
-        sessions.append(GraphSession(graph, architecture_of(policy.config)))
+        exported = quantized_graph(policy, sample, config.export.weights)
+        quantization = exported.quantization
+        sessions.append(GraphSession(exported.graph, architecture_of(policy.config)))
     base, candidate = sessions
     return ServingFigures(quantization=quantization, latency_ratio=measure_latency(base, candidate, sample.held_out))
 

@@ -12,9 +12,8 @@ from service.engine.types import CompletionRequest, EngineOptions, SamplingParam
 from tests.benchmarks.engines.contender import Contender, Timing, now, since
 from tests.benchmarks.engines.shapes import Shape
 from tests.bundles import manifest_fields
-from training.export.graph_session import GraphSession
+from training.export.int8_linear.network import network_to_serve
 from training.export.onnx_graph import build_graph
-from training.export.quantize import QuantizationProfile, calibrate_kv_scales
 
 MAX_STREAMS = 64
 NAME = "this engine"
@@ -92,12 +91,12 @@ def bundle_of(shape: Shape, folder: Path) -> tuple[Path, Manifest]:
     directory = folder / shape.name
     directory.mkdir(exist_ok=True)
     weights = {name: tensor.numpy() for name, tensor in shape.policy.state_dict().items()}
-    reference = GraphSession(build_graph(weights, shape.architecture), shape.architecture)
-    scales = calibrate_kv_scales(reference, [shape.prompt(300, seed) for seed in _CALIBRATION_SEEDS])
-    graph = build_graph(weights, shape.architecture, QuantizationProfile("int8_block64", scales))
+    texts = [shape.prompt(300, seed) for seed in _CALIBRATION_SEEDS]
+    network = network_to_serve(weights, shape.architecture, "int8_static", texts)
+    graph = build_graph(network.weights, shape.architecture, network.profile)
     onnx.save(graph, str(directory / MODEL_NAME))
     fields = manifest_fields(shape.name, architecture=shape.architecture.model_dump())
     return directory, Manifest.model_validate({**fields, "files": {}})
 
 
-CONTENDER = Contender(NAME, "the shipped profile: 8-bit weight blocks, int8 caches, greedy", EngineRunner)
+CONTENDER = Contender(NAME, "the shipped profile: integer products by fixed scales, int8 caches, greedy", EngineRunner)

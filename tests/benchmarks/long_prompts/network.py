@@ -8,10 +8,9 @@ from model_store.contract.manifest import MANIFEST_NAME, Hashing, Manifest
 from service.engine.engine import LONG_MODEL_NAME, MODEL_NAME
 from tests.benchmarks.engines.shapes import SHAPES
 from tests.bundles import manifest_fields
-from training.export.graph_session import GraphSession
+from training.export.int8_linear.network import network_to_serve
 from training.export.long_graph import build_long_graph
 from training.export.onnx_graph import build_graph
-from training.export.quantize import QuantizationProfile, calibrate_kv_scales
 from training.reformer.config import architecture_of
 from training.reformer.hashing.lengthening import lengthen
 from training.reformer.model import save_policy
@@ -27,16 +26,14 @@ def write_network(shape_name: str, folder: Path, max_positions: int, hashing: Ha
     known = min(256, shape.architecture.max_positions)
     policy = lengthen(shape.policy, max_positions=max_positions, num_known=known, hashing=hashing).eval()
     weights = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
-    short = {name: tensor.numpy() for name, tensor in shape.policy.state_dict().items()}
-    reference = GraphSession(build_graph(short, shape.architecture), shape.architecture)
     texts = [shape.prompt(_CALIBRATION_TOKENS, seed) for seed in _CALIBRATION_SEEDS]
-    profile = QuantizationProfile("int8_block64", calibrate_kv_scales(reference, texts))
     architecture = architecture_of(policy.config)
-    onnx.save(build_graph(weights, architecture, profile), str(folder / MODEL_NAME))
-    onnx.save(build_long_graph(weights, architecture, profile), str(folder / LONG_MODEL_NAME))
+    network = network_to_serve(weights, architecture, "int8_static", texts)
+    onnx.save(build_graph(network.weights, architecture, network.profile), str(folder / MODEL_NAME))
+    onnx.save(build_long_graph(network.weights, architecture, network.profile), str(folder / LONG_MODEL_NAME))
     save_policy(policy, folder)
     quantization = {
-        "weights": "int8_block64",
+        "weights": "int8_static",
         "kv_cache": "int8",
         "top1_agreement": 1.0,
         "perplexity_ratio": 1.0,

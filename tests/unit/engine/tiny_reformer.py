@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 from transformers import ReformerConfig, ReformerModelWithLMHead
 
 from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
-from model_store.contract.manifest import Architecture, Manifest
+from model_store.contract.manifest import Architecture, Manifest, WeightFormat
 from tests.bundles import manifest_fields
 from tests.unit.reformer.some_ngrams import NGRAM_ROWS, teach_some_ngrams
-from training.export.graph_session import GraphSession
+from training.export.int8_linear.network import NetworkToServe, network_to_serve
 from training.export.onnx_graph import build_graph
-from training.export.quantize import FLOAT32, QuantizationProfile, calibrate_kv_scales
 from training.reformer.model import ReformerPolicy, new_policy
 
+WEIGHT_FORMATS: dict[str, WeightFormat] = {
+    "float32": "float32",
+    "int8": "int8_static",
+    "blocks": "int8_block64",
+}
+"""By the names that tests give profiles."""
 VOCAB_SIZE = 300
 MAX_POSITIONS = 512
 
@@ -58,11 +63,8 @@ def ngram_graph(profile_name: str, *, message_summary: bool = False) -> onnx.Mod
     policy = ngram_model(message_summary=message_summary)
     weights = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
     shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=message_summary)
-    reference = build_graph(weights, shape, FLOAT32)
-    if profile_name == "float32":
-        return reference
-    scales = calibrate_kv_scales(GraphSession(reference, shape), [random_ids(300, seed) for seed in (101, 102, 103)])
-    return build_graph(weights, shape, QuantizationProfile("int8_block64", scales))
+    network = network_to_serve(weights, shape, WEIGHT_FORMATS[profile_name], calibration_ids())
+    return build_graph(network.weights, shape, network.profile)
 
 
 @cache
@@ -126,24 +128,23 @@ def torch_logits(model: ReformerModelWithLMHead, token_ids: tuple[int, ...]) -> 
 
 @cache
 def graph(profile_name: str, *, is_axial: bool = False, local_chunk_length: int = 64) -> onnx.ModelProto:
-    """The exported graph: "float32", or "int8" weights and caches calibrated on random ids."""
-    model = stock_model(is_axial=is_axial, local_chunk_length=local_chunk_length)
-    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    shape = architecture(local_chunk_length)
-    if profile_name == "float32":
-        return build_graph(weights, shape, FLOAT32)
-    return build_graph(weights, shape, int8_profile(is_axial=is_axial, local_chunk_length=local_chunk_length))
+    """The exported graph: "float32"; "int8", integers calibrated on random ids; or "blocks", of 8-bit weights."""
+    network = stock_network(profile_name, is_axial=is_axial, local_chunk_length=local_chunk_length)
+    return build_graph(network.weights, architecture(local_chunk_length), network.profile)
 
 
 @cache
-def int8_profile(*, is_axial: bool = False, local_chunk_length: int = 64) -> QuantizationProfile:
-    """8-bit blocks, and cache scales from three sequences of random ids."""
-    reference = GraphSession(
-        graph("float32", is_axial=is_axial, local_chunk_length=local_chunk_length), architecture(local_chunk_length)
-    )
-    return QuantizationProfile(
-        "int8_block64", calibrate_kv_scales(reference, [random_ids(300, seed) for seed in (101, 102, 103)])
-    )
+def stock_network(profile_name: str, *, is_axial: bool = False, local_chunk_length: int = 64) -> NetworkToServe:
+    """The numbers of that graph."""
+    model = stock_model(is_axial=is_axial, local_chunk_length=local_chunk_length)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    shape = architecture(local_chunk_length)
+    return network_to_serve(weights, shape, WEIGHT_FORMATS[profile_name], calibration_ids())
+
+
+def calibration_ids() -> list[tuple[int, ...]]:
+    """Three sequences of random ids."""
+    return [random_ids(300, seed) for seed in (101, 102, 103)]
 
 
 def write_bundle_files(directory: Path, profile_name: str, network: str = "plain", **changes: object) -> Manifest:
@@ -155,10 +156,9 @@ def write_bundle_files(directory: Path, profile_name: str, network: str = "plain
     model = ngram_graph(profile_name, message_summary=True) if is_summary else graph(profile_name)
     shape = architecture(ngram_rows=NGRAM_ROWS, message_summary=True) if is_summary else architecture()
     onnx.save(model, str(directory / "model.onnx"))
-    is_int8 = profile_name == "int8"
     quantization = {
-        "weights": "int8_block64" if is_int8 else "float32",
-        "kv_cache": "int8" if is_int8 else "float32",
+        "weights": WEIGHT_FORMATS[profile_name],
+        "kv_cache": "float32" if profile_name == "float32" else "int8",
         "top1_agreement": 1.0,
         "perplexity_ratio": 1.0,
         "max_logit_difference": 0.0,

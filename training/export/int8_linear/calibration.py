@@ -18,20 +18,34 @@ from model_store.graphs import ort
 class LayerInputs:
     """What one layer read, of K channels, over all tokens of all examples."""
 
-    largest: NDArray[np.float32]
-    """[K]: the largest magnitude of each channel."""
+    lowest: NDArray[np.float32]
+    """[K]: the least value of each channel, or 0."""
+    highest: NDArray[np.float32]
+    """[K]: the greatest value of each channel, or 0."""
     products: NDArray[np.float32]
     """[K, K]: the sum over tokens of every channel times every other."""
 
     @classmethod
     def nothing(cls, num_channels: int) -> "LayerInputs":
         """Before the first example."""
-        return cls(np.zeros(num_channels, np.float32), np.zeros((num_channels, num_channels), np.float32))
+        zeros = np.zeros(num_channels, np.float32)
+        return cls(zeros, zeros.copy(), np.zeros((num_channels, num_channels), np.float32))
+
+    @property
+    def largest(self) -> NDArray[np.float32]:
+        """[K]: the largest magnitude of each channel."""
+        return np.maximum(self.highest, -self.lowest)
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Counts what was read [tokens, K]."""
-        np.maximum(self.largest, np.abs(rows).max(axis=0), out=self.largest)
+        np.minimum(self.lowest, rows.min(axis=0), out=self.lowest)
+        np.maximum(self.highest, rows.max(axis=0), out=self.highest)
         self.products += rows.T @ rows
+
+    def divided(self, factors: NDArray[np.float32]) -> "LayerInputs":
+        """The same with each channel divided by one of these [K] positive numbers."""
+        products = self.products / np.outer(factors, factors)
+        return LayerInputs(self.lowest / factors, self.highest / factors, products)
 
 
 def observe(

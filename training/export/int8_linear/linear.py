@@ -49,7 +49,7 @@ def _write_smoothed(write: GraphWriter, x: str, layer: Linear, inputs: LayerInpu
     factors = smoothing_factors(inputs.largest, layer.weight)
     x = write.node("Mul", [x, write.constant(f"{layer.name}.smoothing", 1 / factors, np.float32)])
     smoothed = Linear(layer.name, layer.weight * factors, layer.bias, layer.source)
-    return _write_whole(write, x, smoothed, LayerInputs(inputs.largest, inputs.products / np.outer(factors, factors)))
+    return _write_whole(write, x, smoothed, inputs.divided(factors))
 
 
 def _write_whole(write: GraphWriter, x: str, layer: Linear, inputs: LayerInputs) -> str:
