@@ -16,8 +16,9 @@ from pydantic import BaseModel
 
 from model_store.contract.facts import FactSheet
 from model_store.contract.tokenizer import Tokenizer
+from tests.benchmarks.learning.customers import as_prompt, half_of_asks, judged_prompts
 from tests.benchmarks.learning.presets import PACK
-from training.data.domain_pack import PACKS_DIRECTORY, load_pack, user_message
+from training.data.domain_pack import PACKS_DIRECTORY, load_pack
 from training.data.feedback_rows import RawRow
 from training.evaluation.demo.simulated_customers import Ask, Customers, is_warm, with_noise
 from training.evaluation.held_out import (
@@ -63,21 +64,22 @@ CROWDS = (
 
 
 class Scores(BaseModel):
-    """What a version is worth to everybody, on held-out asks that neither training nor the gate sees."""
+    """What a version is worth to everybody, on asks that no thumb is about."""
 
     thumbs_up: dict[str, float]
-    """By crowd: share of replies that it would rate up, by its own asks and tastes, without noise."""
+    """By crowd: share of replies that it would rate up, by its own mix of asks and tastes, without noise."""
     gold: tuple[float, ...]
-    """By prompt, in one order for all versions: share of replies that answer it, whole, in its language."""
+    """By held-out ask, which neither training nor the gate sees, in one order for all versions: share of replies that
+    answer it, whole, in its language."""
     reserved: float
-    """The same over the topics that no crowd asks about: what forgetting shows in."""
+    """The same over asks that training knows of topics that no crowd asks about: what forgetting shows in."""
     kl_from_first: float
     """Nats a completion from the first version."""
     distinct2: float
 
     @property
     def gold_share(self) -> float:
-        """Over all prompts."""
+        """Over all held-out asks."""
         return fmean(self.gold)
 
 
@@ -88,6 +90,7 @@ class Audience:
         self._tokenizer, self._pack, self._judge = tokenizer, load_pack(PACK), pack_judge(PACK)
         self._facts = FactSheet.load(PACKS_DIRECTORY / PACK / "facts.yaml")
         self._topics = {intent.name: intent.topic for intent in self._pack.intents}
+        self._judged = judged_prompts(self._pack, num_held_out)
         self._held_out = outside_prompts(self._pack, num_held_out)
         lengths: dict[str, list[int]] = {}
         for intent in self._pack.intents:
@@ -100,7 +103,7 @@ class Audience:
         """Rated replies as the service would export them; a tenth of the thumbs is wrong."""
         generator = random.Random(round_number)
         asks = list(self._asks(crowd, num_ratings, generator))
-        prompts = [HeldOutPrompt(ask.intent, "", ask.language, (user_message(ask.text),), ()) for ask in asks]
+        prompts = list(map(as_prompt, asks))
         replies = sample_replies(policy, self._tokenizer, prompts, Sampling(seed=_RATING_SEED + round_number))
         rows = []
         for number, reply in enumerate(replies):
@@ -112,38 +115,42 @@ class Audience:
 
     def scores(self, policy: ReformerPolicy, first: ReformerPolicy, *, num_draws: int) -> Scores:
         """Of replies drawn as the service draws; the same draws are the same for every version."""
-        draws = [
-            sample_replies(policy, self._tokenizer, self._held_out, Sampling(seed=number))
-            for number in range(num_draws)
-        ]
-        warm, brief, gold = [], [], []
-        for replies in zip(*draws, strict=True):  # of one prompt
+        warm, brief, right = [], [], []
+        judged = self._draws(policy, self._judged, num_draws)
+        for replies in zip(*judged, strict=True):  # to one ask
             liked = [[self._answers(reply) and tastes for tastes in self._tastes(reply)] for reply in replies]
             warm.append(fmean(by_taste[0] for by_taste in liked))
             brief.append(fmean(by_taste[1] for by_taste in liked))
-            gold.append(fmean(self._answers(reply) and reply.ended for reply in replies))
-        reserved = [
-            share
-            for prompt, share in zip(self._held_out, gold, strict=True)
-            if self._topics[prompt.intent] in _RESERVED
-        ]
+            right.append(self._share_right(replies))
+        held_out = self._draws(policy, self._held_out, num_draws)
+        topics = [self._topics[prompt.intent] for prompt in self._judged]
+        reserved = [share for topic, share in zip(topics, right, strict=True) if topic in _RESERVED]
         return Scores(
             thumbs_up={
                 crowd.name: self._mixed(crowd, [crowd.warm_share * w + (1 - crowd.warm_share) * b for w, b in both])
                 for both in [list(zip(warm, brief, strict=True))]
                 for crowd in CROWDS
             },
-            gold=tuple(gold),
+            gold=tuple(map(self._share_right, zip(*held_out, strict=True))),
             reserved=fmean(reserved) if reserved else 0.0,
             kl_from_first=self._kl(policy, first),
-            distinct2=distinct_n([reply.token_ids for reply in draws[0]], 2),
+            distinct2=distinct_n([reply.token_ids for reply in judged[0]], 2),
         )
+
+    def _draws(
+        self, policy: ReformerPolicy, prompts: Sequence[HeldOutPrompt], num_draws: int
+    ) -> list[list[SampledReply]]:
+        return [sample_replies(policy, self._tokenizer, prompts, Sampling(seed=number)) for number in range(num_draws)]
+
+    def _share_right(self, replies: Sequence[SampledReply]) -> float:
+        """Of replies to one ask, those that answer it and are whole."""
+        return fmean(self._answers(reply) and reply.ended for reply in replies)
 
     def _asks(self, crowd: Crowd, num_asks: int, generator: random.Random) -> Iterator[Ask]:
         """Of the kind that training knows, mixed as the crowd mixes them."""
         own: list[Ask] = []
         others: list[Ask] = []
-        customers = Customers(self._pack, seed=generator.randrange(2**31))
+        customers = Customers(half_of_asks(self._pack, 0), seed=generator.randrange(2**31))
         for _ in range(num_asks):
             wanted = own if generator.random() < _FOCUS or not crowd.topics else others
             while not wanted:
@@ -153,9 +160,9 @@ class Audience:
             yield wanted.pop(0)
 
     def _mixed(self, crowd: Crowd, by_prompt: Sequence[float]) -> float:
-        """The mean over held-out asks, mixed as the crowd mixes its own."""
+        """The mean over asks, mixed as the crowd mixes its own."""
         own, others = [], []
-        for prompt, share in zip(self._held_out, by_prompt, strict=True):
+        for prompt, share in zip(self._judged, by_prompt, strict=True):
             if (topic := self._topics[prompt.intent]) not in _RESERVED:
                 (own if topic in crowd.topics or not crowd.topics else others).append(share)
         if not own or not others:
@@ -179,7 +186,7 @@ class Audience:
         phrases = policy.phrases, first.phrases
         policy.phrases = first.phrases = None  # of networks: what both are kept to says nothing about either
         try:
-            replies = sample_replies(policy, self._tokenizer, self._held_out, whole)
+            replies = sample_replies(policy, self._tokenizer, self._judged, whole)
             texts = [as_scored(reply, self._tokenizer) for reply in replies]
             ours, theirs = log_likelihoods(policy, texts), log_likelihoods(first, texts)
         finally:

@@ -55,10 +55,10 @@ def lines(report: Report) -> list[str]:
     """The matrix and what happened in each round, as Markdown."""
     names = [*(crowd.name for crowd in CROWDS), _GOLD, _RESERVED]
     head = [
-        f"Preset {report.preset}, {report.algorithm}; {report.num_prompts} held-out prompts, {report.num_draws} replies"
-        f" to each; 10 % of the thumbs are wrong; {report.machine}.",
-        "Thumbs up by crowd (its asks, its tastes, no noise); gold: right, whole and in the language; the last column:"
-        " the same over topics that nobody rates.",
+        f"Preset {report.preset}, {report.algorithm}; {report.num_prompts} asks that nobody rated and as many held-out"
+        f" ones, {report.num_draws} replies to each; 10 % of the thumbs are wrong; {report.machine}.",
+        "Thumbs up by crowd (its asks, its tastes, no noise); gold: held-out asks answered right, whole and in the"
+        " language; the last column: the same over asks that training knows, of topics that nobody rates.",
         "",
         "| served | " + " | ".join(names) + " | KL from the first | distinct-2 |",
         "|---|" + "--:|" * (len(names) + 2),

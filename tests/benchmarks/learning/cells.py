@@ -27,7 +27,7 @@ _Result = TypeVar("_Result", bound=BaseModel)
 
 
 class Before(BaseModel):
-    """The network before any thumb, on held-out prompts."""
+    """The network before any thumb, on prompts that nobody rated."""
 
     num_prompts: int
     num_up: int
@@ -73,7 +73,7 @@ class Cell(BaseModel):
 
     @property
     def thumbs_up(self) -> float:
-        """Share of replies to held-out prompts."""
+        """Share of replies to prompts that nobody rated."""
         return self.num_up / self.num_replies
 
 

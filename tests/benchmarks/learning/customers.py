@@ -1,19 +1,20 @@
 """The demo's customers without a service: what they ask, what they rate, and how much they like a policy.
 
-Rated asks are of the kind that training knows; judged is by held-out ones, which neither the base nor any rating saw.
+Half of each intent's asks are rated, the other half is judged by. The base was taught both: so small a network hears
+hardly any wording that it was not taught (one held-out ask in seven), and there thumbs could teach it nothing.
 """
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model_store.contract.facts import FactSheet
 from model_store.contract.tokenizer import Tokenizer
 from tests.benchmarks.learning.presets import PACK
-from training.data.domain_pack import PACKS_DIRECTORY, load_pack, user_message
+from training.data.domain_pack import PACKS_DIRECTORY, DomainPack, load_pack, user_message
 from training.data.feedback_rows import Example, Split
 from training.evaluation.demo.simulated_customers import Ask, Customers, Taste, with_noise
-from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, outside_prompts, sample_replies
+from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, sample_replies
 from training.evaluation.judge import pack_judge
 from training.reformer.model import ReformerPolicy
 from training.rlhf.estimators import distinct_n
@@ -23,6 +24,7 @@ _SPLITS: tuple[Split, ...] = ("train",) * 14 + ("validation",) * 3 + ("test",) *
 """Of every twenty ratings."""
 _RATING_SEED = 1_000
 _ORDINARY_SEED = 0
+_JUDGED_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,17 @@ class Judges:
         self._tokenizer = tokenizer
         self._pack = load_pack(PACK)
         self._taste = Taste(pack_judge(PACK), FactSheet.load(PACKS_DIRECTORY / PACK / "facts.yaml"))
-        self._held_out = outside_prompts(self._pack, num_held_out)
+        self._judged = judged_prompts(self._pack, num_held_out)
 
     @property
     def num_held_out(self) -> int:
-        """Held-out prompts that there are."""
-        return len(self._held_out)
+        """Prompts that are judged by."""
+        return len(self._judged)
 
     def opinion(self, policy: ReformerPolicy, *, num_draws: int) -> Opinion:
-        """Of replies to held-out prompts, drawn as the service draws; the same draws are the same for every policy."""
+        """Of replies to asks that nobody rated, drawn as the service draws; each policy gets the same draws."""
         draws = [
-            sample_replies(policy, self._tokenizer, self._held_out, Sampling(seed=_ORDINARY_SEED + number))
+            sample_replies(policy, self._tokenizer, self._judged, Sampling(seed=_ORDINARY_SEED + number))
             for number in range(num_draws)
         ]
         replies = [reply for draw in draws for reply in draw]
@@ -78,9 +80,9 @@ class Judges:
 
     def rate(self, policy: ReformerPolicy, num_ratings: int, *, seed: int) -> list[Example]:
         """Rated replies to asks of the kind that training knows; a tenth of the thumbs is wrong."""
-        asks = Customers(self._pack, seed=seed).draw_masked(num_ratings)
+        asks = Customers(half_of_asks(self._pack, 0), seed=seed).draw_masked(num_ratings)
         replies = sample_replies(
-            policy, self._tokenizer, list(map(_as_prompt, asks)), Sampling(seed=_RATING_SEED + seed)
+            policy, self._tokenizer, list(map(as_prompt, asks)), Sampling(seed=_RATING_SEED + seed)
         )
         noise = random.Random(seed)
         return [
@@ -93,7 +95,18 @@ class Judges:
         return self._taste.likes(Ask(prompt.intent, prompt.language, prompt.messages[-1].content), reply.text)
 
 
-def _as_prompt(ask: Ask) -> HeldOutPrompt:
+def half_of_asks(pack: DomainPack, first: int) -> DomainPack:
+    """The pack with every second ask of each intent, from the first one or from the second one on."""
+    return replace(pack, intents=tuple(replace(intent, asks=intent.asks[first::2]) for intent in pack.intents))
+
+
+def judged_prompts(pack: DomainPack, num_prompts: int) -> list[HeldOutPrompt]:
+    """Asks that no thumb is about, every intent in every language equally often; always the same."""
+    return list(map(as_prompt, Customers(half_of_asks(pack, 1), seed=_JUDGED_SEED).draw_masked(num_prompts)))
+
+
+def as_prompt(ask: Ask) -> HeldOutPrompt:
+    """An ask as a network is asked it."""
     return HeldOutPrompt(ask.intent, "", ask.language, (user_message(ask.text),), ())
 
 

@@ -42,16 +42,18 @@ class Preset:
     vocab_size: int
     base_tokens: int
     num_held_out: int
+    """Asks that are judged by, and no thumb is about."""
     num_samples: int
-    """Replies to a held-out prompt of which the best is the bound of what can be learned."""
+    """Replies to such an ask of which the best is the bound of what can be learned."""
     num_draws: int
-    """Replies to a held-out prompt that a learned policy is judged by."""
+    """Replies to such an ask that a learned policy is judged by."""
     ratings: tuple[int, ...]
     num_seeds: int
     policy: Mapping[str, Any]
 
 
-FULL = Preset("full", 128, 4, 1500, 1_200_000, 120, 16, 2, (150, 500, 1500), 3, {"min_steps": 32})
+FULL = Preset("full", 128, 4, 1500, 3_600_000, 120, 16, 2, (150, 500, 1500), 3, {"min_steps": 32})
+"""A third of the tokens was too few: its replies said what they set out to say one time in five."""
 QUICK = Preset(
     "quick",
     hidden_size=64,

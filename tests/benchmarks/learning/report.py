@@ -61,8 +61,8 @@ def lines(report: Report) -> list[str]:
     before = report.before
     share = Count(before.num_up, before.num_replies).share
     head = [
-        f"Preset {report.preset}: {before.num_parameters:,} parameters; {before.num_prompts} held-out prompts; 10 % of"
-        f" the thumbs are wrong; {report.machine}.",
+        f"Preset {report.preset}: {before.num_parameters:,} parameters; {before.num_prompts} prompts that nobody rated;"
+        f" 10 % of the thumbs are wrong; {report.machine}.",
         f"Before: {share.value:.1%} [{share.low:.1%}, {share.high:.1%}] thumbs up; best of {before.num_samples} by the"
         f" customers' true taste {before.best:.1%}; distinct-2 {before.distinct2:.3f}; ends properly"
         f" {before.proper_endings:.1%}.",
@@ -193,7 +193,7 @@ def _finish(axes: Axes, report: Report, label: str) -> None:
         axes.axhline(share, color="#555555", linewidth=0.8, linestyle="--")
         axes.annotate(text, (0.01, share), xycoords=("axes fraction", "data"), va="bottom", fontsize=8, color="#555555")
     axes.set_xlabel(label)
-    axes.set_ylabel("thumbs up on held-out prompts")
+    axes.set_ylabel("thumbs up on prompts that nobody rated")
     axes.set_ylim(0, min(1.0, max(report.before.best, *(cell.thumbs_up for cell in report.cells)) + 0.1))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
