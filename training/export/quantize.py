@@ -23,8 +23,8 @@ _ZERO_POINT = 128
 
 
 class LayerKVScales(NamedTuple):
-    """The value of one int8 step in a layer's caches, [1]. A scale for every channel is hardly more exact, and attention
-    takes an eighth more time with it."""
+    """The value of one int8 step in a layer's caches, [1]. A scale for every channel is hardly more exact, and
+    attention takes an eighth more time with it."""
 
     key: NDArray[np.float32]
     value: NDArray[np.float32]
