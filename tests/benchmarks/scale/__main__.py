@@ -119,7 +119,8 @@ def lines(report: Report) -> Iterator[str]:
     times, habits = report.times, report.habits
     yield f"measured: {report.measured_in} ({times.machine})"
     yield (
-        f"a step takes {1000 * times.step_base:.2f} ms and {1000 * times.step_row:.2f} ms a reply; prompts "
+        f"a step takes {1000 * times.step_alone:.2f} ms for one reply, "
+        f"for more {1000 * times.step_base:.2f} ms and {1000 * times.step_row:.2f} ms a reply; prompts "
         f"{' / '.join(f'{1000 * read:.1f}' for read in times.read)} ms; {times.mean_reply_tokens:.0f} tokens a reply"
     )
     yield (

@@ -1,9 +1,9 @@
 """How near the simulation comes to the real service: `python -m tests.benchmarks.scale.against_service`.
 
-Measures the service as `make bench` does, one stream and many, calibrates the simulation by that, then lets people come
-at random to the real service and to the simulated pod, and compares. Measuring and comparing follow each other within a
-minute, so a busy machine slows both; what else runs beside must be as much during both, or the comparison says so by
-being wrong. Two turns a conversation, short pauses. Writes `against_service.json`.
+Measures the service as `make bench` does, one stream, few and many, calibrates the simulation by that, then lets people
+come at random to the real service and to the simulated pod, and compares. Measuring and comparing follow each other
+within a minute, so a busy machine slows both; what else runs beside must be as much during both, or the comparison says
+so by being wrong. Two turns a conversation, short pauses. Writes `against_service.json`.
 """
 
 import argparse
@@ -38,6 +38,8 @@ from tests.benchmarks.scale.pod import Pod
 from tests.benchmarks.scale.service_times import MeasuredRow, ServiceTimes, calibrate
 
 _THINK_SECONDS = 1.0
+_FEW = 4
+"""Streams of a calibrating row between one, whose replies are guessed ahead, and as many as there are slots."""
 _AIM = 0.2
 """Farthest that a predicted figure may be off, as a share of the measured one."""
 
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     habits = Habits(turns=NUM_TURNS, think_seconds=_THINK_SECONDS)
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder), options.slots) as server:
         asyncio.run(_hold(server, 1, 2, seed=0))  # the first of everything is slow
-        rows = [_closed_loop(server, streams, options) for streams in (1, options.slots)]
+        rows = [_closed_loop(server, streams, options) for streams in (1, _FEW, options.slots)]
         times = calibrate(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores", rows, tokens_per_second)
         full = rows[-1].tokens_per_second / times.mean_reply_tokens / NUM_TURNS
         rate = options.load * full

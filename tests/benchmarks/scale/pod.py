@@ -71,7 +71,7 @@ class Pod:
 
     def _step(self) -> Generator[Any, Any, None]:
         reading = self.waiting.popleft() if self.waiting and len(self.running) < self.num_slots else None
-        seconds = self.times.step_base + len(self.running) * self.times.step_row if self.running else 0.0
+        seconds = self.times.step_seconds(len(self.running), is_reading=reading is not None)
         seconds += reading.read_seconds if reading is not None else 0.0
         decoding = self.running
         self.running = [*decoding, reading] if reading is not None else decoding

@@ -1,9 +1,10 @@
 """How long the engine takes for what, out of the file that `make bench` writes.
 
 A step decodes one token of each of n replies in `step_base + n x step_row` seconds, and reads at most one prompt, which
-takes as many seconds more as the turn's first token took when nobody else was there. The three numbers that no row
-says by itself (the two of the step, and the length of a reply where the file does not know it) are chosen so that the
-simulation repeats the measured tokens a second in one stream and in many.
+takes as many seconds more as the turn's first token took when nobody else was there. A reply that is alone is guessed
+ahead and takes `step_alone` a token. The numbers that no row says by itself (those of the step, and the length of a
+reply where the file does not know it) are chosen so that the simulation repeats the measured tokens a second in one
+stream, in many, and in few where they were measured.
 """
 
 import json
@@ -16,7 +17,7 @@ SAMPLE = Path(__file__).with_name("bench_sample.json")
 """Measured figures of one machine, which the file names: what is used where `make bench` has not run here."""
 _SERVICE = "this service"
 """Its rows' name: `over_http.http_rounds.SERVICE`, which would bring every engine with it."""
-_BISECTIONS = 14
+_BISECTIONS = 12
 _CALIBRATION_CONVERSATIONS = 160
 
 
@@ -40,6 +41,7 @@ class ServiceTimes(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     machine: str
+    step_alone: float
     step_base: float
     step_row: float
     read: tuple[float, ...]
@@ -51,6 +53,12 @@ class ServiceTimes(BaseModel):
     def mean_reply_tokens(self) -> float:
         """Tokens of a reply."""
         return sum(self.reply_tokens) / len(self.reply_tokens)
+
+    def step_seconds(self, num_replies: int, *, is_reading: bool) -> float:
+        """For a token of each reply; beside a prompt nothing is guessed."""
+        if num_replies == 1 and not is_reading:
+            return self.step_alone
+        return self.step_base + num_replies * self.step_row if num_replies else 0.0
 
     def read_seconds(self, turn: int) -> float:
         """For the prompt of a turn."""
@@ -72,23 +80,42 @@ def load_rows(path: Path) -> tuple[str, list[MeasuredRow]]:
 
 
 def calibrate(machine: str, rows: Sequence[MeasuredRow], closed_loop: ClosedLoop) -> ServiceTimes:
-    """The numbers with which the simulation repeats the row of one stream and that of the most that slots hold."""
+    """The numbers with which the simulation repeats the rows of one stream, of the most that slots hold, and of few.
+
+    Without a row of few, a reply in company is taken to cost as much as one alone.
+    """
     one = rows[0]
-    many = max((row for row in rows if row.streams <= row.num_slots), key=lambda row: row.streams)
+    company = sorted((row for row in rows[1:] if row.streams <= row.num_slots), key=lambda row: row.streams)
+    few, many = company[0], company[-1]
     read = (one.first_token_ms / 1000, one.second_turn_first_token_ms / 1000)
     lengths = one.reply_tokens or (_reply_tokens(one),)
     alone = _step_alone(one, read, sum(lengths) / len(lengths))
 
-    def times(row_seconds: float) -> ServiceTimes:
-        base = max(0.0, alone - row_seconds)
-        return ServiceTimes(machine=machine, step_base=base, step_row=row_seconds, read=read, reply_tokens=lengths)
+    def times(base: float, row: float) -> ServiceTimes:
+        return ServiceTimes(
+            machine=machine, step_alone=alone, step_base=base, step_row=row, read=read, reply_tokens=lengths
+        )
 
-    low, high = 0.0, 2 * alone
+    def is_too_fast(found: ServiceTimes, row: MeasuredRow) -> bool:
+        return closed_loop(found, row.streams, _CALIBRATION_CONVERSATIONS) > row.tokens_per_second
+
+    def with_base(base: float) -> ServiceTimes:
+        """Repeats the row of many."""
+        return times(base, _bisect(2 * alone, lambda row: is_too_fast(times(base, row), many)))
+
+    if few is many:
+        row = _bisect(2 * alone, lambda row: is_too_fast(times(max(0.0, alone - row), row), many))
+        return times(max(0.0, alone - row), row)
+    return with_base(_bisect(10 * alone, lambda base: is_too_fast(with_base(base), few)))
+
+
+def _bisect(highest: float, is_too_small: Callable[[float], bool]) -> float:
+    """The least number up to this one that is not too small."""
+    low, high = 0.0, highest
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        is_too_fast = closed_loop(times(middle), many.streams, _CALIBRATION_CONVERSATIONS) > many.tokens_per_second
-        low, high = (middle, high) if is_too_fast else (low, middle)
-    return times((low + high) / 2)
+        low, high = (middle, high) if is_too_small(middle) else (low, middle)
+    return (low + high) / 2
 
 
 def _reply_tokens(one: MeasuredRow) -> int:

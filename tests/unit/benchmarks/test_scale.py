@@ -11,10 +11,12 @@ from tests.benchmarks.scale.__main__ import main
 from tests.benchmarks.scale.fleet import Autoscaler, Autoscaling, Fleet
 from tests.benchmarks.scale.people import Crowd, Habits, tokens_per_second
 from tests.benchmarks.scale.pod import PLACES_A_SLOT, Pod, Reply
-from tests.benchmarks.scale.service_times import SAMPLE, ServiceTimes, calibrate, load_rows
+from tests.benchmarks.scale.service_times import SAMPLE, MeasuredRow, ServiceTimes, calibrate, load_rows
 from tests.benchmarks.scale.sizing import Growth, Promise, fewest_pods, steady, step_of_load
 
-TIMES = ServiceTimes(machine="a machine", step_base=0.001, step_row=0.001, read=(0.01, 0.02), reply_tokens=(10,))
+TIMES = ServiceTimes(
+    machine="a machine", step_alone=0.002, step_base=0.001, step_row=0.001, read=(0.01, 0.02), reply_tokens=(10,)
+)
 
 
 def ask(pod: Pod, tokens: int = 10) -> Reply:
@@ -61,6 +63,28 @@ def test_the_calibrated_pod_repeats_what_was_measured() -> None:
     for row in rows:
         simulated = tokens_per_second(times, row.streams, 160)
         assert simulated == pytest.approx(row.tokens_per_second, rel=0.01), row.streams
+
+
+def test_a_reply_that_is_guessed_ahead_alone_is_not_in_company() -> None:
+    """Of a service whose lone replies are twice as fast, three rows give back what made them."""
+    made_of = TIMES.model_copy(update={"step_alone": 0.001})
+    rows = [
+        MeasuredRow(
+            streams=streams,
+            num_slots=64,
+            tokens_per_second=tokens_per_second(made_of, streams, 160),
+            first_token_ms=10,
+            second_turn_first_token_ms=20,
+            gap_ms_p50=1,
+            reply_tokens=(10,),
+        )
+        for streams in (1, 4, 16)
+    ]
+    found = calibrate("a machine", rows, tokens_per_second)
+    assert found.step_alone == pytest.approx(0.001, rel=0.05)
+    assert found.step_row == pytest.approx(0.001, rel=0.1)
+    for row in rows:
+        assert tokens_per_second(found, row.streams, 160) == pytest.approx(row.tokens_per_second, rel=0.01), row.streams
 
 
 def test_a_file_without_one_stream_and_many_is_refused(tmp_path: Path) -> None:
