@@ -1,7 +1,6 @@
 """Making a smaller bundle of one: `python -m training prune` from end to end on a tiny network, and what it refuses."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,19 +8,15 @@ import torch
 import yaml
 
 from model_store.bundle import open_bundle
-from model_store.contract.manifest import Lineage
-from model_store.contract.tokenizer import Tokenizer
+from tests.unit.stages.untrained_bundle import make_bundle, make_pack
 from training.base_config import PruningConfig
 from training.cli import main
-from training.config import TrainingConfig, load_config
-from training.data.domain_pack import PACKS_DIRECTORY, load_pack
+from training.config import load_config
 from training.errors import InvalidConfigError, UnfitPruningError
 from training.reformer.model import new_policy
 from training.stages.base_model import corpus
 from training.stages.base_model.distillation import divergences
-from training.stages.export import ReleaseNotes, export_bundle, text_sample
 from training.stages.pruning.prune import check_enough_left
-from training.workspace import Workspace
 
 CONFIGS = Path(__file__).parents[3] / "training" / "configs"
 SHAPE = {
@@ -40,29 +35,7 @@ SHAPE = {
 @pytest.fixture
 def pack(tmp_path: Path) -> Path:
     """A pack in one language and without development asks."""
-    shutil.copytree(PACKS_DIRECTORY / "card_desk" / "en", tmp_path / "desk" / "en")
-    shutil.copy(PACKS_DIRECTORY / "card_desk" / "slots.yaml", tmp_path / "desk")
-    return tmp_path / "desk"
-
-
-def make_bundle(config: TrainingConfig, root: Path) -> Path:
-    """A bundle of an untrained network with the pack's plans."""
-    workspace = Workspace(root)
-    corpus.run(config, workspace)
-    tokenizer_file = workspace.path("tokenizer.json")
-    notes = ReleaseNotes(
-        name="whole",
-        created_at="2026-01-01T00:00:00Z",
-        lineage=Lineage(config=config.digest, stages=("pretrain",)),
-        licences=(),
-        metrics={},
-        languages=("en",),
-        weights="float32",
-    )
-    sample = text_sample(load_pack(config.corpus.domain_pack), Tokenizer.load(tokenizer_file))
-    policy = new_policy(config.model.architecture(), seed=1)
-    export_bundle(policy, tokenizer_file, workspace.path("bundle"), notes, sample)
-    return workspace.path("bundle")
+    return make_pack(tmp_path / "desk")
 
 
 def configuration(pack: Path, bundle: Path | None, path: Path, **changes: object) -> Path:

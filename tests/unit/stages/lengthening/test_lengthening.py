@@ -1,7 +1,6 @@
 """A bundle that reads long conversations: `python -m training lengthen` from end to end on a tiny network."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,15 @@ from model_store.contract.manifest import Hashing, Lineage
 from model_store.contract.tokenizer import Tokenizer
 from service.engine.engine import Engine
 from service.engine.types import CompletionRequest, EngineOptions, SamplingParams
+from tests.unit.stages.untrained_bundle import make_bundle, make_pack
 from training.base_config import LengtheningConfig
 from training.cli import main
 from training.config import TrainingConfig, load_config
-from training.data.domain_pack import PACKS_DIRECTORY, entities_in, load_pack
+from training.data.domain_pack import entities_in, load_pack
 from training.data.generator import ConversationGenerator
 from training.data.windows import SPEAKER
 from training.errors import HashingGapError, UnfitCheckpointError
-from training.reformer.model import load_policy, new_policy
-from training.stages.base_model import corpus
+from training.reformer.model import load_policy
 from training.stages.export import ReleaseNotes, export_bundle, text_sample
 from training.stages.lengthening import gap, lengthen, texts
 from training.stages.lengthening.gap import GAP_NAME, LengthFigures, check
@@ -57,38 +56,19 @@ LENGTHENING = {
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pack in one language and without development asks."""
-    folder = tmp_path_factory.mktemp("pack") / "desk"
-    shutil.copytree(PACKS_DIRECTORY / "card_desk" / "en", folder / "en")
-    shutil.copy(PACKS_DIRECTORY / "card_desk" / "slots.yaml", folder)
-    return folder
+    return make_pack(tmp_path_factory.mktemp("pack") / "desk")
 
 
 @pytest.fixture(scope="module")
 def bundle(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of an untrained network with the pack's plans."""
-    workspace = Workspace(tmp_path_factory.mktemp("whole"))
     fields = {
         "model": SHAPE,
         "corpus": {"domain_pack": str(pack), "num_generated_conversations": 60, "num_generated_asks": 40},
         "pretrain": {"num_tokens": 1, "source_shares": {"domain_pack": 1.0}},
         "finetune": {"num_tokens": 1, "source_shares": {"domain_pack": 1.0}},
     }
-    config = TrainingConfig.model_validate(fields)
-    corpus.run(config, workspace)
-    tokenizer_file = workspace.path("tokenizer.json")
-    notes = ReleaseNotes(
-        name="whole",
-        created_at="2026-01-01T00:00:00Z",
-        lineage=Lineage(config=config.digest, stages=("pretrain",)),
-        licences=(),
-        metrics={},
-        languages=("en",),
-        weights="float32",
-    )
-    sample = text_sample(load_pack(str(pack)), Tokenizer.load(tokenizer_file))
-    policy = new_policy(config.model.architecture(), seed=1)
-    export_bundle(policy, tokenizer_file, workspace.path("bundle"), notes, sample)
-    return workspace.path("bundle")
+    return make_bundle(TrainingConfig.model_validate(fields), tmp_path_factory.mktemp("whole"))
 
 
 def configuration(pack: Path, bundle: Path, path: Path, **changes: Any) -> Path:
