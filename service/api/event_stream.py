@@ -3,10 +3,11 @@
 Starlette's StreamingResponse has no heartbeat, and ends a stream with an exception where a reader needs an event.
 """
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
-import anyio
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -45,33 +46,41 @@ class EventStreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends until the events or the reader end."""
+        sender = asyncio.create_task(self._send_all(send))
+        watcher = asyncio.create_task(wait_for_disconnect(receive))
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._cancel_on_disconnect, receive, group.cancel_scope)
-                group.start_soon(self._keep_alive, send)
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                async for event in self._events:
-                    await self._send(send, event)
-                group.cancel_scope.cancel()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._keep_alive(sender, watcher, send)
         finally:
+            sender.cancel()
+            watcher.cancel()
+            await asyncio.wait((sender, watcher))
             self._on_close()
+        if not sender.cancelled():
+            sender.result()
 
-    async def _send(self, send: Send, body: bytes) -> None:
-        self._last_sent_at = anyio.current_time()
-        message: Message = {"type": "http.response.body", "body": body, "more_body": True}
-        await send(message)
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for event in self._events:
+            await self._send(send, event)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _keep_alive(self, send: Send) -> None:
-        self._last_sent_at = anyio.current_time()
+    async def _keep_alive(self, sender: asyncio.Task[None], watcher: asyncio.Task[None], send: Send) -> None:
+        """Returns when one of the two has ended; says meanwhile that the stream lives whenever it has been quiet."""
+        self._last_sent_at = time.monotonic()
         while True:
-            await anyio.sleep_until(self._last_sent_at + self._heartbeat_seconds)
-            if anyio.current_time() >= self._last_sent_at + self._heartbeat_seconds:
+            rest_seconds = self._last_sent_at + self._heartbeat_seconds - time.monotonic()
+            ended, _ = await asyncio.wait(
+                (sender, watcher), timeout=max(0.0, rest_seconds), return_when=asyncio.FIRST_COMPLETED
+            )
+            if ended:
+                return
+            if time.monotonic() >= self._last_sent_at + self._heartbeat_seconds:
                 await self._send(send, _HEARTBEAT)
 
-    async def _cancel_on_disconnect(self, receive: Receive, scope: anyio.CancelScope) -> None:
-        await wait_for_disconnect(receive)
-        scope.cancel()
+    async def _send(self, send: Send, body: bytes) -> None:
+        self._last_sent_at = time.monotonic()
+        message: Message = {"type": "http.response.body", "body": body, "more_body": True}
+        await send(message)
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
