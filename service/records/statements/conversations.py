@@ -33,8 +33,8 @@ def begin(connection: Connection, tenant: str, conversation_id: str, created_at:
     values = {"tenant": tenant, "id": conversation_id, "created_at": created_at}
     make = _make_in(connection.dialect.name)
     connection.execute(make, values)
-    # PostgreSQL: an erasure that is going on is waited for here, and has then taken the row away. SQLite has one writer,
-    # and every statement costs it a tenth of what recording a completion takes.
+    # PostgreSQL: an erasure that is going on is waited for here, and has then taken the row away. SQLite has one
+    # writer, and every statement costs it a tenth of what recording a completion takes.
     if connection.dialect.name == "postgresql" and connection.execute(_ONE_HELD, values).first() is None:
         connection.execute(make, values)
     erasure = find_erasure(connection, tenant, conversation_id)
