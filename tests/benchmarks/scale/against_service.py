@@ -1,13 +1,14 @@
 """How near the simulation comes to the real service: `python -m tests.benchmarks.scale.against_service`.
 
-Measures the service as `make bench` does, one stream, few and many, calibrates the simulation by that, then lets people
-come at random to the real service and to the simulated pod, and compares. Measuring and comparing follow each other
-within a minute, so a busy machine slows both; what else runs beside must be as much during both, or the comparison says
-so by being wrong. Two turns a conversation, short pauses. Writes `against_service.json`.
+Measures the service as `make bench` does, one stream, few and many, and lets people come at random to it, in turns, so
+that the machine's mood is in both; calibrates the simulation by the steady rows alone, lets the same people come to the
+simulated pod, and compares. No ask comes twice, for the intent model and the prefix cache know a message again. Two
+turns a conversation, short pauses. Writes `against_service.json`.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -39,6 +40,8 @@ from tests.benchmarks.scale.service_times import MeasuredRow, ServiceTimes, cali
 _THINK_SECONDS = 1.0
 _FEW = 4
 """Streams of a calibrating row between one, whose replies are guessed ahead, and as many as there are slots."""
+_PARTS = 2
+"""Times that the steady rows and the people at random take turns."""
 _AIM = 0.2
 """Farthest that a predicted figure may be off, as a share of the measured one."""
 
@@ -50,12 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     habits = Habits(turns=NUM_TURNS, think_seconds=_THINK_SECONDS)
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder), options.slots) as server:
-        asyncio.run(_hold(server, 1, 2, seed=0))  # the first of everything is slow
-        rows = [_closed_loop(server, streams, options) for streams in (1, _FEW, options.slots)]
+        rows, heard, rate = _in_turns(server, habits, options)
         times = calibrate(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores", rows, tokens_per_second)
-        full = rows[-1].tokens_per_second / times.mean_reply_tokens / NUM_TURNS
-        rate = options.load * full
-        heard = asyncio.run(_come(server, habits, rate, options.seconds))
         bytes_a_reply = _database_bytes(Path(folder) / "data") / max(1, len(heard))
     measured = _figures([_as_numbers(one) for one in heard], options.seconds)
     predicted = _predict(times, habits, rate, options)
@@ -90,22 +89,42 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _in_turns(
+    server: Server, habits: Habits, options: argparse.Namespace
+) -> tuple[list[MeasuredRow], list[Heard], float]:
+    """Steady rows and people who come at random, one after the other and once more.
+
+    Gives the rows, what the people heard, and how many conversations began a second.
+    """
+    seeds = itertools.count()
+    asyncio.run(_hold(server, 1, 2, next(seeds)))  # the first of everything is slow
+    rounds: dict[int, list[Round]] = {1: [], _FEW: [], options.slots: []}
+    heard: list[Heard] = []
+    rate = 0.0
+    for _ in range(_PARTS):
+        for num_streams, found in rounds.items():
+            found.append(asyncio.run(_hold(server, num_streams, options.conversations, next(seeds))))
+        full = options.conversations / rounds[options.slots][0].seconds
+        rate = options.load * full
+        heard += asyncio.run(_come(server, habits, rate, options.seconds / _PARTS, next(seeds)))
+    return [_row(num_streams, found, options) for num_streams, found in rounds.items()], heard, rate
+
+
 async def _hold(server: Server, num_streams: int, num_conversations: int, seed: int) -> Round:
     conversations = draw_conversations(customers_asks(), num_conversations, seed)
     return await hold(server.port, ServiceAsker(), conversations, num_streams)
 
 
-def _closed_loop(server: Server, num_streams: int, options: argparse.Namespace) -> MeasuredRow:
-    rounds = [asyncio.run(_hold(server, num_streams, options.conversations, seed=seed)) for seed in (1, 2)]
+def _row(num_streams: int, rounds: Sequence[Round], options: argparse.Namespace) -> MeasuredRow:
     row = summary(SERVICE, num_streams, rounds).model_dump() | {"num_slots": options.slots}
     return MeasuredRow.model_validate(row)
 
 
-async def _come(server: Server, habits: Habits, rate: float, seconds: float) -> list[Heard]:
+async def _come(server: Server, habits: Habits, rate: float, seconds: float, seed: int) -> list[Heard]:
     """People who come at random, whether or not others have been answered."""
     number = max(1, round(rate * seconds))
-    conversations = draw_conversations(customers_asks(), number, seed=3)
-    dice = random.Random(4)
+    conversations = draw_conversations(customers_asks(), number, seed)
+    dice = random.Random(seed)
     heard: list[Heard] = []
 
     async def converse(after: float, index: int) -> None:
