@@ -17,6 +17,7 @@ from training.data.prompts import Prompt, RatedExample, build_prompt, read_examp
 from training.errors import DivergedError
 from training.reformer.decoder import Sample
 from training.reformer.model import load_policy
+from training.rlhf.logprobs import CompletionBatch
 from training.rlhf.losses import sequence_sum
 from training.rlhf.rewards import RewardTerms
 from training.rlhf.rollout import Actors, RolloutPrompt, SamplingSettings
@@ -89,6 +90,25 @@ def test_kto_makes_liked_replies_likelier_than_disliked_ones(tmp_path: Path) -> 
     ratios = sequence_sum(actors.logprobs(packed).values - actors.reference_logprobs(packed), packed.mask)
     is_up = torch.tensor([example.is_up for example in test])
     assert ratios[is_up].mean() > ratios[~is_up].mean() + 0.3
+
+
+def test_the_reference_reads_a_rated_reply_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All 144 before the first step; later only the 16 mismatched pairs of a step, which are new each time."""
+    config = make_config(policy={"algorithm": "kto", "num_epochs": 3})
+    workspace = make_workspace(tmp_path, config)
+    actors, read = _actors(workspace, config), list[int]()
+    measure = actors.reference_logprobs
+
+    def counted(batch: CompletionBatch) -> Tensor:
+        read.append(len(batch.token_ids))
+        return measure(batch)
+
+    monkeypatch.setattr(actors, "reference_logprobs", counted)
+    train = [example for example in _examples(workspace) if example.split == "train"]
+    learner = KtoLearner(actors, train, _share_of_even_ids, config.policy, seed=1)
+    assert sum(read) == len(train) == 144
+    learner.step(1, Updater(actors.policy, 1e-3, learner.num_updates))
+    assert sum(read) == 144 + config.policy.batch_size
 
 
 def test_it_goes_back_to_the_last_weights_below_the_kl_limit(tmp_path: Path) -> None:

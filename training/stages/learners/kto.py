@@ -37,6 +37,7 @@ class KtoLearner(StatelessLearner):
         self._probe = Probe(actors, self._ratings, reward, config, seed)
         self._actors, self._replay, self._config = actors, replay, config
         self._class_weights = kto_class_weights(torch.tensor([e.is_up for e in self._ratings.examples]))
+        self._reference_logprobs = self._of_reference()
         self.num_steps = self._ratings.num_steps(config.num_epochs, config.min_steps)
         self.num_updates = self.num_steps
         self.kl_coefficient = config.kl_coefficient
@@ -49,6 +50,20 @@ class KtoLearner(StatelessLearner):
         replayed = self._replay.draw(self._actors, number, len(batch))
         loss = update(lambda: self._replay.mixed(self._loss(batch, reference_point), self._actors, replayed))
         return StepFigures(scalars.get("kl"), {**scalars, "loss": loss, "kl_reference": float(reference_point)})
+
+    def _of_reference(self) -> dict[int, float]:
+        """Log-probabilities of whole completions under the reference, by `id` of the example: it never moves.
+
+        Computed at once and in batches of their own, so that a run that goes on after a crash has the same bits.
+        """
+        examples = self._ratings.examples
+        own, size = distributed.own_batch(examples), self._config.batch_size
+        found: list[float] = []
+        for start in range(0, len(own), size):
+            completions = packed(self._actors, own[start : start + size])
+            found += sequence_sum(self._actors.reference_logprobs(completions), completions.mask).tolist()
+        everyones = distributed.gather(found, len(examples))
+        return {id(example): value for example, value in zip(examples, everyones, strict=True)}
 
     @torch.no_grad()
     def _reference_point(self, batch: Sequence[RatedExample]) -> Tensor:
@@ -66,7 +81,8 @@ class KtoLearner(StatelessLearner):
         own = distributed.own_batch(batch)
         completions = packed(self._actors, own)
         logprobs = completion_logprobs(self._actors.policy, completions, self._config.temperature).values
-        log_ratios = sequence_sum(logprobs - self._actors.reference_logprobs(completions), completions.mask)
+        reference = torch.tensor([self._reference_logprobs[id(example)] for example in own])
+        log_ratios = sequence_sum(logprobs, completions.mask) - reference
         is_up = torch.tensor([e.is_up for e in own])
         weights = self._ratings.weights(own) * torch.where(is_up, *self._class_weights)
         loss = kto_loss(log_ratios, is_up, weights, kl=reference_point, beta=self._config.kl_coefficient)
