@@ -4,20 +4,30 @@ The longest end of the reply so far that any authored reply holds tells how auth
 unbounded order, Liu et al. 2024, 2401.17377). A small network is confused by conversations of several turns; where it
 wavers, a continuation that no author wrote is hardly ever a sentence. Where it is very sure, it says what it likes.
 
+Nothing is said twice in a conversation while there is something else to say, and a reply that was written to follow
+another is kept for that (`replies.Order`): a plan that was answered once goes on with its later replies.
+
 Left out: counts, for the network knows better than frequency what fits, and an index of suffixes: a reply is followed
 token by token, and only who leaves the book looks for a place in it again.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.contract.chat_template import message_start
+from model_store.contract.control_tokens import ASSISTANT_ID, CONTROL_TOKENS, EOS_ID, USER_ID
+from model_store.contract.placeholders import ENTITY_PLACEHOLDERS
+from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, Order
+
 MIN_SHARE = 1e-6
 """Of the probability: with less for all that authors wrote, the network is sure of something else. As small as this,
 because a network that is confused is not always unsure."""
 _MAX_VIEWS = 16
+_ENTITY_IDS = frozenset(CONTROL_TOKENS.index(name) for name in ENTITY_PLACEHOLDERS)
 
 _Places = NDArray[np.int64]
 _Float = TypeVar("_Float", bound=np.floating[Any])
@@ -26,8 +36,8 @@ _Float = TypeVar("_Float", bound=np.floating[Any])
 class PhraseBook:
     """Authored replies, each from its plan to its end of sequence. Not thread-safe."""
 
-    def __init__(self, replies: Iterable[Sequence[int]], vocab_size: int) -> None:
-        """Replies of token ids below `vocab_size`."""
+    def __init__(self, replies: Iterable[Sequence[int]], vocab_size: int, order: Order = ()) -> None:
+        """Replies of token ids below `vocab_size`; `order` says which of them follow others."""
         rows = [np.asarray(reply, np.int32) for reply in replies if len(reply)]
         self.token_ids = np.concatenate([*rows, np.zeros(0, np.int32)])
         """[N]: the replies in a row."""
@@ -39,10 +49,15 @@ class PhraseBook:
         self._first = np.concatenate([[0], np.cumsum(counts)])
         self._used = frozenset(np.unique(self.token_ids).tolist())
         self._views: dict[frozenset[int], NDArray[np.bool_]] = {}
+        self._timing = _Timing(rows, order)
 
-    def open(self, banned: Collection[int]) -> "Place":
-        """The beginning of all replies that hold no `banned` token: others could not be said to their end."""
-        return Place(self, self._sayable(self._used.intersection(banned)))
+    def open(self, banned: Collection[int], prompt_ids: Sequence[int] = ()) -> "Place":
+        """The beginning of all replies that have their time in a rendered conversation and hold no `banned` token:
+        others could not be said to their end."""
+        sayable = self._sayable(self._used.intersection(banned))
+        is_timely = self._timing.timely(prompt_ids, sayable)
+        is_later = ASSISTANT_ID in prompt_ids[:-1]
+        return Place(self, np.repeat(is_timely, self._lengths), never_leaves=is_later and self._timing.is_known)
 
     def starts(self, sayable: NDArray[np.bool_]) -> _Places:
         """Where replies begin."""
@@ -55,30 +70,96 @@ class PhraseBook:
         return places
 
     def _sayable(self, banned: frozenset[int]) -> NDArray[np.bool_]:
-        """[N]: whether a token's reply holds none of the `banned`."""
+        """[replies]: whether one holds none of the `banned`."""
         if banned not in self._views:
             if len(self._views) >= _MAX_VIEWS:
                 self._views.pop(next(iter(self._views)))
             is_banned = np.isin(self.token_ids, list(banned))
             is_banned[self._starts] = False  # a plan opens a reply although no reply may hold one
             holds = np.add.reduceat(is_banned, self._starts) > 0 if len(self._starts) else np.zeros(0, np.bool_)
-            self._views[banned] = np.repeat(~holds, self._lengths)
+            self._views[banned] = ~holds
         return self._views[banned]
+
+
+class _Timing:
+    """Which replies have their time, given what was said before."""
+
+    def __init__(self, rows: Sequence[NDArray[np.int32]], order: Order) -> None:
+        self._plans = np.array([row[0] for row in rows], np.int32)
+        self._details = [_ENTITY_IDS.intersection(row.tolist()) for row in rows]
+        self._by_words: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for number, row in enumerate(rows):
+            self._by_words[tuple(row[1:].tolist())].append(number)
+        followers: dict[int, list[int]] = defaultdict(list)
+        for reply, before in order:
+            followers[before].append(reply)
+        self._followers = followers
+        self._follows = self._marked(reply for reply, _ in order)
+        self._after_its_plan = self._marked(followers[AFTER_ITS_PLAN])
+        self._after_any = self._marked(followers[AFTER_ANY])
+        self.is_known = bool(order)
+
+    def timely(self, prompt_ids: Sequence[int], sayable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """[replies]: of those `sayable`, what can be said next."""
+        said = [self._by_words.get(words, []) for words in _replies_in(prompt_ids)]
+        anywhere = sayable & ~self._follows
+        if not said:
+            return anywhere
+        said_before = self._marked(number for numbers in said for number in numbers)
+        next_in_talk = self._marked(follower for number in said[-1] for follower in self._followers.get(number, ()))
+        later = sayable & ~said_before & (self._after_any | (self._after_its_plan & self._shares_plan(said_before)))
+        takes_up = self._marked(self._naming(prompt_ids))
+        timely = later | (anywhere & (takes_up | ~self._shares_plan(later))) | (sayable & next_in_talk)
+        timely &= ~said_before
+        return timely | (anywhere & ~self._shares_plan(timely))  # rather twice than not at all
+
+    def _shares_plan(self, replies: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """[replies]: whether one has the plan of one of these."""
+        return np.isin(self._plans, self._plans[replies])
+
+    def _naming(self, prompt_ids: Sequence[int]) -> Iterable[int]:
+        """Replies that name a detail of the customer's last message."""
+        given = _ENTITY_IDS.intersection(prompt_ids[message_start(prompt_ids) :])
+        return (number for number, details in enumerate(self._details) if given & details) if given else ()
+
+    def _marked(self, numbers: Iterable[int]) -> NDArray[np.bool_]:
+        marked = np.zeros(len(self._plans), np.bool_)
+        marked[list(numbers)] = True
+        return marked
+
+
+def _replies_in(prompt_ids: Sequence[int]) -> list[tuple[int, ...]]:
+    """What the bot has said in a rendered conversation, each reply with its end."""
+    replies: list[tuple[int, ...]] = []
+    start: int | None = None
+    for index, token_id in enumerate(prompt_ids):
+        if token_id == ASSISTANT_ID:
+            start = index + 1
+        elif start is not None and (token_id == EOS_ID or token_id == USER_ID):
+            replies.append((*prompt_ids[start:index], EOS_ID))
+            start = None
+    return replies
 
 
 class Place:
     """Where in the book a reply that is being made stands."""
 
-    def __init__(self, book: PhraseBook, sayable: NDArray[np.bool_]) -> None:
+    def __init__(self, book: PhraseBook, sayable: NDArray[np.bool_], *, never_leaves: bool = False) -> None:
+        """`never_leaves`: nothing but authors' words is said, however sure the network is."""
         self._book = book
         self._sayable = sayable
         self._places = book.starts(sayable)
         self._said: list[int] = []
+        self._least_share = 0.0 if never_leaves else MIN_SHARE
 
     @property
     def continuations(self) -> _Places:
         """Ids, ascending, of the tokens with which authors went on; none where nobody wrote anything like it."""
         return np.unique(self._book.token_ids[self._places]).astype(np.int64)
+
+    def keep(self, scores: NDArray[_Float]) -> NDArray[_Float]:
+        """See `keep_to`."""
+        return keep_to(self.continuations, scores, self._least_share)
 
     def append(self, token_id: int) -> None:
         """Goes on to the next token of the reply, which need not be one of the continuations."""
@@ -105,7 +186,7 @@ class Place:
         return places[self._sayable[places]]
 
 
-def keep_to(continuations: _Places, scores: NDArray[_Float]) -> NDArray[_Float]:
+def keep_to(continuations: _Places, scores: NDArray[_Float], least_share: float = MIN_SHARE) -> NDArray[_Float]:
     """Logits [V] with only the authors' continuations left, if these have a share of the probability worth naming.
 
     `scores` are -inf, or nearly, where a token is banned.
@@ -114,9 +195,9 @@ def keep_to(continuations: _Places, scores: NDArray[_Float]) -> NDArray[_Float]:
         return scores
     peak = scores.max()
     # No more than V tokens are as likely as the likeliest: mostly that settles it, without a sum over all of them.
-    if scores[continuations].max() < peak + np.log(MIN_SHARE * len(scores)):
+    if least_share and scores[continuations].max() < peak + np.log(least_share * len(scores)):
         weights = np.exp(scores.astype(np.float64) - peak)
-        if weights[continuations].sum() < MIN_SHARE * weights.sum():
+        if weights[continuations].sum() < least_share * weights.sum():
             return scores
     kept = np.full_like(scores, -np.inf)
     kept[continuations] = scores[continuations]

@@ -1,9 +1,10 @@
 """Replies that a bundle knows: the authored ones as token ids. Serving keeps to their phrases, and guesses by them.
 
-A file of its own in the bundle, beside the network; bundles without it serve as well, only not as fast at first.
+A file of its own in the bundle, beside the network; bundles without it serve as well, only not as fast at first. Which
+of them have their time in a conversation stands in a second one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,36 @@ import numpy as np
 from model_store.contract.control_tokens import EOS_ID
 
 REPLIES_NAME = "replies.npy"
+ORDER_NAME = "reply_order.npy"
 MAX_TOKENS = 500_000
 """One or two megabytes; further replies are left out."""
+AFTER_ITS_PLAN = -1
+"""In place of a reply: whichever had the same plan, earlier in the conversation."""
+AFTER_ANY = -2
+"""In place of a reply: any."""
+
+Order = Sequence[tuple[int, int]]
+"""(reply, the one that it follows), by their numbers. A reply that follows something is said nowhere else, one that
+follows nothing fits anywhere."""
 
 
-def save_replies(directory: Path, replies: Iterable[tuple[int, ...]]) -> None:
-    """Writes replies, each with its plan in front and the end of sequence at its end: [tokens], 16 bits if they do."""
+def save_replies(directory: Path, replies: Iterable[tuple[int, ...]], order: Order = ()) -> None:
+    """Writes replies, each with its plan in front and the end of sequence at its end: [tokens], 16 bits if they do.
+
+    What does not fit any more is left out, in the order as well.
+    """
     kept: list[int] = []
-    for reply in replies:
+    numbers = {AFTER_ITS_PLAN: AFTER_ITS_PLAN, AFTER_ANY: AFTER_ANY}
+    """Of the replies that are kept: theirs before, theirs now."""
+    for number, reply in enumerate(replies):
         if len(kept) + len(reply) <= MAX_TOKENS:
+            numbers[number] = len(numbers) - 2
             kept += reply
     token_ids = np.asarray(kept, np.int32)
     fits = token_ids.max(initial=0) <= np.iinfo(np.uint16).max
     np.save(directory / REPLIES_NAME, token_ids.astype(np.uint16) if fits else token_ids, allow_pickle=False)
+    if known := sorted({(numbers[pair[0]], numbers[pair[1]]) for pair in order if numbers.keys() >= set(pair)}):
+        np.save(directory / ORDER_NAME, np.asarray(known, np.int32), allow_pickle=False)
 
 
 def load_replies(directory: Path, vocab_size: int) -> Iterator[tuple[int, ...]]:
@@ -44,3 +62,21 @@ def load_replies(directory: Path, vocab_size: int) -> Iterator[tuple[int, ...]]:
     for end in np.flatnonzero(token_ids == EOS_ID) + 1:
         yield tuple(token_ids[start:end].tolist())
         start = int(end)
+
+
+def load_order(directory: Path, num_replies: int) -> tuple[tuple[int, int], ...]:
+    """Which reply of a bundle with `num_replies` follows which; nothing where it has no such file.
+
+    Raises ValueError for a file that is no such array, and for replies that there are not.
+    """
+    path = directory / ORDER_NAME
+    if not path.exists():
+        return ()
+    with path.open("rb") as stream:
+        order = np.lib.format.read_array(stream, allow_pickle=False)
+    if order.dtype != np.int32 or order.ndim != 2 or order.shape[1] != 2 or len(order) > MAX_TOKENS:
+        raise ValueError(f"{ORDER_NAME} is no table of pairs of replies")
+    after = order[:, 1]
+    if len(order) and not (0 <= order[:, 0].min() and AFTER_ANY <= after.min() and order.max() < num_replies):
+        raise ValueError(f"{ORDER_NAME} names replies beyond the {num_replies} that there are")
+    return tuple((int(reply), int(before)) for reply, before in order)

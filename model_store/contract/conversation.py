@@ -54,6 +54,16 @@ def has_han(text: str) -> bool:
     return _HAN.search(text) is not None
 
 
+def language_of(messages: Sequence[Message]) -> str:
+    """What the customer speaks: the language of his last message that has any letters. A bare order number has none."""
+    own = [message.content for message in messages if message.role is Role.USER]
+    return detect_language(next((text for text in reversed(own) if _has_letters(text)), ""))
+
+
+def _has_letters(masked: str) -> bool:
+    return any(character.isalpha() for character in _NOT_WORDS.sub("", masked))
+
+
 def detect_language(text: str) -> str:
     """`"zh"` when a fifth or more of the letters are Han characters, else `"en"`.
 

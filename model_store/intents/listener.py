@@ -29,6 +29,8 @@ _MIN_KNOWN = 0.5
 _MIN_WORDS = 3
 _MAX_WORDS_GOING_ON = 5
 """A later message of no more may go on about what the customer said before: "4471902", "and now?"."""
+_SURE = 0.7
+"""A longer one may, too, if no intent is this likely: "i did that but no mail came"."""
 _LEAST_HEARD_BEFORE = 0.02
 """What the message before is taken to say of every intent, so that it makes none more than fifty times as likely."""
 _WORD = re.compile(r"[a-z']+|[\u4e00-\u9fff]", re.IGNORECASE)
@@ -106,7 +108,7 @@ class Listener:
         if message.before and not self._model.hears_turns and _num_words(message.text) < _MIN_WORDS:
             return None
         probabilities = message.by_model.probabilities
-        if message.before and self._model.hears_turns and _num_words(message.text) <= _MAX_WORDS_GOING_ON:
+        if message.before and self._model.hears_turns and _may_go_on(message):
             before = self._model.hear(message.before[-1])  # remembered, where it was the first message
             probabilities = _with_what_was_said_before(probabilities, before.probabilities)
         probabilities = probabilities[[*self._known.values()]]
@@ -121,6 +123,11 @@ class Listener:
         reply_at = turn.index(ASSISTANT_ID) if ASSISTANT_ID in turn else len(turn)
         earlier, reply = (self._tokenizer.decode(part) for part in (turn[:reply_at], turn[reply_at:]))
         return turns_before(reply, earlier)
+
+
+def _may_go_on(message: _LastMessage) -> bool:
+    is_short = _num_words(message.text) <= _MAX_WORDS_GOING_ON
+    return is_short or bool(message.by_model.probabilities.max() < _SURE)
 
 
 def _with_what_was_said_before(message: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[np.float32]:

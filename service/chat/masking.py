@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from model_store.contract.conversation import Message, Role, detect_language
+from model_store.contract.conversation import Message, Role, detect_language, language_of
 from model_store.contract.entities import EntityMasker, EntityPattern, EntityVault, compile_operator_pattern
 from model_store.contract.facts import FactSheet
 from model_store.contract.placeholders import ENTITY_PLACEHOLDERS, Segment, escape_lookalikes, split_masked
@@ -23,7 +23,7 @@ _MIN_KNOWN_CHARS = 2
 
 @dataclass(frozen=True, slots=True)
 class MaskedConversation:
-    """Messages without personal data, the values taken out of them, and the language of the last message."""
+    """Messages without personal data, the values taken out of them, and the language that the customer speaks."""
 
     messages: tuple[Message, ...]
     vault: EntityVault
@@ -38,21 +38,21 @@ class ConversationMasker:
         self._entities = entities
 
     def mask(self, messages: Sequence[Message], history: Sequence[Message] = ()) -> MaskedConversation:
-        """Masks a whole conversation; its last message decides the language.
+        """Masks a whole conversation; its last message with any words decides the language.
 
         `history` was said before the messages and is masked already. Its values were not kept: a value that comes again
         gets another placeholder, and a completion cannot name the old one.
         """
         vault = EntityVault(part.text for part in _placeholders_in(history))
-        language = detect_language(messages[-1].content)
         masked = tuple(Message(message.role, self._mask_message(message, vault)) for message in messages)
-        return MaskedConversation(_join(history, masked), vault, language)
+        conversation = _join(history, masked)
+        return MaskedConversation(conversation, vault, language_of(conversation))
 
     def recall(self, messages: Sequence[Message]) -> MaskedConversation:
         """A conversation that was masked when it was recorded; its placeholders read as themselves."""
         named = (part.text for part in _placeholders_in(messages) if part.text in ENTITY_PLACEHOLDERS)
         vault = EntityVault.of_masked(named)
-        return MaskedConversation(tuple(messages), vault, detect_language(messages[-1].content))
+        return MaskedConversation(tuple(messages), vault, language_of(messages))
 
     def resolver(self, conversation: MaskedConversation) -> Resolver:
         """What the placeholders of this conversation read as."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from model_store.contract.manifest import GoldenRun, Manifest
 from model_store.graphs import return_free_memory
 from model_store.phrases import PhraseBook
-from model_store.replies import REPLIES_NAME, load_replies
+from model_store.replies import REPLIES_NAME, Order, load_order, load_replies
 from service.engine.admission import Admission
 from service.engine.drafting.drafter import Drafter
 from service.engine.errors import EngineClosedError, GoldenRunMismatchError, ModelUnusableError
@@ -34,8 +34,10 @@ class Engine:
         vocab_size: int,
         options: EngineOptions,
         replies: Sequence[Sequence[int]] = (),
+        order: Order = (),
     ) -> None:
-        """`replies` are what the bundle knows: drafts begin with them, and wordings are kept to them on request."""
+        """`replies` are what the bundle knows: drafts begin with them, and wordings are kept to them on request,
+        each at its time by `order`."""
         self.max_context = max_context
         """Positions that prompt and completion share; a prompt may take all but one."""
         self._vocab_size = vocab_size
@@ -47,7 +49,7 @@ class Engine:
         self.drafter = Drafter(options.max_draft_tokens if is_exact else 0)
         for reply in replies if self.drafter.max_tokens else ():
             self.drafter.read(reply)
-        self._phrases = PhraseBook(replies, vocab_size) if replies and options.knows_phrases else None
+        self._phrases = PhraseBook(replies, vocab_size, order) if replies and options.knows_phrases else None
         self._scheduler = Scheduler(session.cache, self._prefix_cache, self.drafter, options.num_slots, max_context)
         self._admission = Admission(options, max_context=max_context, vocab_size=vocab_size)
 
@@ -67,8 +69,8 @@ class Engine:
         if architecture.hashing is not None:
             reader = LongReader(bundle_directory / LONG_MODEL_NAME, architecture, session.cache, options)
             session.read_hashed = reader.read
-        replies = _read_replies(bundle_directory, architecture.vocab_size)
-        return cls(session, architecture.max_positions, architecture.vocab_size, options, replies)
+        replies, order = _read_replies(bundle_directory, architecture.vocab_size)
+        return cls(session, architecture.max_positions, architecture.vocab_size, options, replies, order)
 
     @property
     def has_work(self) -> bool:
@@ -130,9 +132,10 @@ class Engine:
             return_free_memory()
 
 
-def _read_replies(bundle_directory: Path, vocab_size: int) -> list[tuple[int, ...]]:
+def _read_replies(bundle_directory: Path, vocab_size: int) -> tuple[list[tuple[int, ...]], Order]:
     try:
-        return list(load_replies(bundle_directory, vocab_size))
+        replies = list(load_replies(bundle_directory, vocab_size))
+        return replies, load_order(bundle_directory, len(replies))
     except ValueError as error:
         raise ModelUnusableError(path=bundle_directory / REPLIES_NAME, problem=str(error).rstrip(".")) from error
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.phrases import PhraseBook, keep_to
+from model_store.phrases import PhraseBook
 from service.engine.errors import NonFiniteLogitsError
 from service.engine.types import SamplingParams
 
@@ -36,7 +36,7 @@ class SamplingState:
         self._banned = np.array(sorted(params.banned_token_ids), np.int64)
         self._openings = np.array(sorted(params.opening_token_ids), np.int64)
         keeps = params.keeps_to_phrases and book is not None
-        self._place = book.open(params.banned_token_ids) if book and keeps else None
+        self._place = book.open(params.banned_token_ids, prompt_ids) if book and keeps else None
         self._seen: NDArray[np.bool_] | None = None
         if params.repetition_penalty != 1:
             self._seen = np.zeros(vocab_size, np.bool_)
@@ -63,7 +63,7 @@ class SamplingState:
         if len(self._openings):
             return _only(self._likely_openings(scores), scores)
         scores[self._banned] = -np.inf
-        return scores if self._place is None else keep_to(self._place.continuations, scores)
+        return scores if self._place is None else self._place.keep(scores)
 
     def _likely_openings(self, scores: NDArray[np.float64]) -> NDArray[np.int64]:
         if self.params.opening_min_p == 0:

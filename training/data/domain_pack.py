@@ -27,7 +27,8 @@ from training.errors import DataNotFoundError, InvalidDomainPackError
 PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
-_ASK_FOLDERS = ("asks", "development_asks")
+_BESIDE = ("asks", "development_asks", "later_replies")
+"""Folders with more of a file's intents."""
 _ARTICLES, _HELD_OUT_ARTICLES = "articles/articles.yaml", "articles/held_out.yaml"
 _DEVELOPMENT_ARTICLES = "articles/development.yaml"
 _HELP_REPLIES = "articles/replies.yaml"
@@ -53,6 +54,8 @@ class Intent:
     replies_missing: Mapping[str, tuple[str, ...]]
     bad_replies: tuple[tuple[str, str], ...]
     """(text, reason)"""
+    later_replies: tuple[str, ...] = ()
+    """What is said to a customer who goes on about it after one of the others; no one is taught them as an answer."""
 
     @property
     def replies(self) -> tuple[str, ...]:
@@ -124,15 +127,15 @@ def load_pack(name: str) -> DomainPack:
     flows: list[Flow] = []
     for path in sorted(root.glob("*/*.yaml")):
         language = path.parent.name
-        more_asks, development_asks = (_read_more_asks(path, folder) for folder in _ASK_FOLDERS)
+        more_asks, development_asks, later = (_read_more(path, folder) for folder in _BESIDE)
         for entry in _read(path):
             if "flow" in entry:
                 flows.append(parse_flow(path, language, entry))
             else:
                 name = entry.get("intent")
-                asks_elsewhere = more_asks.pop(name, ()), development_asks.pop(name, ())
-                intents.append(_parse_intent(path, language, entry, *asks_elsewhere))
-        for folder, unknown in zip(_ASK_FOLDERS, (more_asks, development_asks), strict=True):
+                elsewhere = more_asks.pop(name, ()), development_asks.pop(name, ()), later.pop(name, ())
+                intents.append(_parse_intent(path, language, entry, *elsewhere))
+        for folder, unknown in zip(_BESIDE, (more_asks, development_asks, later), strict=True):
             _require(not unknown, root, f"{language}/{folder}/{path.name} names unknown intents {sorted(unknown)}")
     mapping = _read(root / "source_intents.yaml") if (root / "source_intents.yaml").exists() else {}
     phrases = _parse_phrases(root / "phrases.yaml")
@@ -192,7 +195,7 @@ def check_pack(pack: DomainPack, path: Path) -> None:
     for intent in pack.intents:
         where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
         _check_asks(path, where, intent, pack.slots[intent.language])
-        for reply in intent.replies:
+        for reply in (*intent.replies, *intent.later_replies):
             _check_reply(path, where, reply)
         for _text, reason in intent.bad_replies:
             _require(reason in BAD_REASONS, path, f"{where}: unknown reason {reason!r}")
@@ -291,8 +294,8 @@ def _read(path: Path) -> Any:
         raise InvalidDomainPackError(path=path, problem=error) from error
 
 
-def _read_more_asks(path: Path, folder: str) -> dict[str, Sequence[str]]:
-    """Further ways to ask, by intent, from the file of the same name in a folder beside it."""
+def _read_more(path: Path, folder: str) -> dict[str, Sequence[str]]:
+    """Further texts by intent, from the file of the same name in a folder beside it."""
     more = path.parent / folder / path.name
     return dict(_read(more)) if more.exists() else {}
 
@@ -326,14 +329,19 @@ def _read_articles(root: Path, name: str) -> tuple[HelpArticle, ...]:
 
 def _read_help_intents(root: Path) -> tuple[Intent, ...]:
     return tuple(
-        _parse_intent(path, path.parent.parent.name, {"asks": (), **entry}, (), ())
+        _parse_intent(path, path.parent.parent.name, {"asks": (), **entry})
         for path in sorted(root.glob(f"*/{_HELP_REPLIES}"))
         for entry in _read(path)
     )
 
 
 def _parse_intent(
-    path: Path, language: str, entry: Mapping[str, Any], more_asks: Sequence[str], development_asks: Sequence[str]
+    path: Path,
+    language: str,
+    entry: Mapping[str, Any],
+    more_asks: Sequence[str] = (),
+    development_asks: Sequence[str] = (),
+    later_replies: Sequence[str] = (),
 ) -> Intent:
     try:
         return Intent(
@@ -347,6 +355,7 @@ def _parse_intent(
             replies_given={key: tuple(texts) for key, texts in (entry.get("replies_given") or {}).items()},
             replies_missing={key: tuple(texts) for key, texts in (entry.get("replies_missing") or {}).items()},
             bad_replies=tuple((bad["text"], bad["reason"]) for bad in entry.get("bad_replies", ())),
+            later_replies=tuple(map(str, later_replies)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidDomainPackError(path=path, problem=f"{entry.get('intent')}: {error!r}") from error

@@ -4,18 +4,17 @@ A prompt's banned tokens are the ones that the service would ban: what training 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model_store.contract.chat_template import render
 from model_store.contract.control_tokens import EOS_ID
-from model_store.contract.conversation import Message, Role
+from model_store.contract.conversation import Message
 from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
 from model_store.knowledge.offer import has_article, plans_for
 from model_store.sampling import banned_in_reply
-from training.data.domain_pack import DomainPack, plan_of
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
 
 SPLITS = ("train", "validation", "test")
@@ -37,17 +36,6 @@ def banned_ids(messages: Sequence[Message], tokenizer: Tokenizer) -> frozenset[i
 def opening_ids(messages: Sequence[Message], tokenizer: Tokenizer) -> frozenset[int]:
     """The plans that a reply to these messages may open with, as in the service; empty for a model without plans."""
     return frozenset(plans_for(tokenizer.plans, has_offer=has_article(messages)).values())
-
-
-def authored_replies(pack: DomainPack, tokenizer: Tokenizer) -> Iterator[tuple[int, ...]]:
-    """Every good reply of the pack's intents and flows, behind its plan where the tokenizer has one."""
-    intents = (*pack.intents, *pack.help_intents)
-    replies = [(plan_of(intent.name), reply) for intent in intents for reply in intent.replies]
-    turns = [turn for flow in pack.flows for turn in flow.turns if turn.role is Role.ASSISTANT]
-    replies += [(turn.plan or "", wording) for turn in turns for wording in turn.wordings]
-    for plan, reply in dict.fromkeys(replies):
-        opening = (tokenizer.plans[plan],) if plan in tokenizer.plans else ()
-        yield (*opening, *tokenizer.encode(reply), EOS_ID)
 
 
 @dataclass(frozen=True, slots=True)

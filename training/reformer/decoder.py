@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_store.contract.control_tokens import EOS_ID
-from model_store.phrases import keep_to
 from training import distributed
 from training.reformer.attention import ExactLocalSelfAttention, lsh_keys
 from training.reformer.model import ReformerPolicy
@@ -160,7 +159,7 @@ class _Batch:
         self._logprobs: list[list[float]] = [[] for _ in prompts]
         self._has_ended = [False] * len(prompts)
         book = policy.phrases
-        self._phrases = [book.open(banned) for banned in banned_ids] if book is not None else []
+        self._phrases = [] if book is None else list(map(book.open, banned_ids, prompts))
 
     @torch.no_grad()
     def complete(self, uniforms: Tensor, not_opening: Tensor, options: SamplingOptions) -> list[Sample]:
@@ -201,7 +200,7 @@ class _Batch:
         if not self._phrases:
             return logits
         places = [self._phrases[row] for row in self._rows.tolist()]
-        kept = [keep_to(place.continuations, row.numpy()) for place, row in zip(places, logits, strict=True)]
+        kept = [place.keep(row.numpy()) for place, row in zip(places, logits, strict=True)]
         return torch.from_numpy(np.stack(kept))
 
     def _append(self, chosen: Tensor, logprobs: Tensor) -> Tensor:

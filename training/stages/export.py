@@ -35,11 +35,12 @@ from model_store.contract.manifest import (
 )
 from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import StoreError
-from model_store.replies import load_replies, save_replies
+from model_store.replies import Order, load_order, load_replies, save_replies
 from training.config import TrainingConfig
 from training.data.domain_pack import DomainPack, load_pack, user_message
 from training.data.feedback_rows import Example, read_examples
-from training.data.prompts import authored_replies, render_prompt
+from training.data.flows.reply_order import authored_replies
+from training.data.prompts import render_prompt
 from training.errors import ExportRefusedError, TrainingError
 from training.evaluation.held_out import authored_texts, gate_prompts
 from training.evaluation.scorecard import Scorecard
@@ -98,6 +99,8 @@ class TextSample:
     replies: tuple[tuple[int, ...], ...] = ()
     """Authored replies, from plan to end of sequence: the bundle knows them, so that serving can keep to their phrases
     and guess ahead."""
+    order: Order = ()
+    """Which of them follow others."""
     long_texts: tuple[tuple[int, ...], ...] = ()
     """Of a network that hashes, texts that are long enough for it; without any, others are joined."""
 
@@ -126,9 +129,9 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         weights=config.export.weights,
         reports=tuple(filter(Path.exists, map(workspace.path, (GATE_NAME, *PAGES)))),
     )
-    sample = text_sample(load_pack(config.corpus.domain_pack), tokenizer)
-    known = tuple(load_replies(base, tokenizer.vocab_size)) or sample.replies
-    sample = replace(sample, replies=tuple(dict.fromkeys((*known, *corrections(examples, tokenizer)))))
+    pack = load_pack(config.corpus.domain_pack)
+    sample = with_known_replies(text_sample(pack, tokenizer), base, pack, tokenizer)
+    sample = replace(sample, replies=tuple(dict.fromkeys((*sample.replies, *corrections(examples, tokenizer)))))
     manifest = export_bundle(
         load_policy(workspace.path(POLICY_NAME)), base / "tokenizer.json", workspace.path(BUNDLE_NAME), notes, sample
     )
@@ -163,7 +166,7 @@ def export_bundle(
     (destination / "generation_config.json").unlink(missing_ok=True)
     shutil.copyfile(tokenizer_file, destination / "tokenizer.json")
     if sample.replies:
-        save_replies(destination, sample.replies)
+        save_replies(destination, sample.replies, sample.order)
     for report in notes.reports:
         shutil.copyfile(report, destination / report.name)
     fields: dict[str, object] = {
@@ -262,12 +265,29 @@ def text_sample(pack: DomainPack, tokenizer: Tokenizer) -> TextSample:
     step = max(1, len(known) // _NUM_CALIBRATION)
     prompts = gate_prompts(pack, _NUM_MEASURED)
     held_out = [text for prompt in prompts for text in authored_texts(prompt, tokenizer)[:1]]
+    replies = authored_replies(pack, tokenizer)
     return TextSample(
         calibration=tuple(_conversation(ask, reply, tokenizer) for ask, reply in known[::step]),
         held_out=tuple((*text.prompt_ids, *text.completion_ids) for text in held_out),
         golden_prompts=tuple(render_prompt(prompt.messages, tokenizer) for prompt in prompts[:_NUM_GOLDEN_PROMPTS]),
-        replies=tuple(authored_replies(pack, tokenizer)),
+        replies=replies.token_ids,
+        order=replies.order if _has_plans_of(pack, tokenizer) else (),
     )
+
+
+def with_known_replies(sample: TextSample, source: Path, pack: DomainPack, tokenizer: Tokenizer) -> TextSample:
+    """The sample with the replies of the bundle at `source`: beside the pack's own, which keep their numbers.
+
+    In their place where the bundle speaks of something else than the pack.
+    """
+    known = tuple(load_replies(source, tokenizer.vocab_size))
+    if _has_plans_of(pack, tokenizer):
+        return replace(sample, replies=tuple(dict.fromkeys((*sample.replies, *known))))
+    return replace(sample, replies=known, order=load_order(source, len(known))) if known else sample
+
+
+def _has_plans_of(pack: DomainPack, tokenizer: Tokenizer) -> bool:
+    return tokenizer.plans.keys() >= set(pack.plans)
 
 
 def clearest_completion(session: GraphSession, prompts: Sequence[Sequence[int]]) -> GoldenRun:
@@ -335,9 +355,8 @@ def export_again(source: Path, destination: Path, pack: str, weight_format: Weig
         reports=tuple(filter(Path.exists, (source / name for name in (GATE_NAME, *PAGES)))),
     )
     tokenizer = Tokenizer.load(source / "tokenizer.json")
-    sample = text_sample(load_pack(pack), tokenizer)
-    known = tuple(load_replies(source, tokenizer.vocab_size))
-    sample = replace(sample, replies=known or sample.replies)
+    domain_pack = load_pack(pack)
+    sample = with_known_replies(text_sample(domain_pack, tokenizer), source, domain_pack, tokenizer)
     return export_bundle(load_policy(source), source / "tokenizer.json", destination, notes, sample)
 
 

@@ -19,7 +19,7 @@ from model_store.contract.control_tokens import (
     SYSTEM_ID,
     USER_ID,
 )
-from model_store.contract.conversation import Message, Role, check_prompt, detect_language
+from model_store.contract.conversation import Message, Role, check_prompt, detect_language, language_of
 from model_store.contract.tokenizer import IncrementalDecoder, Tokenizer
 from model_store.errors import InvalidConversationError, InvalidTokenizerError
 from training.data.subwords import name_plans
@@ -141,6 +141,14 @@ def test_a_conversation_that_cannot_be_answered_is_refused(messages: list[Messag
 def test_the_language_is_told_from_the_letters(text: str, language: str) -> None:
     """A fifth of Han characters makes a text Chinese."""
     assert detect_language(text) == language
+
+
+def test_a_message_without_words_is_in_the_language_that_was_spoken_before() -> None:
+    """An order number after a Chinese question is answered in Chinese, whatever the bot has said in between."""
+    asked = (Message(Role.USER, "我的快递到哪了"), Message(Role.ASSISTANT, "Which order?"))
+    assert language_of((*asked, Message(Role.USER, "<ORDER_ID>!"))) == "zh"
+    assert language_of((*asked, Message(Role.USER, "<ORDER_ID> please"))) == "en"
+    assert language_of((Message(Role.USER, "???"),)) == "en"
 
 
 def test_a_reply_opens_with_its_plan_and_nobody_reads_it(tokenizer: Tokenizer) -> None:

@@ -13,6 +13,10 @@ CASES = [
     ("Where is my order 4155550132?", "Where is my order <ORDER_ID>?"),
     ("mail me at jo.b@x.com or +44 20 7946 0958", "mail me at <EMAIL> or <PHONE>"),
     ("订单号A12345678什么时候到？我叫王小明，电话13812345678", "订单号<ORDER_ID>什么时候到？我叫<NAME>，电话<PHONE>"),
+    (
+        "A1B2-77345, bought with covid-19 and a wh-1000 around",
+        "<ORDER_ID>, bought with covid-19 and a <ORDER_ID_2> around",
+    ),
     ("order #1023 and order 9981-22", "order #<ORDER_ID> and order <ORDER_ID_2>"),
     ("tracking 1Z999AA10123456784, paid $23.50 on 12 March", "tracking <TRACKING_ID>, paid <AMOUNT> on <DATE>"),
     ("card 4111 1111 1111 1111", "card <CARD>"),

@@ -13,7 +13,15 @@ from model_store.contract.control_tokens import ASSISTANT_ID, EOS_ID
 from model_store.contract.conversation import Message, Role
 from model_store.contract.manifest import MANIFEST_NAME, Manifest
 from model_store.contract.tokenizer import Tokenizer
-from model_store.replies import MAX_TOKENS, REPLIES_NAME, load_replies, save_replies
+from model_store.replies import (
+    AFTER_ITS_PLAN,
+    MAX_TOKENS,
+    ORDER_NAME,
+    REPLIES_NAME,
+    load_order,
+    load_replies,
+    save_replies,
+)
 from model_store.store import DEFAULT_BUNDLE
 from service.engine.drafting.continuations import Continuations
 from service.engine.drafting.drafter import Drafter
@@ -269,6 +277,20 @@ def test_replies_come_back_as_they_were_saved_and_only_so_many(tmp_path: Path) -
     long = (130,) * (MAX_TOKENS - 3) + (EOS_ID,)
     save_replies(tmp_path, [(130, 5, EOS_ID), long, (131, 6, EOS_ID)])
     assert list(load_replies(tmp_path, VOCAB_SIZE)) == [(130, 5, EOS_ID), (131, 6, EOS_ID)]
+
+
+def test_the_order_of_replies_comes_back_by_the_numbers_of_those_that_were_kept(tmp_path: Path) -> None:
+    """A bundle need not have one; what followed a reply that is left out follows nothing any more."""
+    assert load_order(tmp_path, 2) == ()
+    long = (130,) * (MAX_TOKENS - 3) + (EOS_ID,)
+    replies = [(130, 5, EOS_ID), long, (131, 6, EOS_ID)]
+    save_replies(tmp_path, replies, [(2, 0), (0, 1), (2, AFTER_ITS_PLAN)])
+    assert load_order(tmp_path, 2) == ((1, AFTER_ITS_PLAN), (1, 0))
+    with pytest.raises(ValueError, match="beyond the 1"):
+        load_order(tmp_path, 1)
+    np.save(tmp_path / ORDER_NAME, np.arange(3, dtype=np.int32))
+    with pytest.raises(ValueError, match="no table of pairs"):
+        load_order(tmp_path, 2)
 
 
 @pytest.mark.parametrize(

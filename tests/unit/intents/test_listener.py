@@ -75,17 +75,24 @@ def test_a_model_that_heeds_the_turn_before_is_asked_for_an_order_number_too(tok
 
 
 @pytest.mark.parametrize(
-    ("message", "says"),
-    [("<ORDER_ID>", "track_package"), ("and now?", "track_package"), ("i'd like to send two of them back", "invoice")],
+    ("message", "sureness", "says"),
+    [
+        ("<ORDER_ID>", 0.5, "track_package"),
+        ("and now?", 0.5, "track_package"),
+        ("i did all that and nothing came of it", 0.5, "track_package"),
+        ("i'd like to send two of them back", 0.8, "invoice"),
+    ],
 )
-def test_a_few_words_go_on_about_what_the_customer_said_before(tokenizer: Tokenizer, message: str, says: str) -> None:
-    """An unsure opinion of them is settled by what came before; of a whole sentence it stands as it is."""
+def test_a_few_words_go_on_about_what_the_customer_said_before(
+    tokenizer: Tokenizer, message: str, sureness: float, says: str
+) -> None:
+    """An unsure opinion is settled by what came before; of a whole sentence a sure one stands as it is."""
     intents = shop_intents(tokenizer)
     listener, ear = listener_of(tokenizer, *intents, hears_turns=True)
 
     def hear(text: str, before: tuple[str, ...] = ()) -> Heard:
-        """Half sure of an invoice where it knows the turn before, and sure of the first message."""
-        likely = {"invoice": 0.5, "track_package": 0.3} if before else {"track_package": 0.9}
+        """As sure of an invoice as said where it knows the turn before, and sure of the first message."""
+        likely = {"invoice": sureness, "track_package": 0.1} if before else {"track_package": 0.9}
         return Heard(np.array([likely.get(intent, 0.001) for intent in intents], np.float32), None)
 
     ear.hear = hear  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from model_store.contract.chat_template import recent_start, render
-from model_store.contract.conversation import Message, Role, detect_language
+from model_store.contract.conversation import Message, Role, language_of
 from model_store.contract.tokenizer import Tokenizer
 from model_store.knowledge.offer import plans_for
 from training.data.prompts import banned_ids, render_prompt
@@ -55,7 +55,7 @@ class PolicyBot:
         first = first_token_probabilities(self._subject.policy, tokenizer, windows)
         readings = [PlanReading.of(row, tokenizer) for row in first]
         fixed = [
-            self._asking_back.instead_of(reading, window, detect_language(window[-1].content))
+            self._asking_back.instead_of(reading, window, language_of(window))
             for reading, window in zip(readings, windows, strict=True)
         ]
         own = [index for index, words in enumerate(fixed) if words is None]

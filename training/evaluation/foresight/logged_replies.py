@@ -19,7 +19,7 @@ from torch import Tensor
 
 from model_store.contract.feedback import STAFF_RATER_PREFIX
 from model_store.contract.tokenizer import Tokenizer
-from model_store.phrases import PhraseBook, keep_to
+from model_store.phrases import PhraseBook
 from model_store.sampling import OPENING_MIN_P
 from model_store.shares import Count
 from training import distributed
@@ -187,10 +187,10 @@ def _batch_logprobs(
 
 def _kept_to(book: PhraseBook, rows: Tensor, reply: LoggedReply) -> Tensor:
     """Logits [tokens, V] of a reply, kept to the authors' phrases as far as it is no plan."""
-    place, kept = book.open(reply.prompt.banned_ids), []
+    place, kept = book.open(reply.prompt.banned_ids, reply.prompt.token_ids), []
     for number, (token_id, row) in enumerate(zip(reply.token_ids, rows, strict=True)):
         is_plan = number == 0 and bool(reply.prompt.opening_ids)
-        kept.append(row if is_plan else torch.from_numpy(keep_to(place.continuations, row.numpy())))
+        kept.append(row if is_plan else torch.from_numpy(place.keep(row.numpy())))
         place.append(token_id)
     return torch.stack(kept)
 

@@ -48,7 +48,8 @@ def authored_replies(pack: DomainPack) -> frozenset[str]:
     in_flows = [
         text for flow in pack.flows for turn in flow.turns if turn.role is Role.ASSISTANT for text in turn.wordings
     ]
-    return frozenset(text.strip() for text in (*(reply for each in pack.intents for reply in each.replies), *in_flows))
+    of_intents = [text for each in pack.intents for text in (*each.replies, *each.later_replies)]
+    return frozenset(text.strip() for text in (*of_intents, *in_flows))
 
 
 def repetition_table(figures: Mapping[str, RepetitionFigures]) -> str:
