@@ -86,10 +86,12 @@ class _Timing:
 
     def __init__(self, rows: Sequence[NDArray[np.int32]], order: Order) -> None:
         self._plans = np.array([row[0] for row in rows], np.int32)
-        self._details = [_ENTITY_IDS.intersection(row.tolist()) for row in rows]
         self._by_words: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        self._by_detail: dict[int, list[int]] = defaultdict(list)
         for number, row in enumerate(rows):
             self._by_words[tuple(row[1:].tolist())].append(number)
+            for token_id in _ENTITY_IDS.intersection(row.tolist()):
+                self._by_detail[token_id].append(number)
         followers: dict[int, list[int]] = defaultdict(list)
         for reply, before in order:
             followers[before].append(reply)
@@ -120,7 +122,7 @@ class _Timing:
     def _naming(self, prompt_ids: Sequence[int]) -> Iterable[int]:
         """Replies that name a detail of the customer's last message."""
         given = _ENTITY_IDS.intersection(prompt_ids[message_start(prompt_ids) :])
-        return (number for number, details in enumerate(self._details) if given & details) if given else ()
+        return (number for token_id in given for number in self._by_detail.get(token_id, ()))
 
     def _marked(self, numbers: Iterable[int]) -> NDArray[np.bool_]:
         marked = np.zeros(len(self._plans), np.bool_)
