@@ -95,7 +95,7 @@ def _is_usable(path: Path) -> bool:
 
 def _one_pod(times: ServiceTimes, habits: Habits, num_slots: int) -> Iterator[Load]:
     """One pod at loads that keep it more and more busy."""
-    full = steady(times, habits, 3600 / habits.turns / times.read_seconds(1), 1, num_slots)
+    full = steady(times, habits, 3600 / habits.turns / times.mean_read_seconds[-1], 1, num_slots)
     most = full.replies_per_second * 3600 / habits.turns
     for share in _BUSY_SHARES:
         yield steady(times, habits, share * most, 1, num_slots)
@@ -121,7 +121,8 @@ def lines(report: Report) -> Iterator[str]:
     yield (
         f"a step takes {1000 * times.step_alone:.2f} ms for one reply, "
         f"for more {1000 * times.step_base:.2f} ms and {1000 * times.step_row:.2f} ms a reply; prompts "
-        f"{' / '.join(f'{1000 * read:.1f}' for read in times.read)} ms; {times.mean_reply_tokens:.0f} tokens a reply"
+        f"{' / '.join(f'{1000 * read:.1f}' for read in times.mean_read_seconds)} ms; "
+        f"{times.mean_reply_tokens:.0f} tokens a reply"
     )
     yield (
         f"assumed: {habits.turns} turns, {habits.think_seconds:g} s between them, {habits.thumbs_a_reply:.0%} thumbs; "

@@ -116,7 +116,12 @@ async def _hold(server: Server, num_streams: int, num_conversations: int, seed: 
 
 
 def _row(num_streams: int, rounds: Sequence[Round], options: argparse.Namespace) -> MeasuredRow:
-    row = summary(SERVICE, num_streams, rounds).model_dump() | {"num_slots": options.slots}
+    whole = [heard for found in rounds for turns in found.conversations for heard in turns if heard.is_whole]
+    firsts = [
+        [1000 * first for found in rounds for first in found.first_token_seconds(turn)] for turn in range(NUM_TURNS)
+    ]
+    every = {"reply_tokens": [heard.num_tokens for heard in whole], "first_tokens_ms": firsts}
+    row = summary(SERVICE, num_streams, rounds).model_dump() | {"num_slots": options.slots} | every
     return MeasuredRow.model_validate(row)
 
 

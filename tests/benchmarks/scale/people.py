@@ -55,7 +55,7 @@ class Crowd:
     def ask(self, turn: int) -> Generator[Any, Any, bool]:
         """One request; False when it was refused."""
         asked_at, num_tokens = self._environment.now, self._random.choice(self._times.reply_tokens)
-        reply = Reply(asked_at, self._times.read_seconds(turn), num_tokens, self._environment.event())
+        reply = Reply(asked_at, self._times.read_seconds(turn, self._random), num_tokens, self._environment.event())
         if not self._choose_pod().take(reply):
             self.heard.append(Heard(asked_at, None, 0.0, 0))
             return False

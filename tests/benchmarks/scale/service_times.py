@@ -1,15 +1,17 @@
 """How long the engine takes for what, out of the file that `make bench` writes.
 
 A step decodes one token of each of n replies in `step_base + n x step_row` seconds, and reads at most one prompt, which
-takes as many seconds more as the turn's first token took when nobody else was there. A reply that is alone is guessed
-ahead and takes `step_alone` a token. The numbers that no row says by itself (those of the step, and the length of a
-reply where the file does not know it) are chosen so that the simulation repeats the measured tokens a second in one
-stream, in many, and in few where they were measured.
+takes as many seconds more as some first token of that turn took when nobody else was there. A reply that is alone is
+guessed ahead and takes `step_alone` a token. The numbers that no row says by itself (those of the step, and the length
+of a reply where the file does not know it) are chosen so that the simulation repeats the measured tokens a second in
+one stream, in many, and in few where they were measured.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
+from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict
 
@@ -33,6 +35,14 @@ class MeasuredRow(BaseModel):
     second_turn_first_token_ms: float
     gap_ms_p50: float
     reply_tokens: tuple[int, ...] = ()
+    first_tokens_ms: tuple[tuple[float, ...], ...] = ()
+    """All of them, by turn, where they are known; else the two medians above stand for them."""
+
+    @property
+    def read(self) -> tuple[tuple[float, ...], ...]:
+        """Seconds until the first token, by turn."""
+        found = self.first_tokens_ms or ((self.first_token_ms,), (self.second_turn_first_token_ms,))
+        return tuple(tuple(ms / 1000 for ms in turn) for turn in found)
 
 
 class ServiceTimes(BaseModel):
@@ -44,15 +54,15 @@ class ServiceTimes(BaseModel):
     step_alone: float
     step_base: float
     step_row: float
-    read: tuple[float, ...]
-    """Until the first token, by turn; later turns take as long as the last one."""
+    read: tuple[tuple[float, ...], ...]
+    """Until the first token, by turn, each as likely as another; later turns take as long as the last one."""
     reply_tokens: tuple[int, ...]
     """Lengths of replies, each as likely as another."""
 
     @property
     def mean_reply_tokens(self) -> float:
         """Tokens of a reply."""
-        return sum(self.reply_tokens) / len(self.reply_tokens)
+        return fmean(self.reply_tokens)
 
     def step_seconds(self, num_replies: int, *, is_reading: bool) -> float:
         """For a token of each reply; beside a prompt nothing is guessed."""
@@ -60,9 +70,14 @@ class ServiceTimes(BaseModel):
             return self.step_alone
         return self.step_base + num_replies * self.step_row if num_replies else 0.0
 
-    def read_seconds(self, turn: int) -> float:
-        """For the prompt of a turn."""
-        return self.read[min(turn, len(self.read) - 1)]
+    @property
+    def mean_read_seconds(self) -> tuple[float, ...]:
+        """Until the first token, by turn."""
+        return tuple(fmean(turn) for turn in self.read)
+
+    def read_seconds(self, turn: int, dice: Random) -> float:
+        """For some prompt of a turn."""
+        return dice.choice(self.read[min(turn, len(self.read) - 1)])
 
 
 ClosedLoop = Callable[[ServiceTimes, int, int], float]
@@ -87,13 +102,12 @@ def calibrate(machine: str, rows: Sequence[MeasuredRow], closed_loop: ClosedLoop
     one = rows[0]
     company = sorted((row for row in rows[1:] if row.streams <= row.num_slots), key=lambda row: row.streams)
     few, many = company[0], company[-1]
-    read = (one.first_token_ms / 1000, one.second_turn_first_token_ms / 1000)
     lengths = one.reply_tokens or (_reply_tokens(one),)
-    alone = _step_alone(one, read, sum(lengths) / len(lengths))
+    alone = _step_alone(one, fmean(lengths))
 
     def times(base: float, row: float) -> ServiceTimes:
         return ServiceTimes(
-            machine=machine, step_alone=alone, step_base=base, step_row=row, read=read, reply_tokens=lengths
+            machine=machine, step_alone=alone, step_base=base, step_row=row, read=one.read, reply_tokens=lengths
         )
 
     def is_too_fast(found: ServiceTimes, row: MeasuredRow) -> bool:
@@ -125,7 +139,7 @@ def _reply_tokens(one: MeasuredRow) -> int:
     return max(2, round(one.tokens_per_second * (first - 2 * gap) / (2 - 2 * gap * one.tokens_per_second)))
 
 
-def _step_alone(one: MeasuredRow, read: Sequence[float], mean_tokens: float) -> float:
+def _step_alone(one: MeasuredRow, mean_tokens: float) -> float:
     """Seconds of a step with one reply: what is left of its time after the first token, the client included."""
     seconds_a_reply = mean_tokens / one.tokens_per_second
-    return max(1e-5, (seconds_a_reply - sum(read) / len(read)) / max(1.0, mean_tokens - 1))
+    return max(1e-5, (seconds_a_reply - fmean(map(fmean, one.read))) / max(1.0, mean_tokens - 1))

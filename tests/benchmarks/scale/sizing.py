@@ -105,7 +105,9 @@ def _load(heard: Sequence[Heard], habits: Habits, per_hour: float, num_pods: int
 
 def _busy_pods(times: ServiceTimes, habits: Habits, per_hour: float, num_slots: int) -> float:
     """Engines that a load keeps busy when their steps are full: a first guess."""
-    seconds_a_reply = times.mean_reply_tokens * (times.step_base / num_slots + times.step_row) + times.read_seconds(1)
+    seconds_a_reply = (
+        times.mean_reply_tokens * (times.step_base / num_slots + times.step_row) + times.mean_read_seconds[-1]
+    )
     return per_hour / 3600 * habits.turns * seconds_a_reply
 
 

@@ -15,7 +15,7 @@ from tests.benchmarks.scale.service_times import SAMPLE, MeasuredRow, ServiceTim
 from tests.benchmarks.scale.sizing import Growth, Promise, fewest_pods, steady, step_of_load
 
 TIMES = ServiceTimes(
-    machine="a machine", step_alone=0.002, step_base=0.001, step_row=0.001, read=(0.01, 0.02), reply_tokens=(10,)
+    machine="a machine", step_alone=0.002, step_base=0.001, step_row=0.001, read=((0.01,), (0.02,)), reply_tokens=(10,)
 )
 
 
@@ -87,6 +87,33 @@ def test_a_reply_that_is_guessed_ahead_alone_is_not_in_company() -> None:
         assert tokens_per_second(found, row.streams, 160) == pytest.approx(row.tokens_per_second, rel=0.01), row.streams
 
 
+def test_prompts_take_as_long_as_some_prompt_took_alone() -> None:
+    """All that one stream measured, not their median: one in four is slow here, and the simulation has as many."""
+    firsts = ((10.0, 10.0, 10.0, 90.0), (20.0,))
+    rows = [
+        MeasuredRow(
+            streams=streams,
+            num_slots=64,
+            tokens_per_second=speed,
+            first_token_ms=10,
+            second_turn_first_token_ms=20,
+            gap_ms_p50=1,
+            reply_tokens=(10,),
+            first_tokens_ms=firsts,
+        )
+        for streams, speed in ((1, 200.0), (16, 400.0))
+    ]
+    times = calibrate("a machine", rows, tokens_per_second)
+    assert times.mean_read_seconds == pytest.approx((0.03, 0.02))
+    environment = simpy.Environment()
+    pod = Pod(environment, times, num_slots=4)
+    crowd = Crowd(environment, times, lambda: pod)
+    environment.process(crowd.arrive(Habits(turns=1), lambda _: 0.5, 2000))
+    environment.run(2000)
+    slow = sum((one.first_token_seconds or 0) > 0.08 for one in crowd.heard) / len(crowd.heard)
+    assert 0.2 < slow < 0.3
+
+
 def test_a_file_without_one_stream_and_many_is_refused(tmp_path: Path) -> None:
     """What `make bench OPTIONS=--quick` of the engines alone writes is not enough."""
     (tmp_path / "bench.json").write_text(json.dumps({"machine": "m", "http": []}))
@@ -97,7 +124,7 @@ def test_a_file_without_one_stream_and_many_is_refused(tmp_path: Path) -> None:
 def test_waiting_is_that_of_the_textbook() -> None:
     """Replies of one token that are read one at a time are M/D/1: at half load a mean wait of half a service time."""
     environment = simpy.Environment()
-    times = TIMES.model_copy(update={"read": (0.01,), "reply_tokens": (1,)})
+    times = TIMES.model_copy(update={"read": ((0.01,),), "reply_tokens": (1,)})
     pod = Pod(environment, times, num_slots=64)
     crowd = Crowd(environment, times, lambda: pod)
     environment.process(crowd.arrive(Habits(turns=1), lambda _: 50.0, 200))
