@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.contract.chat_template import message_start
-from model_store.contract.control_tokens import ASSISTANT_ID, CONTROL_TOKENS, EOS_ID, USER_ID
+from model_store.contract.control_tokens import ASSISTANT_ID, EOS_ID, PLACEHOLDER_IDS, USER_ID
 from model_store.contract.placeholders import ENTITY_PLACEHOLDERS
 from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, Order
 
@@ -27,7 +27,7 @@ MIN_SHARE = 1e-6
 """Of the probability: with less for all that authors wrote, the network is sure of something else. As small as this,
 because a network that is confused is not always unsure."""
 _MAX_VIEWS = 16
-_ENTITY_IDS = frozenset(CONTROL_TOKENS.index(name) for name in ENTITY_PLACEHOLDERS)
+_ENTITY_IDS = frozenset(PLACEHOLDER_IDS[name] for name in ENTITY_PLACEHOLDERS)
 
 _Places = NDArray[np.int64]
 _Float = TypeVar("_Float", bound=np.floating[Any])
@@ -55,9 +55,10 @@ class PhraseBook:
         """The beginning of all replies that have their time in a rendered conversation and hold no `banned` token:
         others could not be said to their end."""
         sayable = self._sayable(self._used.intersection(banned))
-        is_timely = self._timing.timely(prompt_ids, sayable)
-        is_later = ASSISTANT_ID in prompt_ids[:-1]
-        return Place(self, np.repeat(is_timely, self._lengths), never_leaves=is_later and self._timing.is_known)
+        earlier = _replies_in(prompt_ids)
+        given = _ENTITY_IDS.intersection(prompt_ids[message_start(prompt_ids) :])
+        is_timely = self._timing.timely(sayable, earlier, given)
+        return Place(self, np.repeat(is_timely, self._lengths), never_leaves=self._timing.is_known and bool(earlier))
 
     def starts(self, sayable: NDArray[np.bool_]) -> _Places:
         """Where replies begin."""
@@ -101,16 +102,21 @@ class _Timing:
         self._after_any = self._marked(followers[AFTER_ANY])
         self.is_known = bool(order)
 
-    def timely(self, prompt_ids: Sequence[int], sayable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """[replies]: of those `sayable`, what can be said next."""
-        said = [self._by_words.get(words, []) for words in _replies_in(prompt_ids)]
+    def timely(
+        self, sayable: NDArray[np.bool_], earlier: Sequence[tuple[int, ...]], given: Collection[int]
+    ) -> NDArray[np.bool_]:
+        """[replies]: of those `sayable`, what can be said next, after `earlier` replies.
+
+        `given` are the details of the customer's last message: a reply that names one takes it up, whatever was said.
+        """
         anywhere = sayable & ~self._follows
-        if not said:
+        if not earlier:
             return anywhere
+        said = [self._by_words.get(words, []) for words in earlier]
         said_before = self._marked(number for numbers in said for number in numbers)
         next_in_talk = self._marked(follower for number in said[-1] for follower in self._followers.get(number, ()))
         later = sayable & ~said_before & (self._after_any | (self._after_its_plan & self._shares_plan(said_before)))
-        takes_up = self._marked(self._naming(prompt_ids))
+        takes_up = self._marked(number for detail in given for number in self._by_detail.get(detail, ()))
         timely = later | (anywhere & (takes_up | ~self._shares_plan(later))) | (sayable & next_in_talk)
         timely &= ~said_before
         return timely | (anywhere & ~self._shares_plan(timely))  # rather twice than not at all
@@ -118,11 +124,6 @@ class _Timing:
     def _shares_plan(self, replies: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """[replies]: whether one has the plan of one of these."""
         return np.isin(self._plans, self._plans[replies])
-
-    def _naming(self, prompt_ids: Sequence[int]) -> Iterable[int]:
-        """Replies that name a detail of the customer's last message."""
-        given = _ENTITY_IDS.intersection(prompt_ids[message_start(prompt_ids) :])
-        return (number for token_id in given for number in self._by_detail.get(token_id, ()))
 
     def _marked(self, numbers: Iterable[int]) -> NDArray[np.bool_]:
         marked = np.zeros(len(self._plans), np.bool_)

@@ -15,6 +15,8 @@ REPLIES_NAME = "replies.npy"
 ORDER_NAME = "reply_order.npy"
 MAX_TOKENS = 500_000
 """One or two megabytes; further replies are left out."""
+PERSON_PLAN = "human_agent"
+"""The intent of who asks for a person, in every authored pack; a reply's plan when it offers one."""
 AFTER_ITS_PLAN = -1
 """In place of a reply: whichever had the same plan, earlier in the conversation."""
 AFTER_ANY = -2

@@ -53,10 +53,13 @@ class EventStreamResponse(Response):
         finally:
             sender.cancel()
             watcher.cancel()
-            await asyncio.wait((sender, watcher))
-            self._on_close()
-        if not sender.cancelled():
-            sender.result()
+            try:
+                await asyncio.wait((sender, watcher))
+            finally:
+                self._on_close()
+        for task in (sender, watcher):
+            if not task.cancelled():
+                task.result()  # raises what it ended with
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

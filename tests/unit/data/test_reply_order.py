@@ -8,10 +8,10 @@ import pytest
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
-from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN
+from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, PERSON_PLAN
 from training.data.domain_pack import load_pack
 from training.data.flows.flow import Flow, FlowTurn
-from training.data.flows.reply_order import HAND_OVER_PLAN, authored_replies
+from training.data.flows.reply_order import authored_replies
 
 PACK = load_pack("shop")
 SHIPPED = Path(__file__).parents[3] / "model_store" / "default" / "tokenizer.json"
@@ -52,7 +52,7 @@ def test_later_replies_follow_any_of_their_plan_and_a_hand_over_follows_anything
     for intent in PACK.intents:
         for text in intent.later_replies:
             opening = [tokenizer.plans[intent.name]] if intent.name in tokenizer.plans else []
-            expected = AFTER_ANY if intent.name == HAND_OVER_PLAN else AFTER_ITS_PLAN
+            expected = AFTER_ANY if intent.name == PERSON_PLAN else AFTER_ITS_PLAN
             assert follows[(*opening, *tokenizer.encode(text), EOS_ID)] == expected
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from model_store.replies import PERSON_PLAN
 from training.data.domain_pack import DomainPack, load_pack
-from training.rlhf.terms.hand_over import PERSON_PLAN, asks_for_person, hand_over_fault, offers_person
+from training.rlhf.terms.hand_over import asks_for_person, hand_over_fault, offers_person
 from training.rlhf.terms.wording import flatters, is_biased
 
 

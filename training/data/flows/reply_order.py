@@ -1,7 +1,8 @@
 """Every reply that a pack's authors wrote, and which of them follow others.
 
 An intent's replies and a flow's first ones fit wherever their plan does. What a flow says later was written to follow
-what it said before, and an intent's later replies follow any of its plan.
+what it said before, and an intent's later replies follow any of its plan; those of handing over follow anything, for
+who takes up an offer has said before what it is about.
 """
 
 from collections import defaultdict
@@ -11,12 +12,9 @@ from dataclasses import dataclass
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
-from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN
+from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, PERSON_PLAN
 from training.data.domain_pack import DomainPack, plan_of
 from training.data.flows.flow import Flow, FlowTurn
-
-HAND_OVER_PLAN = "human_agent"
-"""Who is handed over has said before what it is about, so its later replies follow any."""
 
 _Reply = tuple[str, str]
 """A plan and a text."""
@@ -44,7 +42,7 @@ def authored_replies(pack: DomainPack, tokenizer: Tokenizer) -> AuthoredReplies:
         if reply in restricted
     ]
     order += [
-        (number_of[reply], AFTER_ANY if reply[0] == HAND_OVER_PLAN else AFTER_ITS_PLAN)
+        (number_of[reply], AFTER_ANY if reply[0] == PERSON_PLAN else AFTER_ITS_PLAN)
         for reply in later
         if reply in restricted
     ]

@@ -8,11 +8,11 @@ import random
 from collections.abc import Collection
 from enum import StrEnum
 
+from model_store.replies import PERSON_PLAN
 from training.evaluation.dialogues.asking_back import FixedWords, topic_of
 from training.evaluation.dialogues.bot import BotReply
 from training.evaluation.dialogues.goals import Goal, Phrases
 
-_HAND_OVER = "human_agent"
 _ASKS = "/ask_"
 
 
@@ -58,14 +58,14 @@ class Customer:
         if topic in step.wants and entity:
             return self._is_asked_for(entity.upper(), named)
         # Who has given a detail because the bot asked for it is content with a person who takes it from there.
-        if topic in step.wants or (topic == _HAND_OVER and has_just_given):
+        if topic in step.wants or (topic == PERSON_PLAN and has_just_given):
             return self._goes_on()
         return self._misses(self._pick(step.rephrases))
 
     def _hears_fixed(self, words: FixedWords) -> str | None:
         step = self.goal.steps[self.step]
         if words.hands_over:
-            if _HAND_OVER in step.wants:
+            if PERSON_PLAN in step.wants:
                 return self._goes_on()
             self.outcome = Outcome.HANDED_OVER
             return None

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
+from model_store.replies import PERSON_PLAN
 from training.config import RewardConfig, TrainingConfig
 from training.data.domain_pack import intent_of
 from training.evaluation.rewarding.plan_words import pack_plan_words
@@ -12,7 +13,7 @@ from training.reformer.decoder import Sample
 from training.reformer.heads import RewardModel, score_batches
 from training.rlhf.rewards import RatedCompletion, RewardTerms, RewardWeights, reward_terms
 from training.rlhf.rollout import RolloutPrompt
-from training.rlhf.terms.hand_over import PERSON_PLAN, asks_for_person
+from training.rlhf.terms.hand_over import asks_for_person
 
 
 class CompositeReward:

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from model_store.contract.wording.unsafe import broken_rules
+from model_store.replies import PERSON_PLAN
 
-PERSON_PLAN = "human_agent"
-"""The intent of who asks for a person, in every authored pack; a reply's plan when it offers one."""
 HAND_OVER_PATTERNS_FILE = Path(__file__).with_name("hand_over_patterns.yaml")
 _UNASKED = 0.5
 """Of the whole fault: a hand-over that nobody asked for may still help."""
