@@ -1,8 +1,8 @@
 """`make scale`: pods, waiting and cost from a hundred to a million conversations an hour, and a tenfold load at once.
 
-Reads what `make bench` has measured on this machine (`runs/bench/bench.json`), else the sample that is named in the
-output; prints tables and writes `scale.json`, `scale.png` and `scale.svg`. How near the simulation comes to the real
-service on this machine is another command: `python -m tests.benchmarks.scale.against_service`.
+Reads what was measured on this machine by `python -m tests.benchmarks.scale.against_service`, which also says how near
+the simulation comes to the real service there, or by `make bench`, else the sample that is named in the output; prints
+tables and writes `scale.json`, `scale.png` and `scale.svg`.
 """
 
 import argparse
@@ -14,12 +14,13 @@ from pydantic import BaseModel, ConfigDict
 
 from model_store.durable import replace_file
 from tests.benchmarks.scale.fleet import Autoscaling
-from tests.benchmarks.scale.people import Habits, tokens_per_second
+from tests.benchmarks.scale.people import Habits, hold
 from tests.benchmarks.scale.plots import PLOT_FILE, save_plot
 from tests.benchmarks.scale.service_times import SAMPLE, ServiceTimes, calibrate, load_rows
 from tests.benchmarks.scale.sizing import Growth, Load, Prices, Promise, Step, fewest_pods, steady, step_of_load
 
-_MEASURED = Path("runs/bench/bench.json")
+_MEASURED = (Path("runs/scale/against_service.json"), Path("runs/bench/bench.json"))
+"""The former knows few streams and every prompt's time, so it is preferred."""
 _RATES = (1e2, 1e3, 1e4, 3e4, 1e5, 3e5, 1e6)
 _BUSY_SHARES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _GROWS = (3e4, 3e5)
@@ -45,8 +46,8 @@ class Report(BaseModel):
 def main(arguments: list[str] | None = None) -> int:
     """Simulates, prints and writes; gives the exit code."""
     options = _parser().parse_args(arguments)
-    path = options.bench or (_MEASURED if _is_usable(_MEASURED) else SAMPLE)
-    times = calibrate(*load_rows(path), tokens_per_second)
+    path = options.bench or next(filter(_is_usable, _MEASURED), SAMPLE)
+    times = calibrate(*load_rows(path), hold)
     habits = Habits(turns=options.turns, think_seconds=options.think_seconds)
     promise = Promise(first_token_seconds=options.first_token_seconds)
     prices = Prices(core_hour=options.core_hour, gib_hour=options.gib_hour)
@@ -72,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scale", description=__doc__)
-    parser.add_argument("--bench", type=Path, help=f"file of `make bench`; default: {_MEASURED}, else a sample")
+    parser.add_argument(
+        "--bench", type=Path, help=f"measured times; default: {' or '.join(map(str, _MEASURED))}, else a sample"
+    )
     parser.add_argument("--rates", nargs="+", type=float, default=_RATES, help="conversations an hour")
     parser.add_argument("--turns", type=int, default=Habits().turns, help="messages of a conversation; default: 3")
     parser.add_argument("--think-seconds", type=float, default=Habits().think_seconds, help="between them; default: 20")
@@ -95,7 +98,7 @@ def _is_usable(path: Path) -> bool:
 
 def _one_pod(times: ServiceTimes, habits: Habits, num_slots: int) -> Iterator[Load]:
     """One pod at loads that keep it more and more busy."""
-    full = steady(times, habits, 3600 / habits.turns / times.mean_read_seconds[-1], 1, num_slots)
+    full = steady(times, habits, 3600 / habits.turns / times.mean_first_token_seconds[-1], 1, num_slots)
     most = full.replies_per_second * 3600 / habits.turns
     for share in _BUSY_SHARES:
         yield steady(times, habits, share * most, 1, num_slots)
@@ -120,8 +123,9 @@ def lines(report: Report) -> Iterator[str]:
     yield f"measured: {report.measured_in} ({times.machine})"
     yield (
         f"a step takes {1000 * times.step_alone:.2f} ms for one reply, "
-        f"for more {1000 * times.step_base:.2f} ms and {1000 * times.step_row:.2f} ms a reply; prompts "
-        f"{' / '.join(f'{1000 * read:.1f}' for read in times.mean_read_seconds)} ms; "
+        f"for more {1000 * times.step_base:.2f} ms and {1000 * times.step_row:.2f} ms a reply; first tokens "
+        f"{' / '.join(f'{1000 * first:.1f}' for first in times.mean_first_token_seconds)} ms, "
+        f"{times.hear_share:.0%} of it beside the engine; "
         f"{times.mean_reply_tokens:.0f} tokens a reply"
     )
     yield (

@@ -22,25 +22,19 @@ import simpy
 
 from model_store.durable import replace_file
 from tests.benchmarks.engines.shapes import customers_asks
-from tests.benchmarks.over_http.conversations import (
-    NUM_TURNS,
-    Round,
-    ServiceAsker,
-    draw_conversations,
-    hold,
-    percentile,
-)
+from tests.benchmarks.over_http import conversations as real
+from tests.benchmarks.over_http.conversations import NUM_TURNS, Round, ServiceAsker, draw_conversations, percentile
 from tests.benchmarks.over_http.http_rounds import SERVICE, summary
 from tests.benchmarks.over_http.servers import Server, running_service
 from tests.benchmarks.over_http.sse_client import Heard, ask
-from tests.benchmarks.scale.people import Crowd, Habits, tokens_per_second
+from tests.benchmarks.scale.people import Crowd, Habits, hold
 from tests.benchmarks.scale.pod import Pod
 from tests.benchmarks.scale.service_times import MeasuredRow, ServiceTimes, calibrate
 
 _THINK_SECONDS = 1.0
 _FEW = 4
 """Streams of a calibrating row between one, whose replies are guessed ahead, and as many as there are slots."""
-_PARTS = 2
+_PARTS = 3
 """Times that the steady rows and the people at random take turns."""
 _AIM = 0.2
 """Farthest that a predicted figure may be off, as a share of the measured one."""
@@ -54,12 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
     habits = Habits(turns=NUM_TURNS, think_seconds=_THINK_SECONDS)
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder), options.slots) as server:
         rows, heard, rate = _in_turns(server, habits, options)
-        times = calibrate(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores", rows, tokens_per_second)
+        times = calibrate(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores", rows, hold)
         bytes_a_reply = _database_bytes(Path(folder) / "data") / max(1, len(heard))
     measured = _figures([_as_numbers(one) for one in heard], options.seconds)
     predicted = _predict(times, habits, rate, options)
     errors = {name: predicted[name] / value - 1 for name, value in measured.items() if value}
     report = {
+        "machine": times.machine,
+        "http": [{"server": SERVICE, **row.model_dump()} for row in rows],
         "times": times.model_dump(),
         "conversations_per_second": rate,
         "load": options.load,
@@ -82,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--load", type=float, default=0.5, help="share of what the service can do; default: 0.5")
     parser.add_argument("--seconds", type=float, default=60.0, help="in which conversations begin; default: 60")
     parser.add_argument(
-        "--conversations", type=int, default=48, help="for calibrating, a number of streams; default: 48"
+        "--conversations", type=int, default=80, help="for calibrating, a number of streams; default: 80"
     )
     parser.add_argument("--slots", type=int, default=16, help="default: 16, the chart's")
     parser.add_argument("--output", type=Path, default=Path("runs/scale"), help="default: runs/scale")
@@ -112,7 +108,7 @@ def _in_turns(
 
 async def _hold(server: Server, num_streams: int, num_conversations: int, seed: int) -> Round:
     conversations = draw_conversations(customers_asks(), num_conversations, seed)
-    return await hold(server.port, ServiceAsker(), conversations, num_streams)
+    return await real.hold(server.port, ServiceAsker(), conversations, num_streams)
 
 
 def _row(num_streams: int, rounds: Sequence[Round], options: argparse.Namespace) -> MeasuredRow:
@@ -121,7 +117,11 @@ def _row(num_streams: int, rounds: Sequence[Round], options: argparse.Namespace)
         [1000 * first for found in rounds for first in found.first_token_seconds(turn)] for turn in range(NUM_TURNS)
     ]
     every = {"reply_tokens": [heard.num_tokens for heard in whole], "first_tokens_ms": firsts}
-    row = summary(SERVICE, num_streams, rounds).model_dump() | {"num_slots": options.slots} | every
+    row = (
+        summary(SERVICE, num_streams, rounds).model_dump()
+        | {"num_slots": options.slots, "num_conversations": options.conversations}
+        | every
+    )
     return MeasuredRow.model_validate(row)
 
 

@@ -36,7 +36,7 @@ class Autoscaling(BaseModel):
     min_replicas: int
     max_replicas: int
     target_cpu: float
-    """Share of a pod's one core."""
+    """Of the one core that a pod requests; it may use two."""
     target_waiting: float
     """Completions that wait in a pod; 0: not looked at."""
     down_seconds: float
@@ -91,7 +91,7 @@ class Autoscaler:
         self.history: list[tuple[float, int, int]] = []
         self._fleet, self._rule = fleet, rule
         self._wanted = len(fleet.pods)
-        self._seen_busy: dict[int, float] = {}
+        self._seen_used: dict[int, float] = {}
         self._cpu: deque[float] = deque(maxlen=_WINDOW)
         self._raised: list[tuple[float, int]] = []
         self._advice: list[tuple[float, int]] = []
@@ -107,15 +107,16 @@ class Autoscaler:
             self.history.append((environment.now, self._wanted, len(self._fleet.pods)))
 
     def _look(self) -> None:
-        busy = [pod.busy_seconds - self._seen_busy.get(id(pod), 0.0) for pod in self._fleet.pods]
-        self._seen_busy = {id(pod): pod.busy_seconds for pod in self._fleet.pods}
-        self._cpu.append(min(1.0, sum(busy) / len(busy) / _SYNC_SECONDS))
+        used = {id(pod): pod.hearing_seconds + pod.engine_seconds for pod in self._fleet.pods}
+        new = [seconds - self._seen_used.get(pod, 0.0) for pod, seconds in used.items()]
+        self._seen_used = used
+        self._cpu.append(sum(new) / len(new) / _SYNC_SECONDS)
 
     def _act(self, now: float) -> None:
         pods, rule = self._fleet.pods, self._rule
         ratios = [sum(self._cpu) / len(self._cpu) / rule.target_cpu]
         if rule.target_waiting:
-            ratios.append(sum(len(pod.waiting) for pod in pods) / len(pods) / rule.target_waiting)
+            ratios.append(sum(pod.num_waiting for pod in pods) / len(pods) / rule.target_waiting)
         ratio = max(ratios)
         advised = self._wanted if abs(ratio - 1) <= _TOLERANCE else math.ceil(len(pods) * ratio)
         advised = min(rule.max_replicas, max(rule.min_replicas, advised))

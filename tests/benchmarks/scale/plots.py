@@ -53,7 +53,7 @@ def _draw_waits(axes: Axes, one_pod: Sequence[Load]) -> None:
         (_COLOURS[2], "whole reply, p99", [load.reply_p99 for load in one_pod]),
     ):
         axes.semilogy(busy, values, marker="o", color=colour, label=name)
-    axes.set(title="one pod: seconds that people wait", xlabel="engine busy, %", ylabel="seconds")
+    axes.set(title="one pod: seconds that people wait", xlabel="busier core, %", ylabel="seconds")
     axes.legend(frameon=False, fontsize=8)
 
 

@@ -1,9 +1,10 @@
 """One simulated pod: continuous batching as the real scheduler does it, a step at a time.
 
-A step decodes one token for every running reply and, where a slot is free, reads the prompt of the one that has waited
-longest; its first token comes with that step. Twice as many as there are slots may wait, further ones are refused. Not
-simulated: pieces of long prompts, the prefix cache beyond the turn's own measured time, and HTTP apart from the engine,
-for they share the core and are in the measured times already.
+A request is heard first (HTTP, checks, the intent model), one after the other beside the engine, whose thread has a
+core of its own. A step of the engine decodes one token for every running reply and, where a slot is free, reads the
+prompt of the one that has waited longest; its first token comes with that step. Twice as many as there are slots may
+wait, further ones are refused. Not simulated: pieces of long prompts, and the prefix cache beyond the turn's own
+measured time.
 """
 
 from collections import deque
@@ -24,6 +25,7 @@ class Reply:
     """A completion, from request to last token. Times are the simulation's."""
 
     asked_at: float
+    hear_seconds: float
     read_seconds: float
     tokens_left: int
     done: simpy.Event
@@ -39,32 +41,44 @@ class Pod:
     times: ServiceTimes
     num_slots: int
     is_stopping: bool = False
-    busy_seconds: float = 0.0
+    hearing_seconds: float = 0.0
+    engine_seconds: float = 0.0
+    """CPU time of each, which are on a core of their own."""
+    num_places_taken: int = 0
     waiting: deque[Reply] = field(default_factory=deque)
     running: list[Reply] = field(default_factory=list)
     _wake: simpy.Event | None = None
 
     def __post_init__(self) -> None:
         """Starts its thread."""
+        self._ears = simpy.Resource(self.environment)
         self.environment.process(self._run())
 
     @property
-    def num_places_taken(self) -> int:
-        """Replies that run or wait."""
-        return len(self.running) + len(self.waiting)
+    def num_waiting(self) -> int:
+        """Replies that have a place and are not being made."""
+        return self.num_places_taken - len(self.running)
 
     def take(self, reply: Reply) -> bool:
-        """Queues a reply; False when every place is taken."""
+        """Gives a reply a place; False when every place is taken."""
         if self.num_places_taken >= PLACES_A_SLOT * self.num_slots:
             return False
+        self.num_places_taken += 1
+        self.environment.process(self._hear(reply))
+        return True
+
+    def _hear(self, reply: Reply) -> Generator[Any, Any, None]:
+        with self._ears.request() as turn:
+            yield turn
+            yield self.environment.timeout(reply.hear_seconds)
+        self.hearing_seconds += reply.hear_seconds
         self.waiting.append(reply)
         if self._wake is not None and not self._wake.triggered:
             self._wake.succeed()
-        return True
 
     def _run(self) -> Generator[Any, Any, None]:
         while True:
-            if not self.num_places_taken:
+            if not self.waiting and not self.running:
                 self._wake = self.environment.event()
                 yield self._wake
             yield from self._step()
@@ -76,12 +90,13 @@ class Pod:
         decoding = self.running
         self.running = [*decoding, reading] if reading is not None else decoding
         yield self.environment.timeout(seconds)
-        self.busy_seconds += seconds
+        self.engine_seconds += seconds
         if reading is not None:
             reading.first_token_at = self.environment.now
         for reply in self.running:
             reply.tokens_left -= 1
             if reply.tokens_left <= 0:
                 reply.ended_at = self.environment.now
+                self.num_places_taken -= 1
                 reply.done.succeed()
         self.running = [reply for reply in self.running if reply.tokens_left > 0]

@@ -1,26 +1,31 @@
 """How long the engine takes for what, out of the file that `make bench` writes.
 
-A step decodes one token of each of n replies in `step_base + n x step_row` seconds, and reads at most one prompt, which
-takes as many seconds more as some first token of that turn took when nobody else was there. A reply that is alone is
-guessed ahead and takes `step_alone` a token. The numbers that no row says by itself (those of the step, and the length
-of a reply where the file does not know it) are chosen so that the simulation repeats the measured tokens a second in
-one stream, in many, and in few where they were measured.
+A request takes until its first token what some first token of its turn took when nobody else was there: a share of it
+to be heard, beside the engine, the rest as a part of a step. A step decodes one token of each of n replies in
+`step_base + n x step_row` seconds and reads at most one prompt. A reply that is alone is guessed ahead and takes
+`step_alone` a token. The numbers that no row says by itself (those of the step, the share, and the length of a reply
+where the file does not know it) are chosen so that the simulation repeats the measured tokens a second in one stream,
+in many, and in few where they were measured, and the first token in few.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from statistics import fmean
+from statistics import fmean, median
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
+from scipy.optimize import brentq
 
 SAMPLE = Path(__file__).with_name("bench_sample.json")
 """Measured figures of one machine, which the file names: what is used where `make bench` has not run here."""
 _SERVICE = "this service"
 """Its rows' name: `over_http.http_rounds.SERVICE`, which would bring every engine with it."""
-_BISECTIONS = 12
-_CALIBRATION_CONVERSATIONS = 160
+_PRECISION = 1e-4
+"""Of a fitted number, as a share of the highest it may be."""
+_SHARES = tuple(tenth / 10 for tenth in range(10))
+"""Of the time until a first token that hearing may take."""
 
 
 class MeasuredRow(BaseModel):
@@ -35,11 +40,13 @@ class MeasuredRow(BaseModel):
     second_turn_first_token_ms: float
     gap_ms_p50: float
     reply_tokens: tuple[int, ...] = ()
+    num_conversations: int = 160
+    """Of a round; towards its end fewer streams are left."""
     first_tokens_ms: tuple[tuple[float, ...], ...] = ()
     """All of them, by turn, where they are known; else the two medians above stand for them."""
 
     @property
-    def read(self) -> tuple[tuple[float, ...], ...]:
+    def first(self) -> tuple[tuple[float, ...], ...]:
         """Seconds until the first token, by turn."""
         found = self.first_tokens_ms or ((self.first_token_ms,), (self.second_turn_first_token_ms,))
         return tuple(tuple(ms / 1000 for ms in turn) for turn in found)
@@ -54,8 +61,10 @@ class ServiceTimes(BaseModel):
     step_alone: float
     step_base: float
     step_row: float
-    read: tuple[tuple[float, ...], ...]
-    """Until the first token, by turn, each as likely as another; later turns take as long as the last one."""
+    first: tuple[tuple[float, ...], ...]
+    """Until the first token of who is alone, by turn, each as likely as another; later turns take as the last one."""
+    hear_share: float = 0.0
+    """Of it, spent beside the engine."""
     reply_tokens: tuple[int, ...]
     """Lengths of replies, each as likely as another."""
 
@@ -71,17 +80,25 @@ class ServiceTimes(BaseModel):
         return self.step_base + num_replies * self.step_row if num_replies else 0.0
 
     @property
-    def mean_read_seconds(self) -> tuple[float, ...]:
-        """Until the first token, by turn."""
-        return tuple(fmean(turn) for turn in self.read)
+    def mean_first_token_seconds(self) -> tuple[float, ...]:
+        """By turn, of who is alone."""
+        return tuple(fmean(turn) for turn in self.first)
 
-    def read_seconds(self, turn: int, dice: Random) -> float:
-        """For some prompt of a turn."""
-        return dice.choice(self.read[min(turn, len(self.read) - 1)])
+    def first_token_seconds(self, turn: int, dice: Random) -> float:
+        """Of some request of a turn that is alone."""
+        return dice.choice(self.first[min(turn, len(self.first) - 1)])
 
 
-ClosedLoop = Callable[[ServiceTimes, int, int], float]
-"""Tokens a second of so many streams that hold so many conversations, one after the other, without thinking."""
+class Steady(NamedTuple):
+    """What streams get that hold one conversation after the other without thinking."""
+
+    tokens_per_second: float
+    first_token_seconds: float
+    """Mean over the turns of their medians."""
+
+
+ClosedLoop = Callable[[ServiceTimes, int, int], Steady]
+"""So many streams that hold so many conversations."""
 
 
 def load_rows(path: Path) -> tuple[str, list[MeasuredRow]]:
@@ -97,39 +114,58 @@ def load_rows(path: Path) -> tuple[str, list[MeasuredRow]]:
 def calibrate(machine: str, rows: Sequence[MeasuredRow], closed_loop: ClosedLoop) -> ServiceTimes:
     """The numbers with which the simulation repeats the rows of one stream, of the most that slots hold, and of few.
 
-    Without a row of few, a reply in company is taken to cost as much as one alone.
+    Without a row of few, a reply in company is taken to cost as much as one alone, and hearing to stop the engine.
     """
     one = rows[0]
     company = sorted((row for row in rows[1:] if row.streams <= row.num_slots), key=lambda row: row.streams)
     few, many = company[0], company[-1]
     lengths = one.reply_tokens or (_reply_tokens(one),)
     alone = _step_alone(one, fmean(lengths))
+    fields = {"machine": machine, "step_alone": alone, "first": one.first, "reply_tokens": lengths}
+    unfitted = ServiceTimes(**fields, step_base=alone, step_row=0.0)
+    if few is many:
+        return _with_row(unfitted, many, closed_loop, is_like_alone=True)
+    fits = [_with_steps(unfitted.model_copy(update={"hear_share": share}), few, many, closed_loop) for share in _SHARES]
+    measured = fmean(median(turn) for turn in few.first)
+    return min(fits, key=lambda found: abs(_held(found, few, closed_loop).first_token_seconds - measured))
 
-    def times(base: float, row: float) -> ServiceTimes:
-        return ServiceTimes(
-            machine=machine, step_alone=alone, step_base=base, step_row=row, read=one.read, reply_tokens=lengths
-        )
 
-    def is_too_fast(found: ServiceTimes, row: MeasuredRow) -> bool:
-        return closed_loop(found, row.streams, _CALIBRATION_CONVERSATIONS) > row.tokens_per_second
+def _with_steps(times: ServiceTimes, few: MeasuredRow, many: MeasuredRow, closed_loop: ClosedLoop) -> ServiceTimes:
+    """Steps that repeat the tokens a second of both rows."""
 
     def with_base(base: float) -> ServiceTimes:
-        """Repeats the row of many."""
-        return times(base, _bisect(2 * alone, lambda row: is_too_fast(times(base, row), many)))
+        return _with_row(times.model_copy(update={"step_base": base}), many, closed_loop)
 
-    if few is many:
-        row = _bisect(2 * alone, lambda row: is_too_fast(times(max(0.0, alone - row), row), many))
-        return times(max(0.0, alone - row), row)
-    return with_base(_bisect(10 * alone, lambda base: is_too_fast(with_base(base), few)))
+    return with_base(_root(10 * times.step_alone, lambda base: _too_fast_by(with_base(base), few, closed_loop)))
 
 
-def _bisect(highest: float, is_too_small: Callable[[float], bool]) -> float:
-    """The least number up to this one that is not too small."""
-    low, high = 0.0, highest
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if is_too_small(middle) else (low, middle)
-    return (low + high) / 2
+def _with_row(
+    times: ServiceTimes, many: MeasuredRow, closed_loop: ClosedLoop, *, is_like_alone: bool = False
+) -> ServiceTimes:
+    """A time a reply that repeats the tokens a second of many; `is_like_alone`: the step's base follows from it."""
+
+    def with_row(row: float) -> ServiceTimes:
+        base = max(0.0, times.step_alone - row) if is_like_alone else times.step_base
+        return times.model_copy(update={"step_base": base, "step_row": row})
+
+    return with_row(_root(2 * times.step_alone, lambda row: _too_fast_by(with_row(row), many, closed_loop)))
+
+
+def _held(times: ServiceTimes, row: MeasuredRow, closed_loop: ClosedLoop) -> Steady:
+    return closed_loop(times, row.streams, row.num_conversations)
+
+
+def _too_fast_by(times: ServiceTimes, row: MeasuredRow, closed_loop: ClosedLoop) -> float:
+    return _held(times, row, closed_loop).tokens_per_second - row.tokens_per_second
+
+
+def _root(highest: float, too_fast_by: Callable[[float], float]) -> float:
+    """The number up to this one at which the simulation is neither too fast nor too slow; else the nearer end."""
+    if too_fast_by(0.0) <= 0:
+        return 0.0
+    if too_fast_by(highest) >= 0:
+        return highest
+    return float(brentq(too_fast_by, 0.0, highest, xtol=_PRECISION * highest))
 
 
 def _reply_tokens(one: MeasuredRow) -> int:
@@ -142,4 +178,4 @@ def _reply_tokens(one: MeasuredRow) -> int:
 def _step_alone(one: MeasuredRow, mean_tokens: float) -> float:
     """Seconds of a step with one reply: what is left of its time after the first token, the client included."""
     seconds_a_reply = mean_tokens / one.tokens_per_second
-    return max(1e-5, (seconds_a_reply - fmean(map(fmean, one.read))) / max(1.0, mean_tokens - 1))
+    return max(1e-5, (seconds_a_reply - fmean(map(fmean, one.first))) / max(1.0, mean_tokens - 1))

@@ -25,7 +25,7 @@ class Promise(BaseModel):
     """99 of 100 first tokens come within this."""
     refused_share: float = 0.001
     busy_share: float = 0.8
-    """At most: room for a peak within the peak. Above it a little more load is a lot more waiting."""
+    """Of the busier core at most: room for a peak within the peak. Above it a little more load is much more waiting."""
 
 
 class Prices(BaseModel):
@@ -35,7 +35,8 @@ class Prices(BaseModel):
 
     core_hour: float = 0.04
     gib_hour: float = 0.005
-    cores_a_pod: float = 1.0
+    cores_a_pod: float = 2.0
+    """The engine's, and the one that hears. The chart requests one and sets no limit."""
     gib_a_pod: float = 0.5
 
 
@@ -47,6 +48,7 @@ class Load(BaseModel):
     conversations_per_hour: float
     pods: int
     busy_share: float
+    """Of the busier of a pod's two cores."""
     first_token_p50: float
     first_token_p99: float
     reply_p50: float
@@ -76,11 +78,16 @@ def steady(times: ServiceTimes, habits: Habits, per_hour: float, num_pods: int, 
     warm_up = 2 * habits.turns * habits.think_seconds + 10
     environment.process(crowd.arrive(habits, lambda _: per_hour / 3600, warm_up + seconds))
     environment.run(warm_up)
-    busy_before = sum(pod.busy_seconds for pod in fleet.pods)
+    before = _cpu_seconds(fleet)
     environment.run(warm_up + seconds)
-    busy = (sum(pod.busy_seconds for pod in fleet.pods) - busy_before) / seconds / num_pods
+    busy = max(now - then for now, then in zip(_cpu_seconds(fleet), before, strict=True)) / seconds / num_pods
     heard = [one for one in crowd.heard if one.asked_at >= warm_up]
     return _load(heard, habits, per_hour, num_pods, min(1.0, busy), seconds)
+
+
+def _cpu_seconds(fleet: Fleet) -> tuple[float, float]:
+    """That hearing and the engines of all pods have taken."""
+    return sum(pod.hearing_seconds for pod in fleet.pods), sum(pod.engine_seconds for pod in fleet.pods)
 
 
 def _load(heard: Sequence[Heard], habits: Habits, per_hour: float, num_pods: int, busy: float, seconds: float) -> Load:
@@ -103,17 +110,16 @@ def _load(heard: Sequence[Heard], habits: Habits, per_hour: float, num_pods: int
     )
 
 
-def _busy_pods(times: ServiceTimes, habits: Habits, per_hour: float, num_slots: int) -> float:
-    """Engines that a load keeps busy when their steps are full: a first guess."""
-    seconds_a_reply = (
-        times.mean_reply_tokens * (times.step_base / num_slots + times.step_row) + times.mean_read_seconds[-1]
-    )
-    return per_hour / 3600 * habits.turns * seconds_a_reply
+def _busy_cores(times: ServiceTimes, habits: Habits, per_hour: float, num_slots: int) -> tuple[float, float]:
+    """Those that hear and those of engines that a load keeps busy when steps are full: a first guess."""
+    first, replies = times.mean_first_token_seconds[-1], per_hour / 3600 * habits.turns
+    steps = times.mean_reply_tokens * (times.step_base / num_slots + times.step_row)
+    return replies * times.hear_share * first, replies * ((1 - times.hear_share) * first + steps)
 
 
 def fewest_pods(times: ServiceTimes, habits: Habits, promise: Promise, per_hour: float, num_slots: int) -> Load:
     """The smallest fleet that keeps the promise."""
-    num_pods = max(1, math.ceil(_busy_pods(times, habits, per_hour, num_slots) / promise.busy_share))
+    num_pods = max(1, math.ceil(max(_busy_cores(times, habits, per_hour, num_slots)) / promise.busy_share))
     found = steady(times, habits, per_hour, num_pods, num_slots)
     while num_pods > 1 and found.keeps(promise):
         fewer = steady(times, habits, per_hour, num_pods - 1, num_slots)
@@ -167,7 +173,7 @@ class Growth(BaseModel):
 def step_of_load(times: ServiceTimes, habits: Habits, promise: Promise, rule: Autoscaling, growth: Growth) -> Step:
     """Ten simulated minutes after the load has grown."""
     num_slots = growth.num_slots
-    pods_before = round(_busy_pods(times, habits, growth.before, num_slots) / rule.target_cpu)
+    pods_before = round(sum(_busy_cores(times, habits, growth.before, num_slots)) / rule.target_cpu)
     pods_before = max(rule.min_replicas, pods_before)
     environment = simpy.Environment()
     fleet = Fleet(environment, times, pods_before, num_slots)

@@ -9,19 +9,19 @@ import simpy
 from service.chat.engine_worker import _PLACES_PER_SLOT
 from tests.benchmarks.scale.__main__ import main
 from tests.benchmarks.scale.fleet import Autoscaler, Autoscaling, Fleet
-from tests.benchmarks.scale.people import Crowd, Habits, tokens_per_second
+from tests.benchmarks.scale.people import Crowd, Habits, hold
 from tests.benchmarks.scale.pod import PLACES_A_SLOT, Pod, Reply
 from tests.benchmarks.scale.service_times import SAMPLE, MeasuredRow, ServiceTimes, calibrate, load_rows
 from tests.benchmarks.scale.sizing import Growth, Promise, fewest_pods, steady, step_of_load
 
 TIMES = ServiceTimes(
-    machine="a machine", step_alone=0.002, step_base=0.001, step_row=0.001, read=((0.01,), (0.02,)), reply_tokens=(10,)
+    machine="a machine", step_alone=0.002, step_base=0.001, step_row=0.001, first=((0.01,), (0.02,)), reply_tokens=(10,)
 )
 
 
-def ask(pod: Pod, tokens: int = 10) -> Reply:
+def ask(pod: Pod, tokens: int = 10, hear_seconds: float = 0.0) -> Reply:
     """A reply that a pod takes now."""
-    reply = Reply(pod.environment.now, 0.01, tokens, pod.environment.event())
+    reply = Reply(pod.environment.now, hear_seconds, 0.01, tokens, pod.environment.event())
     assert pod.take(reply)
     return reply
 
@@ -44,7 +44,19 @@ def test_replies_share_steps_and_prompts_are_read_one_a_step() -> None:
     assert second.first_token_at == pytest.approx(0.022)
     assert first.ended_at == pytest.approx(0.022 + 8 * 0.003)
     assert second.ended_at == pytest.approx(0.022 + 8 * 0.003 + 0.002)
-    assert pod.busy_seconds == pytest.approx(second.ended_at or 0)
+    assert pod.engine_seconds == pytest.approx(second.ended_at or 0)
+
+
+def test_requests_are_heard_one_by_one_while_the_engine_goes_on() -> None:
+    """The second is heard 8 to 16 ms, while the first is read for 10 ms; the step under way ends before it is read."""
+    environment = simpy.Environment()
+    pod = Pod(environment, TIMES, num_slots=4)
+    first, second = ask(pod, hear_seconds=0.008), ask(pod, hear_seconds=0.008)
+    environment.run()
+    assert first.first_token_at == pytest.approx(0.018)
+    assert second.first_token_at == pytest.approx(0.018 + 0.002 + 0.01)
+    assert pod.num_places_taken == 0
+    assert pod.hearing_seconds == pytest.approx(0.016)
 
 
 def test_a_full_pod_refuses_as_the_service_does() -> None:
@@ -53,38 +65,43 @@ def test_a_full_pod_refuses_as_the_service_does() -> None:
     pod = Pod(simpy.Environment(), TIMES, num_slots=2)
     for _ in range(6):
         ask(pod)
-    assert not pod.take(Reply(0.0, 0.01, 1, pod.environment.event()))
+    assert not pod.take(Reply(0.0, 0.0, 0.01, 1, pod.environment.event()))
 
 
 def test_the_calibrated_pod_repeats_what_was_measured() -> None:
     """Tokens a second of one stream and of sixteen, of the committed sample, within a hundredth."""
     machine, rows = load_rows(SAMPLE)
-    times = calibrate(machine, rows, tokens_per_second)
+    times = calibrate(machine, rows, hold)
     for row in rows:
-        simulated = tokens_per_second(times, row.streams, 160)
+        simulated = hold(times, row.streams, row.num_conversations).tokens_per_second
         assert simulated == pytest.approx(row.tokens_per_second, rel=0.01), row.streams
 
 
 def test_a_reply_that_is_guessed_ahead_alone_is_not_in_company() -> None:
-    """Of a service whose lone replies are twice as fast, three rows give back what made them."""
-    made_of = TIMES.model_copy(update={"step_alone": 0.001})
+    """Of a service that hears beside its engine and is twice as fast alone, three rows give back what made them."""
+    lengths = (5, 8, 11, 16)
+    made_of = TIMES.model_copy(update={"step_alone": 0.001, "hear_share": 0.4, "reply_tokens": lengths})
+    held = {streams: hold(made_of, streams, 24) for streams in (1, 4, 16)}
     rows = [
         MeasuredRow(
             streams=streams,
             num_slots=64,
-            tokens_per_second=tokens_per_second(made_of, streams, 160),
-            first_token_ms=10,
-            second_turn_first_token_ms=20,
+            num_conversations=24,
+            tokens_per_second=one.tokens_per_second,
+            first_token_ms=10 if streams == 1 else 1000 * one.first_token_seconds,
+            second_turn_first_token_ms=20 if streams == 1 else 1000 * one.first_token_seconds,
             gap_ms_p50=1,
-            reply_tokens=(10,),
+            reply_tokens=lengths,
         )
-        for streams in (1, 4, 16)
+        for streams, one in held.items()
     ]
-    found = calibrate("a machine", rows, tokens_per_second)
+    found = calibrate("a machine", rows, hold)
     assert found.step_alone == pytest.approx(0.001, rel=0.05)
-    assert found.step_row == pytest.approx(0.001, rel=0.1)
-    for row in rows:
-        assert tokens_per_second(found, row.streams, 160) == pytest.approx(row.tokens_per_second, rel=0.01), row.streams
+    assert found.hear_share == pytest.approx(0.4, abs=0.11)
+    assert found.step_row == pytest.approx(0.001, rel=0.25)
+    for row in rows[1:]:
+        simulated = hold(found, row.streams, 24).tokens_per_second
+        assert simulated == pytest.approx(row.tokens_per_second, rel=0.01), row.streams
 
 
 def test_prompts_take_as_long_as_some_prompt_took_alone() -> None:
@@ -103,8 +120,8 @@ def test_prompts_take_as_long_as_some_prompt_took_alone() -> None:
         )
         for streams, speed in ((1, 200.0), (16, 400.0))
     ]
-    times = calibrate("a machine", rows, tokens_per_second)
-    assert times.mean_read_seconds == pytest.approx((0.03, 0.02))
+    times = calibrate("a machine", rows, hold)
+    assert times.mean_first_token_seconds == pytest.approx((0.03, 0.02))
     environment = simpy.Environment()
     pod = Pod(environment, times, num_slots=4)
     crowd = Crowd(environment, times, lambda: pod)
@@ -124,7 +141,7 @@ def test_a_file_without_one_stream_and_many_is_refused(tmp_path: Path) -> None:
 def test_waiting_is_that_of_the_textbook() -> None:
     """Replies of one token that are read one at a time are M/D/1: at half load a mean wait of half a service time."""
     environment = simpy.Environment()
-    times = TIMES.model_copy(update={"read": ((0.01,),), "reply_tokens": (1,)})
+    times = TIMES.model_copy(update={"first": ((0.01,),), "reply_tokens": (1,)})
     pod = Pod(environment, times, num_slots=64)
     crowd = Crowd(environment, times, lambda: pod)
     environment.process(crowd.arrive(Habits(turns=1), lambda _: 50.0, 200))
