@@ -6,6 +6,7 @@ Everything that lives as long as the service is made in `_lifespan` and handed t
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,14 +47,17 @@ from service.chat.conversations.retention import keep_purging
 from service.chat.handovers.courier import make_courier
 from service.chat.knowledge.help_articles import HelpArticles
 from service.chat.masking import ConversationMasker, load_entity_patterns
-from service.chat.model_router import EngineOpener, ModelRouter
+from service.chat.model_router import EngineOpener, EnginePlanner, ModelRouter
 from service.chat.oversight.oversight import open_oversight
 from service.chat.oversight.store_certificate import watch_certificate
 from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanRules
 from service.chat.recording import Recorder
 from service.chat.review.review_desk import open_review
-from service.engine.engine import Engine, golden_run
-from service.engine.errors import EngineError, ModelUnusableError
+from service.engine.cpu_limit import cpu_quota, num_affordable_engines
+from service.engine.running.engine_process import EngineProcess
+from service.engine.running.engine_thread import EngineStarter
+from service.engine.running.messages import EngineSpec
+from service.engine.running.opening import open_engine as try_engine
 from service.engine.types import EngineOptions
 from service.records.copies.tombstones import ErasureLog, open_records
 from service.records.feedback_tokens import FeedbackTokenSigner
@@ -126,7 +130,7 @@ def create_app(
         lifespan=_lifespan(
             settings,
             telemetry,
-            _Openers(open_engine or engine_opener(settings), open_engine or lent_engine_opener(settings), load_intents),
+            _openers(settings, open_engine, load_intents),
         ),
         docs_url=None,
         redoc_url=None,
@@ -149,33 +153,30 @@ def create_app(
 
 def engine_opener(settings: Settings) -> EngineOpener:
     """Opens the real engine, and lets no version near people that does not reproduce its golden run."""
-    options = EngineOptions(
+    return partial(try_engine, options=_engine_options(settings))
+
+
+def further_engines(settings: Settings) -> EnginePlanner:
+    """Plans as many processes beside the first engine as the settings, or else the container's CPU limit, ask for."""
+    number = settings.num_engines or num_affordable_engines(cpu_quota(), settings.num_threads)
+    options = _engine_options(settings)
+
+    def plan(bundle: Bundle) -> list[EngineStarter]:
+        _log.info("engines_planned", number=number)
+        spec = EngineSpec(bundle.directory.absolute(), bundle.digest, options)
+        return [partial(EngineProcess, spec)] * (number - 1)
+
+    return plan
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    return EngineOptions(
         num_slots=settings.num_slots,
         num_threads=settings.num_threads,
         prefix_cache_bytes=settings.prefix_cache_mib * _MEBIBYTE,
         max_draft_tokens=settings.max_draft_tokens,
         knows_phrases=settings.keep_to_phrases,
     )
-
-    def open_engine(bundle: Bundle) -> Engine:
-        try:
-            return _try_out(Engine.open(bundle.directory, bundle.manifest, options), bundle)
-        except EngineError:
-            raise
-        except Exception as error:  # a graph is foreign code: what it raises while it runs has no root of its own
-            problem = str(error).strip() or type(error).__name__
-            raise ModelUnusableError(path=bundle.directory, problem=problem) from error
-
-    return open_engine
-
-
-def _try_out(engine: Engine, bundle: Bundle) -> Engine:
-    try:
-        golden_run(engine, bundle.manifest.golden_run)
-    except BaseException:  # raised again: an engine that nobody serves must not keep its memory
-        engine.close()
-        raise
-    return engine
 
 
 def load_masker(settings: Settings, facts: FactSheet) -> ConversationMasker:
@@ -224,7 +225,14 @@ class _Openers(NamedTuple):
 
     engine: EngineOpener
     lent_engine: EngineOpener
+    further: EnginePlanner
     intents: IntentLoader
+
+
+def _openers(settings: Settings, lent: EngineOpener | None, load_intents: IntentLoader) -> _Openers:
+    if lent is not None:
+        return _Openers(lent, lent, lambda bundle: (), load_intents)
+    return _Openers(engine_opener(settings), lent_engine_opener(settings), further_engines(settings), load_intents)
 
 
 def _lifespan(
@@ -238,7 +246,7 @@ def _lifespan(
         records = await asyncio.to_thread(open_records, settings.records_url, settings.data_dir, settings.erasures_path)
         courier = make_courier(settings, records.handovers, telemetry)
         recorder = Recorder(records, _token_signer(settings, secret), masker, telemetry, courier)
-        model_router = ModelRouter(store, openers.engine, settings.num_slots, settings.canary_share, telemetry)
+        model_router = _route(settings, store, openers, telemetry)
         limits = _chat_limits(settings, secret)
         chatbot = Chatbot(model_router, masker, guidance, recorder, limits)
         made = {"settings": settings, "telemetry": telemetry, "recorder": recorder, "chatbot": chatbot}
@@ -268,6 +276,12 @@ def _lifespan(
             await _close(chatbot, model_router, recorder, records)
 
     return lifespan
+
+
+def _route(settings: Settings, store: ModelStore, openers: _Openers, telemetry: Telemetry) -> ModelRouter:
+    return ModelRouter(
+        store, openers.engine, settings.num_slots, settings.canary_share, telemetry, plan_further=openers.further
+    )
 
 
 async def _load_shop(settings: Settings, load_intents: IntentLoader) -> tuple[ConversationMasker, Guidance]:

@@ -77,10 +77,19 @@ class Settings(SignInSettings):
         default=0.1, ge=0, le=1, description="Share of conversations that a candidate answers; 0: it is never loaded."
     )
     num_slots: int = Field(
-        default=16, ge=1, le=256, description="Completions made at the same time; twice as many may wait."
+        default=16,
+        ge=1,
+        le=256,
+        description="Completions that an engine makes at the same time; twice as many may wait.",
     )
     num_threads: int = Field(
         default=1, ge=1, le=256, description="Threads of the engine; more pay only on an idle machine."
+    )
+    num_engines: int = Field(
+        default=0,
+        ge=0,
+        le=32,
+        description="Engines, of which all but the first are processes; 0: one for two cores of the container's limit.",
     )
     prefix_cache_mib: int = Field(
         default=64,

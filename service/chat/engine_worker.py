@@ -1,20 +1,22 @@
-"""One thread for each loaded engine: the bridge between the event loop and the synchronous engine.
+"""The engines of a loaded version: the bridge between the event loop and those who make tokens.
 
-Everything but `_run` and what it calls happens on the event loop, so the book of places needs no lock. The thread hands
-over all deltas of a step in one call.
+One engine runs in a thread of this process, further ones in processes of their own. Everything here happens on the
+event loop, so the book of places needs no lock; an engine hands over all deltas of a step in one call.
 """
 
 import asyncio
 import math
-import queue
-import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from service.engine.errors import EngineError, EngineOverloadedError
+from service.engine.running.engine_loop import CompletionEngine
+from service.engine.running.engine_thread import EngineStarter, EngineThread
+from service.engine.running.messages import Closed, Lost, Ready, Refused, Report, Stepped
+from service.engine.running.seats import Seat, choose_seat
 from service.engine.types import CompletionRequest, Delta
 from service.errors import CompletionFailedError, OverloadedError, ServiceError
 
@@ -25,43 +27,6 @@ PACE_SECONDS = 1 / 30
 """Between wake-ups of a reader who has shown something: as often as eyes can follow. Each of them runs a task, encodes
 an event and writes to a socket, which token by token takes a good part of what making the token takes."""
 _SMOOTHING = 0.1
-
-
-class CompletionEngine(Protocol):
-    """What a worker asks of an engine; `service.engine.engine.Engine` is the real one."""
-
-    @property
-    def has_work(self) -> bool:
-        """Whether a step would do anything."""
-
-    @property
-    def num_running(self) -> int:
-        """Completions in a slot."""
-
-    @property
-    def num_waiting(self) -> int:
-        """Completions in the queue."""
-
-    @property
-    def max_context(self) -> int:
-        """Most tokens of prompt and completion together."""
-
-    @property
-    def prefix_cache_bytes(self) -> int:
-        """Memory that holds what earlier prompts left."""
-
-    def submit(self, request: CompletionRequest) -> None:
-        """Queues a completion."""
-
-    def cancel(self, request_id: str) -> object:
-        """Forgets a completion in whatever state it is."""
-
-    def step(self) -> list[Delta]:
-        """Makes the next token of every running completion; of one that is alone perhaps several."""
-
-    def close(self) -> None:
-        """Frees the model's memory."""
-
 
 Sink = Callable[[Delta | ServiceError], None]
 """Takes what becomes of one completion, on the event loop: deltas, or one error after which nothing comes."""
@@ -111,8 +76,19 @@ class DeltaInbox:
         return deltas
 
 
+@dataclass(slots=True)
+class _Completion:
+    """One that is being made, and by which engine."""
+
+    sink: Sink
+    started_at: float
+    num_prompt_tokens: int
+    seat: Seat | None
+    is_prompt_read: bool = False
+
+
 class EngineWorker:
-    """Runs an engine in a thread of its own. Takes over the engine and closes it in the end."""
+    """Hands completions to engines and what these make to sinks. Takes the engines over and closes them in the end."""
 
     def __init__(
         self,
@@ -120,46 +96,71 @@ class EngineWorker:
         num_slots: int,
         on_prompt: PromptObserver = lambda num_tokens, num_reused: None,
         on_draft: DraftObserver = lambda num_drafted, num_accepted: None,
+        further: Sequence[EngineStarter] = (),
     ) -> None:
-        """Starts the thread; must be called on the event loop that the deltas shall go to."""
-        self._engine = engine
+        """Starts a thread for `engine`, which is open, and `further` engines, which take completions when they are
+        ready; each has `num_slots`. Must be called on the event loop that the deltas shall go to.
+        """
         self._num_slots = num_slots
         self._loop = asyncio.get_running_loop()
-        self._commands: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self._sinks: dict[str, Sink] = {}
-        self._started_at: dict[str, float] = {}
+        self._completions: dict[str, _Completion] = {}
         self._on_prompt = on_prompt
         self._on_draft = on_draft
-        self._unread_prompts: dict[str, int] = {}
-        """Their lengths, by completion."""
         self._mean_seconds = 1.0
         self._num_reserved = 0
         self._is_retiring = False
+        self._has_broken = False
         self._closed = asyncio.Event()
+        self._seats: list[Seat] = []
         self.max_context = engine.max_context
-        self.capacity = num_slots * _PLACES_PER_SLOT
-        self.has_failed = False
-        threading.Thread(target=self._run, name="engine", daemon=True).start()
+        self._start(partial(EngineThread, engine), is_ready=True)
+        for start in further:
+            self._start(start, is_ready=False)
+
+    @property
+    def num_engines(self) -> int:
+        """Engines that take completions now."""
+        return sum(seat.is_ready for seat in self._seats)
+
+    @property
+    def num_slots(self) -> int:
+        """Completions that these can make at the same time."""
+        return self._num_slots * self.num_engines
+
+    @property
+    def capacity(self) -> int:
+        """Places: for completions that are made and for those that may wait."""
+        return self._num_slots * max(1, self.num_engines) * _PLACES_PER_SLOT
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether no engine is left."""
+        return self._has_broken and self.num_engines == 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no engine has failed for good. Others serve on, but the version should be opened again."""
+        return not self._has_broken
 
     @property
     def num_running(self) -> int:
         """Completions in a slot."""
-        return self._engine.num_running
+        return sum(seat.num_running for seat in self._seats)
 
     @property
     def num_waiting(self) -> int:
         """Completions that have a place but no slot yet."""
-        return max(0, self._num_reserved - self._engine.num_running)
+        return max(0, self._num_reserved - self.num_running)
 
     @property
     def prefix_cache_bytes(self) -> int:
         """Memory that holds what earlier prompts left."""
-        return self._engine.prefix_cache_bytes
+        return sum(seat.prefix_cache_bytes for seat in self._seats)
 
     def reserve(self, num_places: int) -> None:
         """Takes places before any work is done for the completions. Raises OverloadedError when there are too few."""
         if self._num_reserved + num_places > self.capacity:
-            wait = math.ceil(self._mean_seconds * self._num_reserved / self._num_slots)
+            wait = math.ceil(self._mean_seconds * self._num_reserved / max(1, self.num_slots))
             raise OverloadedError(
                 capacity=self.capacity, retry_after_seconds=min(max(1, wait), _MAX_RETRY_AFTER_SECONDS)
             )
@@ -172,99 +173,102 @@ class EngineWorker:
 
     def submit(self, request: CompletionRequest, sink: Sink) -> None:
         """Starts a completion in a reserved place, which is free again after the last delta, an error or `cancel`."""
-        self._sinks[request.request_id] = sink
-        self._started_at[request.request_id] = time.monotonic()
-        self._unread_prompts[request.request_id] = len(request.prompt_ids)
-        if self._closed.is_set():
+        seat = choose_seat(self._seats, request.prompt_ids)
+        completion = _Completion(sink, time.monotonic(), len(request.prompt_ids), seat)
+        self._completions[request.request_id] = completion
+        if seat is None:
             self._fail(request.request_id, CompletionFailedError())
         else:
-            self._commands.put(lambda: self._submit_to_engine(request))
+            seat.request_ids.add(request.request_id)
+            seat.engine.submit(request)
 
     def cancel(self, request_id: str) -> None:
         """Stops a completion; its sink hears nothing more. Does nothing for one that has ended."""
-        if self._forget(request_id) is not None:
-            self._commands.put(lambda: self._engine.cancel(request_id))
+        completion = self._forget(request_id)
+        if completion is not None and completion.seat is not None:
+            completion.seat.engine.cancel(request_id)
 
     def retire(self) -> None:
-        """Closes the engine after its last completion."""
+        """Closes the engines after the last completion."""
         self._is_retiring = True
         self._close_if_idle()
 
     async def wait_closed(self) -> None:
-        """Returns once the engine is closed."""
+        """Returns once all engines are closed."""
         await self._closed.wait()
 
-    def _forget(self, request_id: str) -> Sink | None:
-        sink = self._sinks.pop(request_id, None)
-        self._unread_prompts.pop(request_id, None)
-        if sink is not None:
-            seconds = time.monotonic() - self._started_at.pop(request_id)
-            self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
+    def _start(self, start: EngineStarter, *, is_ready: bool) -> None:
+        seat = Seat(self._num_slots, is_ready=is_ready)
+        self._seats.append(seat)
+        seat.engine = start(partial(self._post, seat))
+
+    def _post(self, seat: Seat, report: Report) -> None:
+        """Takes what an engine tells, in its own thread, to the event loop."""
+        try:
+            self._loop.call_soon_threadsafe(self._hear, seat, report)
+        except RuntimeError:  # the loop is closed: the process is going down and nobody listens any more
+            seat.engine.close()
+
+    def _hear(self, seat: Seat, report: Report) -> None:
+        if isinstance(report, Stepped):
+            seat.note_load(report)
+            self._dispatch(report.deltas)
+        elif isinstance(report, Ready):
+            seat.is_ready = True
+            _log.info("engine_ready", num_engines=self.num_engines)
+        elif isinstance(report, Refused):
+            self._refuse(report)
+        else:
+            self._lose(seat, report)
+
+    def _dispatch(self, deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            completion = self._completions.get(delta.request_id)
+            if delta.num_drafted:
+                self._on_draft(delta.num_drafted, delta.num_accepted)
+            if completion is None:
+                continue
+            if not completion.is_prompt_read:
+                completion.is_prompt_read = True
+                self._on_prompt(completion.num_prompt_tokens, delta.num_reused)
+            if delta.finish_reason is not None:
+                self._forget(delta.request_id)
+            completion.sink(delta)
+
+    def _refuse(self, report: Refused) -> None:
+        if report.is_full:
+            self._fail(report.request_id, OverloadedError(capacity=self.capacity))
+        else:
+            _log.error("engine_refused_completion", code=report.code)
+            self._fail(report.request_id, CompletionFailedError())
+
+    def _lose(self, seat: Seat, report: Lost | Closed) -> None:
+        """An engine is gone, for a while or for good; what it was making fails."""
+        lost = seat.empty()
+        seat.is_closed = isinstance(report, Closed)
+        if report.failure is not None:
+            self._has_broken = self._has_broken or seat.is_closed
+            _log.error("engine_failed", exception=report.failure, num_lost=len(lost), num_engines=self.num_engines)
+        if all(seat.is_closed for seat in self._seats):
+            self._closed.set()
+        for request_id in lost:
+            self._fail(request_id, CompletionFailedError())
+
+    def _fail(self, request_id: str, error: ServiceError) -> None:
+        completion = self._forget(request_id)
+        if completion is not None:
+            completion.sink(error)
+
+    def _forget(self, request_id: str) -> _Completion | None:
+        completion = self._completions.pop(request_id, None)
+        if completion is not None:
+            if completion.seat is not None:
+                completion.seat.request_ids.discard(request_id)
+            self._mean_seconds += _SMOOTHING * (time.monotonic() - completion.started_at - self._mean_seconds)
             self.release(1)
-        return sink
+        return completion
 
     def _close_if_idle(self) -> None:
         if self._is_retiring and self._num_reserved == 0:
-            self._commands.put(None)
-
-    def _dispatch(self, deltas: list[Delta]) -> None:
-        for delta in deltas:
-            if delta.request_id in self._unread_prompts:
-                self._on_prompt(self._unread_prompts.pop(delta.request_id), delta.num_reused)
-            if delta.num_drafted:
-                self._on_draft(delta.num_drafted, delta.num_accepted)
-            ended = delta.finish_reason is not None
-            sink = self._forget(delta.request_id) if ended else self._sinks.get(delta.request_id)
-            if sink is not None:
-                sink(delta)
-
-    def _fail(self, request_id: str, error: ServiceError) -> None:
-        sink = self._forget(request_id)
-        if sink is not None:
-            sink(error)
-
-    def _end(self, has_failed: bool) -> None:
-        self.has_failed = has_failed
-        self._closed.set()
-        for request_id in list(self._sinks):
-            self._fail(request_id, CompletionFailedError())
-
-    def _run(self) -> None:
-        has_failed = False
-        try:
-            while self._obey_commands():
-                deltas = self._engine.step()
-                if deltas:
-                    self._post(self._dispatch, deltas)
-        except Exception:  # a thread's outermost loop: whoever waits for a token must hear that none will come
-            _log.exception("engine_failed")
-            has_failed = True
-        finally:
-            self._engine.close()
-            self._post(self._end, has_failed)
-
-    def _obey_commands(self) -> bool:
-        """Takes what the event loop wants; waits for it when there is nothing else to do. False: time to close."""
-        while True:
-            try:
-                command = self._commands.get(block=not self._engine.has_work)
-            except queue.Empty:
-                return True
-            if command is None:
-                return False
-            command()
-
-    def _submit_to_engine(self, request: CompletionRequest) -> None:
-        try:
-            self._engine.submit(request)
-        except EngineOverloadedError:
-            self._post(self._fail, request.request_id, OverloadedError(capacity=self.capacity))
-        except EngineError as error:
-            _log.error("engine_refused_completion", code=error.code)
-            self._post(self._fail, request.request_id, CompletionFailedError())
-
-    def _post(self, function: Callable[..., None], *arguments: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the loop is closed: the process is going down and nobody listens any more
-            self._commands.put(None)
+            for seat in self._seats:
+                seat.engine.close()

@@ -7,8 +7,9 @@ finishes what it has begun and closes. A version that fails is refused until the
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import structlog
 
@@ -17,10 +18,13 @@ from model_store.bundle import Bundle
 from model_store.contract.safety.reply_check import AuthoredSentences
 from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import AliasNotFoundError, InvalidTokenizerError, StoreError, StoreUnavailableError
+from model_store.intents.matters import KnownReplies
 from model_store.replies import load_replies
 from model_store.store import AliasState, ModelStore, Release
-from service.chat.engine_worker import CompletionEngine, EngineWorker
+from service.chat.engine_worker import EngineWorker
 from service.engine.errors import EngineError
+from service.engine.running.engine_loop import CompletionEngine
+from service.engine.running.engine_thread import EngineStarter
 from service.errors import ModelNotFoundError, ModelUnavailableError
 from service.telemetry import Telemetry
 
@@ -34,6 +38,18 @@ _log = structlog.get_logger(__name__)
 EngineOpener = Callable[[Bundle], CompletionEngine]
 """Opens the engine of a verified bundle and tries it out. Raises EngineError when it may not serve people."""
 
+EnginePlanner = Callable[[Bundle], Sequence[EngineStarter]]
+"""What starts the engines that shall serve a verified bundle beside that one."""
+
+
+class Authored(NamedTuple):
+    """What a version's authors said."""
+
+    sentences: AuthoredSentences = AuthoredSentences()
+    """What the reply check need not hold back."""
+    replies: KnownReplies = KnownReplies()
+    """By which the bot knows what it has said before."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
@@ -44,8 +60,7 @@ class LoadedModel:
     created_at: str
     tokenizer: Tokenizer
     worker: EngineWorker
-    authored: AuthoredSentences = field(default_factory=AuthoredSentences)
-    """What its authors said, which the reply check need not hold back."""
+    authored: Authored = field(default_factory=Authored)
     reads_long: bool = False
     """Whether it was trained on long conversations, and is shown all that it has room for."""
 
@@ -54,11 +69,18 @@ class ModelRouter:
     """Knows the loaded models. All methods run on the event loop; only opening a version happens elsewhere."""
 
     def __init__(
-        self, store: ModelStore, open_engine: EngineOpener, num_slots: int, canary_share: float, telemetry: Telemetry
+        self,
+        store: ModelStore,
+        open_engine: EngineOpener,
+        num_slots: int,
+        canary_share: float,
+        telemetry: Telemetry,
+        plan_further: EnginePlanner = lambda bundle: (),
     ) -> None:
         """Each engine makes `num_slots` completions at once; a candidate answers `canary_share` of conversations."""
         self._store = store
         self._open_engine = open_engine
+        self._plan_further = plan_further
         self._num_slots = num_slots
         self._canary_share = canary_share
         self._telemetry = telemetry
@@ -70,7 +92,8 @@ class ModelRouter:
         """What was logged of aliases that somebody has put back."""
         telemetry.watch_load(
             is_ready=lambda: self.is_ready,
-            num_slots=lambda: num_slots * len(set(self._models.values())),
+            num_engines=lambda: sum(model.worker.num_engines for model in set(self._models.values())),
+            num_slots=lambda: sum(model.worker.num_slots for model in set(self._models.values())),
             num_running=lambda: sum(model.worker.num_running for model in self._alive),
             num_waiting=lambda: sum(model.worker.num_waiting for model in self._alive),
             prefix_cache_bytes=lambda: sum(model.worker.prefix_cache_bytes for model in self._alive),
@@ -183,10 +206,11 @@ class ModelRouter:
         Whether that is done with: False where the store did not give the version away, which the next poll tries again.
         """
         present = self._models.get(alias)
-        has_failed = present is not None and present.worker.has_failed
-        if state == self._settled.get(alias) and not has_failed:
+        is_broken = present is not None and not present.worker.is_whole
+        if state == self._settled.get(alias) and not is_broken:
             return True
-        ready = [model for model in self._healthy().values() if model.digest == state.digest]
+        healthy = self._healthy().values()
+        ready = [model for model in healthy if model.digest == state.digest and model.worker.is_whole]
         try:
             model = ready[0] if ready else await self._load(state.digest, store)
         except StoreUnavailableError as error:
@@ -227,7 +251,8 @@ class ModelRouter:
         bundle, tokenizer, engine = await asyncio.to_thread(open_version, store, self._open_engine, digest)
         manifest = bundle.manifest
         self._telemetry.model_loaded(digest, manifest.name)
-        worker = EngineWorker(engine, self._num_slots, self._telemetry.prompt_read, self._telemetry.drafted)
+        told = self._telemetry.prompt_read, self._telemetry.drafted
+        worker = EngineWorker(engine, self._num_slots, *told, further=self._plan_further(bundle))
         authored = await asyncio.to_thread(read_authored, bundle, tokenizer)
         reads_long = manifest.architecture.hashing is not None
         return LoadedModel(digest, manifest.name, manifest.created_at, tokenizer, worker, authored, reads_long)
@@ -266,10 +291,10 @@ def open_version(
     return bundle, tokenizer, open_engine(bundle)
 
 
-def read_authored(bundle: Bundle, tokenizer: Tokenizer) -> AuthoredSentences:
-    """The sentences of the replies that come with a version that has been opened; blocks."""
-    replies = load_replies(bundle.directory, bundle.manifest.architecture.vocab_size)
-    return AuthoredSentences(map(tokenizer.decode, replies))
+def read_authored(bundle: Bundle, tokenizer: Tokenizer) -> Authored:
+    """The replies that come with a version that has been opened; blocks."""
+    replies = list(load_replies(bundle.directory, bundle.manifest.architecture.vocab_size))
+    return Authored(AuthoredSentences(map(tokenizer.decode, replies)), KnownReplies.decoded(replies, tokenizer))
 
 
 def is_in_canary(conversation_key: str, candidate_digest: str, share: float) -> bool:

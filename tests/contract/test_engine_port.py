@@ -7,9 +7,9 @@ import pytest
 
 from model_store.bundle import open_bundle
 from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID, USER_ID
-from service.chat.engine_worker import CompletionEngine
 from service.engine.engine import Engine
 from service.engine.errors import EngineClosedError, EngineOverloadedError, InvalidPromptError
+from service.engine.running.engine_loop import CompletionEngine
 from service.engine.types import CompletionRequest, Delta, EngineOptions, SamplingParams
 from tests.contract.fake_engine import FakeEngine
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from service.chat.engine_worker import DeltaInbox, EngineWorker
+from service.engine.running.engine_loop import Tell
+from service.engine.running.engine_thread import EngineStarter, EngineThread
+from service.engine.running.messages import Ready
 from service.engine.types import CompletionRequest, Delta, EngineOptions, FinishReason, SamplingParams
 from service.errors import CompletionFailedError, OverloadedError, ServiceError
 from tests.contract.fake_engine import FakeEngine
@@ -148,6 +151,90 @@ def test_a_retired_worker_closes_after_its_last_place_is_free() -> None:
         async with asyncio.timeout(5):
             await worker.wait_closed()
         assert engine.is_closed
+
+    asyncio.run(scenario())
+
+
+def beside(engine: FakeEngine) -> EngineStarter:
+    """Starts a further engine, which says that it is ready as a process does."""
+
+    def start(tell: Tell) -> EngineThread:
+        tell(Ready())
+        return EngineThread(engine, tell)
+
+    return start
+
+
+async def until_ready(worker: EngineWorker, num_engines: int) -> None:
+    """Waits for engines that take completions."""
+    async with asyncio.timeout(5):
+        while worker.num_engines != num_engines:
+            await asyncio.sleep(0.001)
+
+
+def test_every_engine_has_places_of_its_own_and_completions_go_to_the_idle_one() -> None:
+    """Two slots in two engines: two completions at once, and places for six."""
+
+    async def scenario() -> None:
+        engines = fake_engine(), fake_engine()
+        worker, heard = EngineWorker(engines[0], 1, further=[beside(engines[1])]), (Heard(), Heard())
+        assert (worker.num_engines, worker.capacity) == (1, 3)
+        await until_ready(worker, 2)
+        assert (worker.num_slots, worker.capacity) == (2, 6)
+        worker.reserve(2)
+        for number, items in enumerate(heard):
+            worker.submit(ask(str(number)), items.append)
+        for items in heard:
+            await until_ended(items)
+        assert [len(engine.requests) for engine in engines] == [1, 1]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_an_engine_that_fails_loses_its_own_completions_only(broken: int) -> None:
+    """The others serve on, whichever it was; the version counts as failed when none is left."""
+
+    async def scenario() -> None:
+        engines = fake_engine(), fake_engine()
+        for engine in engines:
+            engine.hold.set()
+        worker, heard = EngineWorker(engines[0], 1, further=[beside(engines[1])]), (Heard(), Heard(), Heard())
+        await until_ready(worker, 2)
+        worker.reserve(3)
+        for number in (0, 1):
+            worker.submit(ask(str(number)), heard[number].append)
+        engines[broken].fails_at_step = engines[broken].num_steps + 5
+        await until_ended(heard[broken])
+        assert isinstance(heard[broken][-1], CompletionFailedError)
+        assert (worker.num_engines, worker.has_failed, worker.is_whole) == (1, False, False)
+        worker.submit(ask("2"), heard[2].append)
+        engines[1 - broken].hold.clear()
+        for items in (heard[1 - broken], heard[2]):
+            await until_ended(items)
+        assert [len(items) for items in (heard[1 - broken], heard[2])] == [3, 3]
+        engines[1 - broken].fails_at_step = engines[1 - broken].num_steps + 1
+        worker.reserve(1)
+        worker.submit(ask("3"), heard[2].append)
+        await worker.wait_closed()
+        assert worker.has_failed
+
+    asyncio.run(scenario())
+
+
+def test_retiring_closes_every_engine() -> None:
+    """After the last completion of any of them."""
+
+    async def scenario() -> None:
+        engines = fake_engine(), fake_engine()
+        worker, heard = EngineWorker(engines[0], 1, further=[beside(engines[1])]), Heard()
+        await until_ready(worker, 2)
+        worker.reserve(1)
+        worker.retire()
+        worker.submit(ask("a"), heard.append)
+        await until_ended(heard)
+        await worker.wait_closed()
+        assert not worker.has_failed and all(engine.is_closed for engine in engines)
 
     asyncio.run(scenario())
 
