@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Column, Connection, bindparam, select
 
 from service.records.database import insert_in
 from service.records.errors import CompletionNotFoundError
@@ -15,12 +15,8 @@ from service.records.tables import completions, feedback, format_timestamp
 
 _TIMES = ("created_at", "updated_at", "withdrawn_at")
 _KEYS = ("completion_id", "rater")
-# PostgreSQL: an erasure cannot take the completion away before the vote on it is there to be erased too.
-_RATED = (
-    select(completions.c.sampling, completions.c.model_digest)
-    .where(completions.c.id == bindparam("id"), completions.c.tenant == bindparam("tenant"))
-    .with_for_update(read=True, key_share=True)
-)
+_ABOUT_COMPLETION = ("sampling", "model_digest")
+"""What is told of the rated completion, behind the feedback's own columns."""
 
 
 def record(connection: Connection, new: FeedbackRecord, key: IdempotencyKey | None) -> StoredFeedback:
@@ -36,32 +32,54 @@ def record(connection: Connection, new: FeedbackRecord, key: IdempotencyKey | No
 
 
 def _upsert(connection: Connection, new: FeedbackRecord) -> StoredFeedback:
-    completion = connection.execute(_RATED, {"id": new.completion_id, "tenant": new.tenant}).first()
-    if completion is None:
+    values = {**_values(new, datetime.now(UTC)), "rated_id": new.completion_id, "rated_tenant": new.tenant}
+    row = connection.execute(_upsert_in(connection.dialect.name), values).first()
+    if row is None:
         raise CompletionNotFoundError(completion_id=new.completion_id)
-    values = _values(new, datetime.now(UTC))
-    row = connection.execute(_upsert_in(connection.dialect.name), values).one()
-    values = {column.name: row._mapping[column] for column in feedback.c}
-    values["reasons"] = tuple(values["reasons"])
-    return StoredFeedback(**values, plan=completion.sampling.get("plan"), model_digest=completion.model_digest)
+    stored = {column.name: value for column, value in zip(feedback.c, row, strict=False)}
+    stored["reasons"] = tuple(stored["reasons"])
+    sampling, model_digest = row[-2:]
+    return StoredFeedback(**stored, plan=sampling.get("plan"), model_digest=model_digest)
 
 
 @cache
 def _upsert_in(dialect: str) -> Any:
-    insert = insert_in(dialect, feedback)
+    """Looks the completion up, writes the vote on it and reads both back, all in one: each statement is a round trip.
+
+    PostgreSQL: the completion is held, so that no erasure takes it away before the vote is there to be erased too.
+    """
+    given = [bindparam(column.name, type_=column.type) for column in feedback.c]
+    rated = (
+        select(*given)
+        .select_from(completions)
+        .where(completions.c.id == bindparam("rated_id"), completions.c.tenant == bindparam("rated_tenant"))
+        .with_for_update(read=True, key_share=True)
+    )
+    insert = insert_in(dialect, feedback).from_select(list(feedback.c), rated)
     replaced = {name: insert.excluded[name] for name in feedback.c.keys() if name not in (*_KEYS, "created_at")}
     upsert = insert.on_conflict_do_update(index_elements=list(_KEYS), set_=replaced)
-    return upsert.returning(*feedback.c)
+    about = (_of_completion(completions.c[name]) for name in _ABOUT_COMPLETION)
+    return upsert.returning(*feedback.c, *about)
+
+
+def _of_completion(column: Column[Any]) -> Any:
+    return select(column).where(completions.c.id == bindparam("rated_id")).scalar_subquery()
 
 
 def _values(new: FeedbackRecord, now: datetime) -> dict[str, Any]:
-    values = asdict(new)
-    del values["tenant"]
-    if new.rating is None:
-        # Who takes a rating back takes back what was said with it.
-        values.update(reasons=(), comment=None, correction=None)
-    values.update(created_at=now, updated_at=now, withdrawn_at=now if new.rating is None else None)
-    return values
+    is_kept = new.rating is not None  # who takes a rating back takes back what was said with it
+    return {
+        "completion_id": new.completion_id,
+        "rater": new.rater,
+        "rating": new.rating,
+        "reasons": new.reasons if is_kept else (),
+        "comment": new.comment if is_kept else None,
+        "correction": new.correction if is_kept else None,
+        "created_at": now,
+        "updated_at": now,
+        "withdrawn_at": None if is_kept else now,
+        "origin": new.origin,
+    }
 
 
 def _as_answer(stored: StoredFeedback) -> dict[str, Any]:
