@@ -86,6 +86,8 @@ class RewardConfig(Section):
 
     lr: float = Field(2e-4, gt=0)
     num_epochs: int = Field(4, ge=1)
+    min_steps: int = Field(1, ge=1)
+    """Passes go on until so many batches were learned from: few ratings are few batches."""
     batch_size: int = Field(32, ge=2)
     contrast_share: float = Field(0.25, ge=0, lt=0.5)
     """Share of authored contrasts (a good reply and a bad one to the same ask) in what an epoch learns from, and their
@@ -172,7 +174,7 @@ class PolicyConfig(Section):
     """filtered: share of the replies rated up that is imitated, those that score best."""
     q_learning: QLearningConfig = QLearningConfig()
     max_kl: float = Field(3.0, gt=0)
-    """Nats a completion; training stops at the last checkpoint below it."""
+    """Nats a completion; a policy that ends beyond it walks back towards its reference until it is within."""
     max_completion_tokens: int = Field(96, ge=4)
     temperature: float = Field(1.0, gt=0)
     max_minutes: float = Field(6.0, gt=0)

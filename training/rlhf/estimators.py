@@ -21,6 +21,15 @@ def kl_k3(logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor) -> Tensor:
     return ((torch.exp(difference) - difference - 1) * mask).sum(dim=1)
 
 
+def kl_of_distributions(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+    """Nats a token, never negative: Σ_v π(v) (log π(v) - log π_ref(v)), both [N, V] → [N].
+
+    Summed over completions of the policy as unbiased as `kl_k1` and of less variance, since it averages over all that
+    could have been drawn in place of each token (Amini et al. 2025, 2504.10637, section 4).
+    """
+    return (logprobs.exp() * (logprobs - reference_logprobs)).sum(-1)
+
+
 def auc(scores: Sequence[float], is_up: Sequence[bool]) -> float | None:
     """Probability that a thumb up scores above a thumb down, ties half; None when one kind is missing."""
     ups = np.asarray(is_up, dtype=bool)

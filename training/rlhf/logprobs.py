@@ -9,6 +9,7 @@ from torch import Tensor
 from training.reformer.decoder import BANNED_LOGIT, banned_mask, not_opening_mask
 from training.reformer.heads import pad_right
 from training.reformer.model import ReformerPolicy
+from training.rlhf.estimators import kl_of_distributions
 from training.rlhf.losses import gather_logprobs
 
 
@@ -34,6 +35,17 @@ class TokenLogprobs:
     entropy: Tensor
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """How a policy and its reference see the same completions; no gradients."""
+
+    policy: TokenLogprobs
+    reference_values: Tensor
+    """Log-probabilities [B, S - 1] under the reference, zero outside the completions."""
+    kl: Tensor
+    """Nats a completion [B], over all that could have been drawn at each of its tokens."""
+
+
 def pack_completions(
     prompts: Sequence[Sequence[int]],
     completions: Sequence[Sequence[int]],
@@ -56,9 +68,8 @@ def pack_completions(
 def completion_logprobs(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> TokenLogprobs:
     """One forward pass with the head on the completions' tokens only. Gradients flow unless the caller forbids it."""
     logits = _logits(policy, batch)
-    logprobs = gather_logprobs(logits, batch.token_ids[:, 1:][batch.mask], temperature)
-    values = torch.zeros(batch.mask.shape).masked_scatter(batch.mask, logprobs)
-    return TokenLogprobs(values, _mean_entropy(logits.detach(), temperature))
+    values = _by_completion(gather_logprobs(logits, _drawn(batch), temperature), batch)
+    return TokenLogprobs(values, _mean_entropy((logits.detach() / temperature).log_softmax(-1)))
 
 
 def completion_distributions(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> Tensor:
@@ -66,9 +77,33 @@ def completion_distributions(policy: ReformerPolicy, batch: CompletionBatch, tem
     return (_logits(policy, batch) / temperature).log_softmax(-1)
 
 
+@torch.no_grad()
+def compare(
+    policy: ReformerPolicy, reference: ReformerPolicy, batch: CompletionBatch, temperature: float
+) -> Comparison:
+    """One forward pass of each."""
+    ours = completion_distributions(policy, batch, temperature)
+    references = completion_distributions(reference, batch, temperature)
+    of_policy, of_reference = (
+        _by_completion(logprobs.gather(-1, _drawn(batch)[:, None])[:, 0], batch) for logprobs in (ours, references)
+    )
+    by_token = _by_completion(kl_of_distributions(ours, references), batch)
+    return Comparison(TokenLogprobs(of_policy, _mean_entropy(ours)), of_reference, by_token.sum(1))
+
+
+def _drawn(batch: CompletionBatch) -> Tensor:
+    """The completions' tokens [N], one after the other."""
+    return batch.token_ids[:, 1:][batch.mask]
+
+
+def _by_completion(values: Tensor, batch: CompletionBatch) -> Tensor:
+    """Values of the completions' tokens [N] in their places, [B, S - 1], zero elsewhere."""
+    return torch.zeros(batch.mask.shape).masked_scatter(batch.mask, values)
+
+
 def _logits(policy: ReformerPolicy, batch: CompletionBatch) -> Tensor:
     hidden = policy.encode(batch.token_ids)[:, :-1][batch.mask]
-    banned = _banned_tokens(batch, batch.token_ids[:, 1:][batch.mask])
+    banned = _banned_tokens(batch, _drawn(batch))
     return policy.token_logits(hidden).float().masked_fill(banned, BANNED_LOGIT)
 
 
@@ -82,6 +117,6 @@ def _banned_tokens(batch: CompletionBatch, token_ids: Tensor) -> Tensor:
     return banned
 
 
-def _mean_entropy(logits: Tensor, temperature: float) -> Tensor:
-    log_probabilities = (logits / temperature).log_softmax(-1)
-    return -(log_probabilities.exp() * log_probabilities).sum(-1).mean()
+def _mean_entropy(distributions: Tensor) -> Tensor:
+    """Of log-probabilities [N, V]."""
+    return -(distributions.exp() * distributions).sum(-1).mean()

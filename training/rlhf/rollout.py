@@ -14,7 +14,7 @@ from training.precision import fast_matrices
 from training.reformer.decoder import Sample, sample_completions
 from training.reformer.model import ReformerPolicy
 from training.rlhf.estimators import kl_k1
-from training.rlhf.logprobs import CompletionBatch, TokenLogprobs, completion_logprobs, pack_completions
+from training.rlhf.logprobs import CompletionBatch, TokenLogprobs, compare, completion_logprobs, pack_completions
 from training.rlhf.rewards import RewardTerms
 
 
@@ -69,7 +69,9 @@ class Rollout:
     logprobs: Tensor
     """Of these under the policy, [n, S - 1], without a gradient."""
     kl: Tensor
-    """Nats a completion against the reference, [N]."""
+    """Nats a completion against the reference, [N], of the tokens that were drawn: what a reward is penalised by."""
+    expected_kl: Tensor
+    """The same over all that could have been drawn in their places, [N]: what is measured, since it varies less."""
     entropy: float
 
     @property
@@ -90,7 +92,7 @@ class Rollout:
         return {
             "reward": float(self.rewards.mean()),
             **by_term,
-            "kl": float(self.kl.mean()),
+            "kl": float(self.expected_kl.mean()),
             "entropy": self.entropy,
             "num_tokens": fmean(len(sample.token_ids) for sample in self.samples),
             "proper_endings": fmean(sample.ended for sample in self.samples),
@@ -119,14 +121,19 @@ class Actors:
         )
         own_prompts, own_samples = distributed.own_batch(prompts), distributed.own_batch(samples)
         batch = self.pack(own_prompts, [sample.token_ids for sample in own_samples])
-        policy = self.logprobs(batch)
-        kl = kl_k1(policy.values, self.reference_logprobs(batch), batch.mask)
-        all_kl = torch.tensor(distributed.gather(kl.tolist(), len(prompts)))
+        with fast_matrices():  # as in training, so that ratios start at 1
+            found = compare(self.policy, self.reference, batch, self.sampling.temperature)
+        kl = kl_k1(found.policy.values, found.reference_values, batch.mask)
         num_tokens = sum(len(sample.token_ids) for sample in samples)
         part = distributed.part_of_mean(int(batch.mask.sum()), num_tokens)
-        entropy = distributed.total(float(policy.entropy) * part)
         return Rollout(
-            tuple(samples), _rate(reward, own_prompts, own_samples, len(prompts)), batch, policy.values, all_kl, entropy
+            samples=tuple(samples),
+            terms=_rate(reward, own_prompts, own_samples, len(prompts)),
+            batch=batch,
+            logprobs=found.policy.values,
+            kl=torch.tensor(distributed.gather(kl.tolist(), len(prompts))),
+            expected_kl=torch.tensor(distributed.gather(found.kl.tolist(), len(prompts))),
+            entropy=distributed.total(float(found.policy.entropy) * part),
         )
 
     def pack(self, prompts: Sequence[RolloutPrompt], completions: Sequence[Sequence[int]]) -> CompletionBatch:

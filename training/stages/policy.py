@@ -37,7 +37,7 @@ from training.stages.learners.policy_gradient import PolicyGradientLearner
 from training.stages.learners.replay import Replay, authored_replies
 from training.workspace import StageResult, Workspace
 
-_NUM_MEASURED_PROMPTS = 64
+_NUM_MEASURED_PROMPTS = 32
 """Of people's and of authored ones each."""
 _MIN_AUTHORED_PROMPTS = 64
 MEASURE_SEED = 7
@@ -74,14 +74,13 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         learner = on_ratings(actors, train, reward, settings, seed=config.seed, replay=replay)
     else:
         learner = PolicyGradientLearner(actors, prompts.learned, reward, settings, seed=config.seed, replay=replay)
-    before = actors.collect(prompts.measured, reward, seed=MEASURE_SEED).figures()
+
+    def measure() -> dict[str, float]:
+        return actors.collect(prompts.measured, reward, seed=MEASURE_SEED).figures()
+
+    before = measure()
     adapter = Adapter(actors.policy, settings, seed=config.seed)
-    climb = climb_ladder(learner, actors.policy, settings, workspace)
-    after = actors.collect(prompts.measured, reward, seed=MEASURE_SEED).figures()
-    stopped_by = climb.stopped_by
-    if after["kl"] > settings.max_kl and climb.verified:
-        actors.policy.load_state_dict(climb.verified)
-        after, stopped_by = actors.collect(prompts.measured, reward, seed=MEASURE_SEED).figures(), "max_kl"
+    climb = climb_ladder(learner, actors.policy, settings, workspace, measure)
     adapter.merge()
     if distributed.is_first():
         save_policy(actors.policy, workspace.path(STAGE))
@@ -94,12 +93,14 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "num_trainable": adapter.num_trainable,
         "num_steps": climb.num_steps,
         "num_prompts": len(prompts.learned),
-        "stopped_by": stopped_by,
+        "stopped_by": climb.stopped_by,
+        "num_retreats": climb.num_retreats,
+        "share_kept": climb.share,
         "seconds": round(climb.seconds, 1),
-        "kl": after["kl"],
+        "kl": climb.figures["kl"],
         "kl_coefficient": learner.kl_coefficient,
         "before": before,
-        "after": after,
+        "after": climb.figures,
     }
 
 

@@ -9,6 +9,7 @@ Reads `examples.jsonl` and `base`, writes `reward_model` and `report/`. Not resu
 
 import copy
 import logging
+import math
 import random
 import sys
 import time
@@ -115,7 +116,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
 def draw_by_epoch(contrasts: Contrasts, config: RewardConfig, *, num_ratings: int, seed: int) -> list[list[Contrast]]:
     """New contrasts for every epoch, in proportion to the ratings: a pair is one lesson, as a rating is one."""
     count = round(num_ratings * config.contrast_share / (1 - config.contrast_share))
-    return [contrasts.draw(count, f"{seed}-{epoch}") for epoch in range(1, config.num_epochs + 1)]
+    num_epochs = max(config.num_epochs, math.ceil(config.min_steps / math.ceil(num_ratings / config.batch_size)))
+    return [contrasts.draw(count, f"{seed}-{epoch}") for epoch in range(1, num_epochs + 1)]
 
 
 def train_reward_model(
@@ -135,7 +137,7 @@ def train_reward_model(
     optimizer = build_adamw(model.parameters(), reward.lr, weight_decay=_WEIGHT_DECAY)
     guard = StepGuard(model, [optimizer], stage=STAGE)
     best = _Best(float("inf"), 0, {})
-    num_steps = reward.num_epochs * -(-len(train) // reward.batch_size)
+    num_steps = len(contrasts_by_epoch) * math.ceil(len(train) / reward.batch_size)
     step = 0
     progress = tqdm(total=num_steps, desc=STAGE, file=sys.stderr, disable=not distributed.is_first())
     with distributed.Curves(log_directory) as writer, progress:

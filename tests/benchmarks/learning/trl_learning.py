@@ -28,6 +28,7 @@ from training.reformer.heads import RewardModel
 from training.reformer.model import load_policy, save_policy
 from training.rlhf.losses import kto_class_weights
 from training.rlhf.rollout import Actors, SamplingSettings
+from training.stages.learners.learner import WARM_UP_SHARE
 from training.stages.learners.ratings import Ratings
 from training.stages.policy import MEASURE_SEED, read_material
 from training.workspace import StageResult, Workspace
@@ -129,6 +130,7 @@ def _shared_arguments(config: TrainingConfig, folder: Path, *, num_steps: int) -
         "seed": config.seed,
         "learning_rate": config.policy.lr,
         "lr_scheduler_type": "linear",
+        "warmup_steps": round(WARM_UP_SHARE * num_steps),
         "optim": "adamw_torch_fused",
         "adam_beta2": 0.95,
         "weight_decay": 0.0,

@@ -11,6 +11,7 @@ from training.rlhf.estimators import (
     distinct_n,
     kl_k1,
     kl_k3,
+    kl_of_distributions,
     log_loss,
     repetition_share,
     wilson_interval,
@@ -42,6 +43,15 @@ def test_both_kl_estimators_have_the_same_mean() -> None:
     for estimator in (kl_k1, kl_k3):
         values = estimator(p.log()[:, None], q.log()[:, None], mask)
         assert float((p * values).sum()) == pytest.approx(exact, abs=1e-6)
+
+
+def test_a_token_is_measured_by_all_that_could_have_been_drawn() -> None:
+    """(3/4, 1/4) against (1/2, 1/2) is Σ p ln(p/q), whichever was drawn; a banned token, near -1e9 in both, is none."""
+    logprobs = torch.tensor([[math.log(0.75), math.log(0.25), -1e9]])
+    reference = torch.tensor([[math.log(0.5), math.log(0.5), -1e9]])
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert kl_of_distributions(logprobs, reference).tolist() == pytest.approx([expected], abs=1e-6)
+    assert kl_of_distributions(logprobs, logprobs).tolist() == [0.0]
 
 
 def test_auc_counts_ordered_pairs() -> None:

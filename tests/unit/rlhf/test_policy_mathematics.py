@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.rlhf.advantages import grpo, rloo, whiten
-from training.rlhf.kl_control import adapted_kl_coefficient
+from training.rlhf.kl_control import adapted_kl_coefficient, share_of_way, steps_to_next_measurement
 from training.rlhf.losses import (
     clipped_policy_loss,
     gather_logprobs,
@@ -59,6 +59,23 @@ def test_a_supervised_loss_is_the_mean_over_real_tokens() -> None:
 def test_the_kl_coefficient_follows_the_relative_error_up_to_a_fifth(kl: float, expected: float) -> None:
     """Target 1, gain 0.1, from 0.05: 10 % above adds 1 %, 5 % below takes 0.5 %, more than 20 % off counts as 20 %."""
     assert adapted_kl_coefficient(0.05, kl, target=1.0, gain=0.1) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("step", "kl", "expected"),
+    [(4, 0.2, 7), (8, 2.0, 1), (8, 2.9, 1), (8, 3.0, 1), (8, 40.0, 1), (4, 0.001, 10), (4, 0.0, 10), (0, 0.0, 10)],
+)
+def test_kl_is_measured_again_when_half_of_what_is_left_may_be_spent(step: int, kl: float, expected: int) -> None:
+    """Limit 3, one to ten steps. 0.2 nats after 4 steps would be 1.6 after 4 √8 = 11.3; 2 after 8, 2.5 after 8.9."""
+    assert steps_to_next_measurement(step, kl, limit=3.0, shortest=1, longest=10) == expected
+
+
+def test_the_way_back_is_judged_by_the_square_and_then_by_what_was_measured() -> None:
+    """12 nats at the end: 3 are at half of the way by the square. Measured there as 1.5, KL went with the cube."""
+    assert share_of_way([(1.0, 12.0)], 3.0) == pytest.approx(0.5)
+    assert share_of_way([(1.0, 12.0), (0.5, 1.5)], 3.0) == pytest.approx(0.5 * 2 ** (1 / 3))
+    assert share_of_way([(1.0, 12.0), (0.5, 11.0)], 5.5) == pytest.approx(0.25)  # a noisy slope below 1 counts as 1
+    assert share_of_way([(1.0, 5000.0), (0.5, 8.0)], 4.0) == pytest.approx(0.5 * 0.5 ** (1 / 6))  # and as 6 above 6
 
 
 def test_kto_of_an_unmoved_policy_is_one_half() -> None:

@@ -68,8 +68,12 @@ def test_liked_replies_become_likelier_than_disliked_ones(tmp_path: Path, case: 
     actors, examples = actors_of(workspace, config), examples_of(workspace)
     reward = reward_of(workspace, config)
     learner: Learner = learner_class(actors, examples["train"], reward, config.policy, seed=1)
-    climb = climb_ladder(learner, actors.policy, config.policy, workspace)
-    assert climb.stopped_by == "finished" and climb.verified
+
+    def measure() -> dict[str, float]:
+        return actors.collect([example.prompt for example in examples["test"]], reward, seed=1).figures()
+
+    climb = climb_ladder(learner, actors.policy, config.policy, workspace, measure)
+    assert climb.stopped_by == "finished" and climb.share == 1.0
     ratios = log_ratios(actors, examples["test"])
     is_up = torch.tensor([example.is_up for example in examples["test"]])
     assert ratios[is_up].mean() > ratios[~is_up].mean() + 0.3

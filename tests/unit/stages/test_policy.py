@@ -26,6 +26,7 @@ from training.stages.learners.kto import KtoLearner
 from training.stages.learners.ladder import climb_ladder
 from training.stages.learners.learner import Updater
 from training.stages.learners.policy_gradient import PolicyGradientLearner
+from training.stages.learners.way_back import Measure, copy_weights, walk_back
 from training.workspace import Workspace
 
 
@@ -50,6 +51,10 @@ def _examples(workspace: Workspace) -> list[RatedExample]:
     return read_examples(workspace.path("examples.jsonl"), tokenizer, max_positions=192, correction_weight=1.0)
 
 
+def _measure(actors: Actors, prompts: Sequence[Prompt]) -> Measure:
+    return lambda: actors.collect(list(prompts) * 8, _share_of_even_ids, seed=1).figures()
+
+
 def _weights(directory: Path) -> Mapping[str, Tensor]:
     weights: Mapping[str, Tensor] = load_policy(directory).state_dict()
     return weights
@@ -68,9 +73,10 @@ def test_a_policy_gradient_raises_the_reward_of_a_rule(tmp_path: Path, algorithm
         actors.policy,
         config.policy,
         workspace,
+        _measure(actors, prompts),
     )
-    after = actors.collect(prompts * 8, _share_of_even_ids, seed=1).figures()
-    assert climb.stopped_by == "finished" and climb.num_steps == 12
+    after = climb.figures
+    assert climb.stopped_by == "finished" and climb.num_steps == 12 and climb.share == 1.0
     assert before["kl"] == pytest.approx(0.0, abs=1e-6)
     assert after["reward"] > before["reward"] + 0.15
     assert after["kl"] > 0.05
@@ -84,7 +90,7 @@ def test_kto_makes_liked_replies_likelier_than_disliked_ones(tmp_path: Path) -> 
     train = [example for example in examples if example.split == "train"]
     learner = KtoLearner(actors, train, _share_of_even_ids, config.policy, seed=1)
     assert learner.num_steps == 27
-    climb_ladder(learner, actors.policy, config.policy, workspace)
+    climb_ladder(learner, actors.policy, config.policy, workspace, _measure(actors, _prompts(workspace)))
     test = [example for example in examples if example.split == "test"]
     packed = actors.pack([e.prompt for e in test], [e.completion_ids for e in test])
     ratios = sequence_sum(actors.logprobs(packed).values - actors.reference_logprobs(packed), packed.mask)
@@ -93,7 +99,7 @@ def test_kto_makes_liked_replies_likelier_than_disliked_ones(tmp_path: Path) -> 
 
 
 def test_the_reference_reads_a_rated_reply_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All 144 before the first step; later only the 16 mismatched pairs of a step, which are new each time."""
+    """All 144 before the first step; later only eight mismatched pairs a step, which are new each time."""
     config = make_config(policy={"algorithm": "kto", "num_epochs": 3})
     workspace = make_workspace(tmp_path, config)
     actors, read = _actors(workspace, config), list[int]()
@@ -108,23 +114,59 @@ def test_the_reference_reads_a_rated_reply_once(tmp_path: Path, monkeypatch: pyt
     learner = KtoLearner(actors, train, _share_of_even_ids, config.policy, seed=1)
     assert sum(read) == len(train) == 144
     learner.step(1, Updater(actors.policy, 1e-3, learner.num_updates))
-    assert sum(read) == 144 + config.policy.batch_size
+    assert sum(read) == 144 + 8 < 144 + config.policy.batch_size
 
 
-def test_it_goes_back_to_the_last_weights_below_the_kl_limit(tmp_path: Path) -> None:
-    """A learning rate far too high is stopped, and what is left lies below the limit."""
-    config = make_config(policy={"num_steps": 30, "lr": 1e-2, "kl_coefficient": 0.0, "max_kl": 0.5})
+def test_a_policy_that_went_too_far_walks_back_into_the_limit(tmp_path: Path) -> None:
+    """It is left on the line between where it began and where its steps led, at the KL that is reported."""
+    settings = {"num_steps": 12, "prompts_per_step": 8, "lr": 4e-3, "kl_coefficient": 0.0, "target_kl": None}
+    workspace = make_workspace(tmp_path, make_config())
+    kept = {}
+    for limit in (50.0, 0.5):
+        config = make_config(policy={**settings, "max_kl": limit})
+        actors, prompts = _actors(workspace, config), _prompts(workspace)
+        learner = PolicyGradientLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1)
+        measure = _measure(actors, prompts)
+        start = copy_weights(actors.policy)
+        climb = climb_ladder(learner, actors.policy, config.policy, workspace, measure)
+        assert climb.figures == measure() and climb.figures["kl"] <= limit
+        kept[limit] = climb
+        workspace.drop_checkpoint("policy")
+    assert kept[50.0].share == 1.0 and kept[50.0].num_retreats == 0 and kept[50.0].figures["kl"] > 0.5
+    assert 0 < kept[0.5].share < 1 and kept[0.5].figures["kl"] > 0.05
+    assert kept[0.5].figures["reward"] > 0.5
+    assert any(not torch.equal(tensor, start[name]) for name, tensor in actors.policy.state_dict().items())
+
+
+def test_far_beyond_the_limit_it_retreats_and_slows_down_three_times(tmp_path: Path) -> None:
+    """A learning rate far too high: three retreats, each with half the rate and twice the coefficient, then the end."""
+    config = make_config(policy={"num_steps": 30, "lr": 1e-1, "kl_coefficient": 0.01, "target_kl": None, "max_kl": 0.1})
     workspace = make_workspace(tmp_path, config)
     actors, prompts = _actors(workspace, config), _prompts(workspace)
-    climb = climb_ladder(
-        PolicyGradientLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1),
-        actors.policy,
-        config.policy,
-        workspace,
-    )
+    learner = PolicyGradientLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1)
+    climb = climb_ladder(learner, actors.policy, config.policy, workspace, _measure(actors, prompts))
     assert climb.stopped_by == "max_kl" and climb.num_steps < 30
-    assert all(torch.equal(tensor, climb.verified[name]) for name, tensor in actors.policy.state_dict().items())
-    assert 0 <= actors.collect(prompts * 8, _share_of_even_ids, seed=1).figures()["kl"] < 0.5
+    assert climb.num_retreats == 3 and learner.kl_coefficient == pytest.approx(0.08)
+    assert climb.figures["kl"] <= 0.1
+
+
+def test_the_way_back_ends_at_the_reference_where_nothing_else_is_within(tmp_path: Path) -> None:
+    """A KL that does not fall, or is not a number, leaves the weights that there were in the beginning."""
+    policy_there = load_policy(make_workspace(tmp_path, make_config()).path("base"))
+    start = copy_weights(policy_there)
+    for kl, num_measurements in ((9.0, 5), (float("nan"), 2)):
+        with torch.no_grad():
+            for parameter in policy_there.parameters():
+                parameter += 1.0
+        measured = []
+
+        def measure(kl: float = kl, measured: list[float] = measured) -> dict[str, float]:
+            measured.append(kl)
+            return {"kl": kl}
+
+        arrival = walk_back(policy_there, start, measure, limit=3.0)
+        assert arrival.share == 0.0 and len(measured) == num_measurements
+        assert all(torch.equal(tensor, start[name]) for name, tensor in policy_there.state_dict().items())
 
 
 def test_the_kl_coefficient_is_adapted_to_its_target(tmp_path: Path) -> None:
@@ -133,7 +175,7 @@ def test_the_kl_coefficient_is_adapted_to_its_target(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, config)
     actors, prompts = _actors(workspace, config), _prompts(workspace)
     learner = PolicyGradientLearner(actors, prompts, _share_of_even_ids, config.policy, seed=1)
-    climb_ladder(learner, actors.policy, config.policy, workspace)
+    climb_ladder(learner, actors.policy, config.policy, workspace, _measure(actors, prompts))
     assert learner.kl_coefficient == pytest.approx(0.05 * 0.9**3)
     fixed = config.policy.model_copy(update={"target_kl": None})
     steady = PolicyGradientLearner(actors, prompts, _share_of_even_ids, fixed, seed=1)
@@ -147,7 +189,8 @@ def test_it_stops_when_its_minutes_are_over(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, config)
     actors = _actors(workspace, config)
     learner = PolicyGradientLearner(actors, _prompts(workspace), _share_of_even_ids, config.policy, seed=1)
-    climb = climb_ladder(learner, actors.policy, config.policy, workspace)
+    measure = _measure(actors, _prompts(workspace))
+    climb = climb_ladder(learner, actors.policy, config.policy, workspace, measure)
     assert climb.stopped_by == "max_minutes" and climb.num_steps <= 1
 
 

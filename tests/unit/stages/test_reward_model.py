@@ -11,7 +11,9 @@ import yaml
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.tokenizer import Tokenizer
 from tests.unit.stages.learning_workspace import ASKS, FILLERS, make_config, make_workspace
-from training.config import TrainingConfig
+from training.config import RewardConfig, TrainingConfig
+from training.data.contrasts import Contrasts
+from training.data.domain_pack import load_pack
 from training.data.preferences import PREFERENCES_NAME, contrasts_of, parse_preference, preferences_text
 from training.data.prompts import read_examples
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
@@ -79,6 +81,15 @@ def test_heads_learn_apart(tmp_path: Path) -> None:
         result = reward_model.run(config, make_workspace(tmp_path / name, config))
         spreads.append(result["test"]["spread"])
     assert spreads[0] == 0 and spreads[1] > 0.05
+
+
+def test_few_ratings_are_passed_over_until_there_were_steps_enough(tmp_path: Path) -> None:
+    """144 ratings in batches of 16 are 9 steps a pass: 24 steps are three passes, and 9 the two that are asked for."""
+    contrasts = Contrasts(load_pack(config_with_pack(tmp_path).corpus.domain_pack))
+    for min_steps, num_passes in ((24, 3), (9, 2)):
+        config = RewardConfig(num_epochs=2, batch_size=16, min_steps=min_steps)
+        drawn = reward_model.draw_by_epoch(contrasts, config, num_ratings=144, seed=1)
+        assert [len(each) for each in drawn] == [48] * num_passes
 
 
 def test_authored_contrasts_teach_what_no_thumb_says(tmp_path: Path) -> None:

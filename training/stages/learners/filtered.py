@@ -5,6 +5,7 @@ against RAFT (Dong et al. 2023) and best-of-n tuning: nothing is sampled, so no 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -16,12 +17,12 @@ from training.reformer.decoder import Sample
 from training.rlhf.logprobs import completion_logprobs
 from training.rlhf.losses import supervised_loss
 from training.rlhf.rollout import Actors, RewardFunction
-from training.stages.learners.learner import StatelessLearner, StepFigures, Updater
+from training.stages.learners.learner import StepFigures, Updater
 from training.stages.learners.ratings import Probe, Ratings, packed
 from training.stages.learners.replay import NO_REPLAY, Replay
 
 
-class FilteredLearner(StatelessLearner):
+class FilteredLearner:
     """Raises the likelihood of liked, well-scored completions, a batch of them a step."""
 
     def __init__(
@@ -49,6 +50,14 @@ class FilteredLearner(StatelessLearner):
         replayed = self._replay.draw(self._actors, number, len(batch))
         loss = update(lambda: self._replay.mixed(self._loss(batch), self._actors, replayed))
         return StepFigures(scalars.get("kl"), {**scalars, "loss": loss})
+
+    def state(self) -> dict[str, Any]:
+        """When KL is measured next."""
+        return self._probe.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a `state`."""
+        self._probe.restore(state)
 
     def _loss(self, batch: Sequence[RatedExample]) -> Tensor:
         own = distributed.own_batch(batch)

@@ -92,13 +92,15 @@ class IlqlLearner:
         return StepFigures(scalars.get("kl"), {**scalars, "loss": loss})
 
     def state(self) -> dict[str, Any]:
-        """Critic and its optimiser."""
-        return {"critic": self._critic.state_dict(), "optimizer": self._optimizer.state_dict()}
+        """Critic and its optimiser, and when KL is measured next."""
+        critic = {"critic": self._critic.state_dict(), "optimizer": self._optimizer.state_dict()}
+        return {**critic, "probe": self._probe.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back to a `state`."""
         self._critic.load_state_dict(state["critic"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._probe.restore(state["probe"])
 
     def _step_critic(self, number: int, batch: Sequence[RatedExample]) -> dict[str, float]:
         own, part = distributed.own_batch(batch), self._ratings.token_part(batch)

@@ -4,6 +4,7 @@ It runs away between its first and second epoch, so its KL is measured on sample
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +15,15 @@ from training.data.prompts import RatedExample
 from training.rlhf.logprobs import completion_logprobs
 from training.rlhf.losses import kto_class_weights, kto_loss, sequence_sum
 from training.rlhf.rollout import Actors, RewardFunction
-from training.stages.learners.learner import StatelessLearner, StepFigures, Updater
+from training.stages.learners.learner import StepFigures, Updater
 from training.stages.learners.ratings import Probe, Ratings, packed
 from training.stages.learners.replay import NO_REPLAY, Replay
 
+_NUM_MISMATCHED = 8
+"""Pairs that a step's reference point is estimated from: it is one number, and zero most of the time."""
 
-class KtoLearner(StatelessLearner):
+
+class KtoLearner:
     """Raises liked completions above disliked ones, a batch of ratings a step."""
 
     def __init__(
@@ -51,6 +55,14 @@ class KtoLearner(StatelessLearner):
         loss = update(lambda: self._replay.mixed(self._loss(batch, reference_point), self._actors, replayed))
         return StepFigures(scalars.get("kl"), {**scalars, "loss": loss, "kl_reference": float(reference_point)})
 
+    def state(self) -> dict[str, Any]:
+        """When KL is measured next."""
+        return self._probe.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a `state`."""
+        self._probe.restore(state)
+
     def _of_reference(self) -> dict[int, float]:
         """Log-probabilities of whole completions under the reference, by `id` of the example: it never moves.
 
@@ -69,12 +81,12 @@ class KtoLearner(StatelessLearner):
     def _reference_point(self, batch: Sequence[RatedExample]) -> Tensor:
         """z0: mean log-ratio of completions under other prompts, at least 0 (Ethayarajh et al. 2024, section 4.1)."""
         limit = int(self._actors.policy.config.max_position_embeddings)
-        pairs = zip(batch, [*batch[1:], batch[0]], strict=True)
+        pairs = [*zip(batch, [*batch[1:], batch[0]], strict=True)][: max(_NUM_MISMATCHED, distributed.num_processes())]
         mismatched = [(e.prompt, other.completion_ids[: limit - len(e.prompt.token_ids)]) for e, other in pairs]
         own = distributed.own_batch(mismatched)
         swapped = self._actors.pack([prompt for prompt, _ in own], [ids for _, ids in own])
         difference = self._actors.logprobs(swapped).values - self._actors.reference_logprobs(swapped)
-        log_ratios = distributed.gather(sequence_sum(difference, swapped.mask).tolist(), len(batch))
+        log_ratios = distributed.gather(sequence_sum(difference, swapped.mask).tolist(), len(mismatched))
         return torch.tensor(log_ratios).mean().clamp(min=0)
 
     def _loss(self, batch: Sequence[RatedExample], reference_point: Tensor) -> Tensor:
@@ -85,5 +97,5 @@ class KtoLearner(StatelessLearner):
         log_ratios = sequence_sum(logprobs, completions.mask) - reference
         is_up = torch.tensor([e.is_up for e in own])
         weights = self._ratings.weights(own) * torch.where(is_up, *self._class_weights)
-        loss = kto_loss(log_ratios, is_up, weights, kl=reference_point, beta=self._config.kl_coefficient)
+        loss = kto_loss(log_ratios, is_up, weights, kl=reference_point, beta=self.kl_coefficient)
         return distributed.part_of_mean(len(own), len(batch)) * loss

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from training import distributed
-from training.optimization import StepGuard, build_adamw, flat_then_linear
+from training.optimization import StepGuard, build_adamw, flat_then_linear, warm_up
 from training.precision import fast_matrices
 from training.reformer.model import ReformerPolicy
 
@@ -15,6 +15,9 @@ STAGE = "policy"
 SEED_STRIDE = 1_000_003
 """Between the seeds of a run's rollouts, so that neighbouring seeds of two runs share none."""
 _DECAY_SHARE = 0.9
+WARM_UP_SHARE = 0.2
+"""Of the updates, in which the learning rate rises to what is configured."""
+_SLOWER = 0.5
 
 
 class Updater:
@@ -29,24 +32,31 @@ class Updater:
         self._guard = StepGuard(policy, [self._optimizer], stage=STAGE)
         self._num_updates = num_updates
         self._number = 0
+        self._lr_share = 1.0
 
     def __call__(self, compute_loss: Callable[[], Tensor]) -> float:
         """One step; gives the loss. Raises DivergedError."""
         with fast_matrices():
             loss = distributed.backward(compute_loss(), self._policy.parameters())
-        lr_factor = flat_then_linear(self._number, self._num_updates, _DECAY_SHARE)
+        # Adam's first steps are as large in what is mere noise as elsewhere: KL that buys nothing.
+        warmth = warm_up(self._number, round(WARM_UP_SHARE * self._num_updates))
+        lr_factor = self._lr_share * warmth * flat_then_linear(self._number, self._num_updates, _DECAY_SHARE)
         self._guard.step(loss, number=self._number, lr_factor=lr_factor)
         self._number += 1
         return float(loss)
 
+    def slow_down(self) -> None:
+        """Halves the learning rate of all steps to come."""
+        self._lr_share *= _SLOWER
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs."""
-        return {"optimizer": self._optimizer.state_dict(), "number": self._number}
+        return {"optimizer": self._optimizer.state_dict(), "number": self._number, "lr_share": self._lr_share}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back to a `state`."""
         self._optimizer.load_state_dict(state["optimizer"])
-        self._number = state["number"]
+        self._number, self._lr_share = state["number"], state["lr_share"]
 
 
 @dataclass(frozen=True)
@@ -77,14 +87,3 @@ class Learner(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back to a `state`."""
-
-
-class StatelessLearner:
-    """A learner that keeps nothing from step to step but what the ladder keeps anyway."""
-
-    def state(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to do."""

@@ -7,6 +7,7 @@ differ in nothing else here.
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -18,11 +19,11 @@ from training.rlhf.kl_control import adapted_kl_coefficient
 from training.rlhf.logprobs import completion_logprobs
 from training.rlhf.losses import clipped_completion_loss, clipped_policy_loss
 from training.rlhf.rollout import Actors, RewardFunction, Rollout, RolloutPrompt
-from training.stages.learners.learner import SEED_STRIDE, StatelessLearner, StepFigures, Updater
+from training.stages.learners.learner import SEED_STRIDE, StepFigures, Updater
 from training.stages.learners.replay import NO_REPLAY, Replay, Replayed
 
 
-class PolicyGradientLearner(StatelessLearner):
+class PolicyGradientLearner:
     """Policy gradient with the advantages of RLOO or GRPO, and a KL coefficient that keeps to a target."""
 
     def __init__(
@@ -62,6 +63,13 @@ class PolicyGradientLearner(StatelessLearner):
                 self.kl_coefficient, figures["kl"], target=config.target_kl, gain=config.kl_gain
             )
         return StepFigures(figures["kl"], scalars)
+
+    def state(self) -> dict[str, Any]:
+        """Nothing that the ladder does not keep anyway."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to do."""
 
     def _advantages(self, rollout: Rollout) -> Tensor:
         penalised = (rollout.rewards - self.kl_coefficient * rollout.kl).view(-1, self._config.samples_per_prompt)

@@ -13,12 +13,14 @@ from training import distributed
 from training.config import PolicyConfig
 from training.data.prompts import RatedExample, prompts_with_room
 from training.errors import DataNotFoundError
+from training.rlhf.kl_control import steps_to_next_measurement
 from training.rlhf.logprobs import CompletionBatch
 from training.rlhf.rollout import Actors, RewardFunction
 from training.stages.learners.learner import SEED_STRIDE
 
-_NUM_MEASUREMENTS = 8
-_NUM_MEASURED_PROMPTS = 64
+_FIRST, _SHORTEST, _LONGEST = 8, 16, 3
+"""Parts of a run: after one eighth of it comes the first measurement, after one of 16 to one of 3 the next."""
+_NUM_MEASURED_PROMPTS = 32
 
 
 class Ratings:
@@ -65,7 +67,7 @@ def packed(actors: Actors, batch: Sequence[RatedExample]) -> CompletionBatch:
 
 
 class Probe:
-    """Samples from the policy a few times in a run: KL first of all."""
+    """Samples from the policy now and then in a run, KL first of all: the nearer the limit, the sooner again."""
 
     def __init__(
         self, actors: Actors, ratings: Ratings, reward: RewardFunction, config: PolicyConfig, seed: int
@@ -73,12 +75,28 @@ class Probe:
         """Asks what people asked, where a whole completion has room."""
         room = int(actors.policy.config.max_position_embeddings) - config.max_completion_tokens
         self._prompts = prompts_with_room((e.prompt for e in ratings.examples), room)
-        self._actors, self._reward, self._seed = actors, reward, seed
+        self._actors, self._reward, self._max_kl, self._seed = actors, reward, config.max_kl, seed
+        self._next: int | None = None
 
     def figures(self, number: int, num_steps: int) -> dict[str, float]:
         """Figures before step `number` of `num_steps`; none between the measurements, and none without prompts."""
-        if number % max(1, num_steps // _NUM_MEASUREMENTS) or not self._prompts:
+        if self._next is None:
+            self._next = max(1, num_steps // _FIRST)
+        if number < self._next or not self._prompts:
             return {}
-        count = min(len(self._prompts), _NUM_MEASURED_PROMPTS)
+        count = min(len(self._prompts), max(_NUM_MEASURED_PROMPTS, distributed.num_processes()))
         drawn = random.Random(f"{self._seed}-{number}").sample(self._prompts, count)
-        return self._actors.collect(drawn, self._reward, seed=self._seed * SEED_STRIDE + number).figures()
+        figures = self._actors.collect(drawn, self._reward, seed=self._seed * SEED_STRIDE + number).figures()
+        shortest, longest = (max(1, num_steps // parts) for parts in (_SHORTEST, _LONGEST))
+        self._next = number + steps_to_next_measurement(
+            number, figures["kl"], limit=self._max_kl, shortest=shortest, longest=longest
+        )
+        return figures
+
+    def state(self) -> dict[str, int | None]:
+        """What a checkpoint needs."""
+        return {"next": self._next}
+
+    def restore(self, state: dict[str, int | None]) -> None:
+        """Goes back to a `state`."""
+        self._next = state["next"]
