@@ -18,7 +18,8 @@ from model_store.knowledge.offer import HELP_PLAN
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 _PLACEHOLDER_SHAPE = re.compile(r"<[A-Z][A-Z_0-9]*>")
-_SECTION = "article"
+_SECTIONS = ("article", "fruitless")
+"""Of plan rules, those of which a shop's file need only hold the entries that differ."""
 WEIGHTS_FILE = Path(__file__).with_name("quoting.json")
 _FLOOR = 1e-3
 """How near to 0 or 1 a probability is taken to be at most."""
@@ -147,9 +148,10 @@ def _topic_of(plan: str) -> str:
 
 
 def rules_over(shipped: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A shop's plan rules over those that ship: section by section, and the article rule entry by entry."""
+    """A shop's plan rules over those that ship: section by section, and some of them entry by entry."""
     rules = {**shipped, **own}
-    base, changes = shipped.get(_SECTION), own.get(_SECTION)
-    if isinstance(base, dict) and isinstance(changes, dict):
-        rules[_SECTION] = {**base, **changes}
+    for section in _SECTIONS:
+        base, changes = shipped.get(section), own.get(section)
+        if isinstance(base, dict) and isinstance(changes, dict):
+            rules[section] = {**base, **changes}
     return rules

@@ -17,6 +17,7 @@ from model_store.contract.conversation import Message, Role
 from model_store.contract.placeholders import FACT_PLACEHOLDERS
 from model_store.digest import short
 from model_store.errors import problems_of
+from model_store.intents.matters import FruitlessRule, KnownReplies
 from model_store.knowledge.article_rule import ArticleRule, rules_over
 from model_store.knowledge.offer import HELP_PLAN
 from model_store.knowledge.search import Passage
@@ -29,6 +30,7 @@ NUM_RIVAL_PLANS = 8
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 _NUM_TOPICS = 2
 _PLACEHOLDER_SHAPE = re.compile(r"<[A-Z][A-Z_0-9]*>")
+_NO_REPLIES = KnownReplies()
 
 
 class _Section(BaseModel):
@@ -61,6 +63,7 @@ class _PlanRulesFile(_Section):
     wordings: dict[str, _Wording] = {}
     hand_over: tuple[str, ...] = ()
     unsure: _Unsure
+    fruitless: FruitlessRule
     article: ArticleRule
     topics: dict[str, _Wording] = {}
 
@@ -70,7 +73,7 @@ class FixedReply:
     """A masked text that is said instead of the model's, and which rule says so."""
 
     text: str
-    rule: Literal["wording", "unsure", "hand_over", "article"]
+    rule: Literal["wording", "unsure", "hand_over", "article", "fruitless"]
     quick_replies: tuple[str, ...] = ()
     """What the person may want to say next: the topics that are asked about."""
     hands_over: bool = False
@@ -178,23 +181,35 @@ class PlanRules:
         return allowed or frozenset(plans.values())
 
     def fixed_reply(
-        self, choice: PlanChoice, earlier: Sequence[Message], language: str, offered: Passage | None = None
+        self,
+        choice: PlanChoice,
+        earlier: Sequence[Message],
+        language: str,
+        offered: Passage | None = None,
+        known: KnownReplies = _NO_REPLIES,
     ) -> FixedReply | None:
         """What to say instead of the model's own words: the offered article that the model leaves although it may well
         answer, a question where the model is not sure, or the shop's own words for its plan.
 
-        `earlier` are the conversation's masked messages: who was asked once and is still not understood is handed over.
+        `earlier` are the conversation's masked messages: who was asked once and is still not understood is handed over,
+        and so is who was answered about the same matter often enough, as the model's `known` replies tell.
         """
         if not choice.is_pinned:
             article = self._file.article
             if offered is not None and article.quotes(choice, offered.fit, self._min_confidence):
                 return FixedReply(article.wording_in(language), "article")
+            if self._is_fruitless(choice.plan, earlier, known):
+                return FixedReply(self._file.fruitless.wording_in(language), "fruitless", hands_over=True)
             if choice.confidence < self._min_confidence:
                 return self._ask_back(choice, earlier, language)
         wording = self._file.wordings.get(choice.plan)
         if wording is None:
             return None
         return FixedReply(wording.in_language(language), "wording", hands_over=self.hands_over(choice.plan))
+
+    def _is_fruitless(self, plan: str, earlier: Sequence[Message], known: KnownReplies) -> bool:
+        matters = self._file.topics.keys()
+        return not self.hands_over(plan) and self._file.fruitless.is_enough(topic_of(plan), earlier, known, matters)
 
     def _ask_back(self, choice: PlanChoice, earlier: Sequence[Message], language: str) -> FixedReply:
         unsure = self._file.unsure

@@ -207,7 +207,7 @@ class ModelReply(NewReply):
         self._plans: dict[int, PlanChoice] = {}
         self._has_logprobs = request.num_top_logprobs is not None
         self._params = [replace(params, seed=(params.seed + index) & MAX_SEED) for index in range(request.num_choices)]
-        self._checks = [ReplyCheck(context.safety, context.model.authored) for _ in context.completion_ids]
+        self._checks = [ReplyCheck(context.safety, context.model.authored.sentences) for _ in context.completion_ids]
         self._decoders = [
             CompletionDecoder(context.model.tokenizer, context.resolve, request.stop, check) for check in self._checks
         ]
@@ -296,7 +296,8 @@ class ModelReply(NewReply):
             heard_by=opinion.source if (opinion := self._params[index].opening_opinion) else None,
         )
         self._plans[index] = choice
-        return self._plan_rules.fixed_reply(choice, context.prompt_messages, context.language, context.article)
+        known = context.model.authored.replies
+        return self._plan_rules.fixed_reply(choice, context.prompt_messages, context.language, context.article, known)
 
     def _fixed_outcome(self, index: int, fixed: FixedReply) -> Outcome:
         about: dict[str, object] = {"rule": fixed.rule, "quick_replies": list(fixed.quick_replies)}

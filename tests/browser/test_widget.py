@@ -187,9 +187,10 @@ def test_a_person_can_be_asked_for(shared_chat: ChatPage) -> None:
     expect(link).to_have_attribute("href", "https://shop.example/contact")
 
 
-def test_what_the_service_suggests_is_said_with_one_press(shared_chat: ChatPage) -> None:
+@pytest.mark.parametrize("rule", ["hand_over", "fruitless"])
+def test_what_the_service_suggests_is_said_with_one_press(shared_chat: ChatPage, rule: str) -> None:
     """Quick replies stand under the latest reply only; where the bot hands over, the way to a person stands there."""
-    ending = {"finish_reason": "handover", "rule": "hand_over", "quick_replies": ["an invoice", "<b>a refund</b>"]}
+    ending = {"finish_reason": "handover", "rule": rule, "quick_replies": ["an invoice", "<b>a refund</b>"]}
     body = _stream({"choices": [{"delta": {"content": "Which of the two?"}}]}, {"choices": [{"delta": {}, **ending}]})
     shared_chat.page.route(
         "**" + COMPLETIONS, lambda route: route.fulfill(content_type="text/event-stream", body=body), times=1

@@ -10,6 +10,7 @@ import torch
 from model_store.contract.conversation import Message, Role
 from model_store.contract.safety.rules_file import load_safety_rules
 from model_store.contract.tokenizer import Tokenizer
+from model_store.intents.matters import KnownReplies
 from model_store.knowledge.search import Passage
 from model_store.store import DEFAULT_BUNDLE
 from service.chat.context_window import fit_prompt
@@ -66,6 +67,21 @@ def test_both_say_the_same_when_they_are_not_sure(rivals: tuple[tuple[str, float
     second, handed = asking_back.instead_of(reading, again, language), rules.fixed_reply(choice, again, language)
     assert second is not None and handed is not None and second.text == handed.text
     assert second.hands_over and handed.finish_reason == "handover"
+
+
+@pytest.mark.parametrize("plan", ["refund_status", "bot_unhelpful", "human_agent", "thanks"])
+@pytest.mark.parametrize("num_replies", [2, 3])
+def test_both_leave_a_customer_to_a_person_after_as_many_replies(plan: str, num_replies: int) -> None:
+    """About one matter, however sure the bot is of its plan."""
+    rivals = ((plan, 0.9), ("invoice", 0.1))
+    known = KnownReplies([("refund_status", "It takes <REFUND_TIME>."), (plan, "Well, well.")])
+    turns = [Message(Role.USER, "And?"), Message(Role.ASSISTANT, "Well, well.")] * (num_replies - 1)
+    talk = (Message(Role.USER, "And?"), Message(Role.ASSISTANT, "It takes <REFUND_TIME>."), *turns)
+    rules = PlanRules.load(min_confidence=SERVING_MIN_PLAN_CONFIDENCE)
+    ours = AskingBack.load().instead_of(PlanReading(plan, rivals), talk, "en", known)
+    theirs = rules.fixed_reply(PlanChoice(plan, rivals), talk, "en", known=known)
+    assert (ours and ours.text) == (theirs and theirs.text)
+    assert (ours is not None) is (num_replies == 3 and plan in ("refund_status", "bot_unhelpful"))
 
 
 @pytest.mark.parametrize("rivals", WITH_OFFER)

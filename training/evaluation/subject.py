@@ -14,6 +14,7 @@ from model_store.contract.safety.rules_file import load_safety_rules
 from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import Listener
+from model_store.intents.matters import KnownReplies
 from model_store.replies import load_replies
 from training.data.domain_pack import DomainPack, load_pack
 from training.evaluation.ability import answer_everything
@@ -43,6 +44,8 @@ class Subject:
     """What the service says or stops by itself; `authored.as_served` alone answers under it."""
     authored: AuthoredSentences = field(default_factory=AuthoredSentences)
     """What the reply check need not hold back."""
+    known_replies: KnownReplies = field(default_factory=KnownReplies)
+    """By which a bot knows what it has said before."""
 
     @classmethod
     def of(cls, bundle: Bundle, pack_name: str, intents: IntentModel | None = None) -> "Subject":
@@ -55,9 +58,16 @@ class Subject:
         policy = load_policy(bundle.directory)
         policy.phrases = known_phrases(bundle.directory, policy)
         policy.listener = Listener(intents, tokenizer) if intents else None
-        replies = load_replies(bundle.directory, int(policy.config.vocab_size))
-        authored = AuthoredSentences(map(tokenizer.decode, replies))
-        return cls(policy, tokenizer, load_pack(pack_name), pack_judge(pack_name), intents, authored=authored)
+        replies = list(load_replies(bundle.directory, int(policy.config.vocab_size)))
+        return cls(
+            policy,
+            tokenizer,
+            load_pack(pack_name),
+            pack_judge(pack_name),
+            intents,
+            authored=AuthoredSentences(map(tokenizer.decode, replies)),
+            known_replies=KnownReplies.decoded(replies, tokenizer),
+        )
 
     def answer(self, prompts: Sequence[HeldOutPrompt], sampling: Sampling = GREEDY) -> list[SampledReply]:
         """One reply to each prompt, in order."""

@@ -124,7 +124,7 @@ export class Reply {
   /** What may be said next with one press: the service's suggestions, and a person where the bot has given up. */
   #offerNext({ quickReplies = [], rule }, { say, createPersonControl }) {
     const choices = quickReplies.map((text) => button("chip", () => say(text), text));
-    if (rule === "hand_over") choices.push(createPersonControl());
+    if (rule === "hand_over" || rule === "fruitless") choices.push(createPersonControl());
     if (choices.length === 0) return;
     const next = element("div", { class: "chips next latest", role: "group" }, ...choices);
     this.#parts.below.append(this.#localizer.name(next, "quickReplies"));

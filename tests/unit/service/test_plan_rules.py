@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from model_store.contract.conversation import Message, Role
+from model_store.intents.matters import KnownReplies
 from model_store.knowledge.search import Passage
 from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanChoice, PlanRules
 from service.errors import InvalidDataFileError
@@ -66,6 +67,23 @@ def test_who_asked_before_and_is_still_not_sure_hands_over(language: str) -> Non
     second = SHIPPED.fixed_reply(TORN, earlier, language)
     assert second is not None and second.rule == "hand_over" and second.finish_reason == "handover"
     assert "<SUPPORT_PHONE>" in second.text
+
+
+def test_who_goes_on_about_a_matter_after_three_replies_about_it_is_left_to_a_person(tmp_path: Path) -> None:
+    """However sure the bot is; a shop's file names only the entries that differ, and a bot that hands over does so."""
+    known = KnownReplies([("track_package", "Look here."), ("human_agent", "A colleague takes over.")])
+    turn = (Message(Role.USER, "and?"), Message(Role.ASSISTANT, "Look here."))
+    third = SHIPPED.fixed_reply(SURE, turn * 2, "en", known=known)
+    fourth = SHIPPED.fixed_reply(SURE, turn * 3, "zh", known=known)
+    assert third is None
+    assert fourth is not None and (fourth.rule, fourth.finish_reason) == ("fruitless", "handover")
+    assert "<SUPPORT_PHONE>" in fourth.text and "同事" in fourth.text
+    person = PlanChoice("human_agent", (("human_agent", 0.9),))
+    said = (Message(Role.ASSISTANT, "A colleague takes over."),) * 3
+    assert SHIPPED.fixed_reply(person, said, "en", known=known) is None
+    for after, is_over in ((5, True), (6, False), (0, False)):
+        reply = rules(tmp_path, fruitless={"after": after}).fixed_reply(SURE, turn * 5, "en", known=known)
+        assert (reply is not None) is is_over
 
 
 def test_forbidden_plans_cannot_open_a_reply(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""What the service says when it is not sure of its plan: it quotes an article, asks which of two topics is meant, or
-hands over.
+"""What the service says when it is not sure of its plan, or has said enough: it quotes an article, asks which of two
+topics is meant, or hands over.
 
 `service.chat.plan_rules` once more, for training imports no service; a contract test holds both to the same words. The
 rules file is the service's own. What it forbids, pins and words differently is left out: as shipped, nothing.
@@ -17,9 +17,11 @@ from torch import Tensor
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
+from model_store.intents.matters import FruitlessRule, KnownReplies
 from model_store.knowledge.article_rule import ArticleRule, rules_over
 from model_store.knowledge.offer import plans_for
 from model_store.knowledge.search import Passage
+from model_store.replies import PERSON_PLAN
 from training.errors import DataNotFoundError
 
 SERVICE_RULES_FILE = Path("service/chat/plan_rules.yaml")
@@ -28,6 +30,7 @@ SERVING_MIN_PLAN_CONFIDENCE = 0.35
 _NUM_RIVALS = 8
 _NUM_TOPICS = 2
 _QUESTIONS = ("no_topic", "one_topic", "two_topics")
+_NO_REPLIES = KnownReplies()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class AskingBack:
     """The wordings `two_topics`, `one_topic`, `no_topic` and `again`, by language."""
     topic_names: Mapping[str, Mapping[str, str]]
     article: ArticleRule
+    fruitless: FruitlessRule
     min_confidence: float = SERVING_MIN_PLAN_CONFIDENCE
 
     @classmethod
@@ -81,14 +85,23 @@ class AskingBack:
         """
         rules = rules_over(_entries(SERVICE_RULES_FILE), _entries(path))
         article = ArticleRule.model_validate(rules["article"])
-        return cls(rules["unsure"], rules.get("topics", {}), article, min_confidence)
+        fruitless = FruitlessRule.model_validate(rules["fruitless"])
+        return cls(rules["unsure"], rules.get("topics", {}), article, fruitless, min_confidence)
 
     def quotes(self, reading: PlanReading, offered: Passage) -> bool:
         """Whether an offered passage is quoted by the rule, whatever the plan says; this comes before asking back."""
         return self.article.quotes(reading, offered.fit, self.min_confidence)
 
-    def instead_of(self, reading: PlanReading, earlier: Sequence[Message], language: str) -> FixedWords | None:
-        """What is said to masked messages `earlier` instead of following the plan; None where the bot is sure."""
+    def instead_of(
+        self, reading: PlanReading, earlier: Sequence[Message], language: str, known: KnownReplies = _NO_REPLIES
+    ) -> FixedWords | None:
+        """What is said to masked messages `earlier` instead of following the plan; None where the bot is sure.
+
+        By its `known` replies the bot tells what it has said about a matter, and when that is enough.
+        """
+        topic = topic_of(reading.plan)
+        if topic != PERSON_PLAN and self.fruitless.is_enough(topic, earlier, known, self.topic_names):
+            return FixedWords(self.fruitless.wording_in(language), (), hands_over=True)
         if reading.confidence >= self.min_confidence:
             return None
         if any(message.role is Role.ASSISTANT and self._questions.fullmatch(message.content) for message in earlier):

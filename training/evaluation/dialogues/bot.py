@@ -55,7 +55,7 @@ class PolicyBot:
         first = first_token_probabilities(self._subject.policy, tokenizer, windows)
         readings = [PlanReading.of(row, tokenizer) for row in first]
         fixed = [
-            self._asking_back.instead_of(reading, window, language_of(window))
+            self._asking_back.instead_of(reading, window, language_of(window), self._subject.known_replies)
             for reading, window in zip(readings, windows, strict=True)
         ]
         own = [index for index, words in enumerate(fixed) if words is None]

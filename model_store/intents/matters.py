@@ -1,0 +1,89 @@
+"""The matter that a customer came for: what the bot has said about it so far, and when that is enough.
+
+A reply's plan is not part of a conversation that a client sends back, but what the bot says is what authors wrote: a
+bundle's replies tell by their words. Service and evaluation count alike.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from model_store.contract.conversation import Message, Role
+from model_store.contract.placeholders import FACT_PLACEHOLDERS
+from model_store.contract.tokenizer import Tokenizer
+
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+_PLACEHOLDER_SHAPE = re.compile(r"<[A-Z][A-Z_0-9]*>")
+
+
+class KnownReplies:
+    """A bundle's authored replies, and what each is about. Immutable."""
+
+    def __init__(self, replies: Iterable[tuple[str, str]] = ()) -> None:
+        """Plans and the masked words that follow them."""
+        topics: dict[str, set[str]] = defaultdict(set)
+        for plan, text in replies:
+            topics[text.strip()].add(plan.partition("/")[0])
+        self._topics = {text: frozenset(names) for text, names in topics.items()}
+
+    @classmethod
+    def decoded(cls, replies: Iterable[Sequence[int]], tokenizer: Tokenizer) -> "KnownReplies":
+        """Of replies as a bundle has them, from plan to end of sequence."""
+        return cls((plan, tokenizer.decode(reply)) for reply in replies if (plan := tokenizer.plan_of(reply)))
+
+    def topics_of(self, masked: str) -> frozenset[str]:
+        """What an earlier reply may have been about: several where authors said the same, none if nobody did."""
+        return self._topics.get(masked.strip(), frozenset())
+
+
+class FruitlessRule(BaseModel):
+    """When a customer who goes on about a matter is left to a person. `plan_rules.yaml` says what the entries mean."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after: Annotated[int, Field(ge=0, le=20)]
+    counts_always: tuple[str, ...]
+    wording: dict[Literal["en", "zh"], _Text]
+
+    @field_validator("wording")
+    @classmethod
+    def _check_wording(cls, wording: dict[str, str]) -> dict[str, str]:
+        for language in ("en", "zh"):
+            if not {*_PLACEHOLDER_SHAPE.findall(wording.get(language, "<NONE>"))} <= {*FACT_PLACEHOLDERS}:
+                raise ValueError(f"its text in {language!r} must be there, and hold no placeholders but facts")
+        return wording
+
+    def wording_in(self, language: str) -> str:
+        """The masked reply that hands over."""
+        return self.wording["zh" if language == "zh" else "en"]
+
+    def is_enough(self, topic: str, earlier: Sequence[Message], known: KnownReplies, matters: Collection[str]) -> bool:
+        """Whether masked messages `earlier` hold so many answers about `topic` that one more would be one too many.
+
+        Only `matters` are counted, and answered: who greets four times wants nothing. The bot's last replies count, up
+        to one about another matter, or to the words of this rule. Small talk, questions and articles in between, and
+        words that nobody wrote, neither count nor end it.
+        """
+        if not self.after or topic not in matters:
+            return False
+        num_answers = 0
+        for reply in self._replies_since(earlier):
+            topics = known.topics_of(reply).intersection(matters)
+            if topics and topic in self.counts_always and not topics.intersection(self.counts_always):
+                topic = min(topics)  # what did not help was said about this
+            if topics.intersection((topic, *self.counts_always)):
+                num_answers += 1
+            elif topics:
+                break
+        return num_answers >= self.after
+
+    def _replies_since(self, earlier: Sequence[Message]) -> Iterator[str]:
+        """The bot's, the last one first, back to where it left the customer to a person."""
+        for message in reversed(earlier):
+            if message.role is Role.ASSISTANT:
+                if message.content in self.wording.values():
+                    return
+                yield message.content

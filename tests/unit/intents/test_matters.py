@@ -1,0 +1,79 @@
+"""What the bot has said about a matter, told by its words, and when that is enough."""
+
+import pytest
+from pydantic import ValidationError
+
+from model_store.contract.conversation import Message, Role
+from model_store.intents.matters import FruitlessRule, KnownReplies
+
+KNOWN = KnownReplies(
+    [
+        ("track_package", "See <TRACKING_PAGE>."),
+        ("track_package/ask_order_id", "Which order is it?"),
+        ("track_package", "Ask the carrier."),
+        ("package_lost", "Ask the carrier."),
+        ("gift_card", "It is good for <GIFT_CARD_VALIDITY>."),
+        ("acknowledge", "All right!"),
+        ("bot_unhelpful", "What have you tried?"),
+    ]
+)
+MATTERS = ("track_package", "package_lost", "gift_card", "bot_unhelpful")
+WORDS = {"en": "A colleague can take over.", "zh": "请同事接手。"}
+RULE = FruitlessRule(after=3, counts_always=("bot_unhelpful",), wording=WORDS)
+
+
+def after(*replies: str) -> list[Message]:
+    """A conversation in which the bot has said these."""
+    turns = [(Message(Role.USER, "and?"), Message(Role.ASSISTANT, reply)) for reply in replies]
+    return [message for turn in turns for message in turn] + [Message(Role.USER, "and now?")]
+
+
+def is_enough(topic: str, *replies: str) -> bool:
+    """By the rule above."""
+    return RULE.is_enough(topic, after(*replies), KNOWN, MATTERS)
+
+
+def test_so_many_replies_about_one_matter_are_enough() -> None:
+    """Asking for a detail is one, and words that fit two matters are about either."""
+    said = ("Which order is it?", "See <TRACKING_PAGE>.", "Ask the carrier.")
+    assert is_enough("track_package", *said)
+    assert not is_enough("track_package", *said[1:])
+    assert not is_enough("package_lost", *said)
+
+
+def test_a_reply_about_another_matter_ends_the_count_and_small_talk_does_not() -> None:
+    """Nor does what nobody wrote: an article, or a shop's own words."""
+    twice = ("See <TRACKING_PAGE>.", "Ask the carrier.")
+    assert not is_enough("track_package", "Which order is it?", "It is good for <GIFT_CARD_VALIDITY>.", *twice)
+    assert is_enough("track_package", "Which order is it?", "All right!", "Our help pages say: <ARTICLE>", *twice)
+
+
+def test_saying_that_the_bot_does_not_help_counts_whatever_the_matter() -> None:
+    """Before the answer that would be one too many, and in place of it."""
+    twice = ("See <TRACKING_PAGE>.", "What have you tried?")
+    assert is_enough("track_package", "Which order is it?", *twice)
+    assert is_enough("bot_unhelpful", "Which order is it?", *twice)
+    assert not is_enough("bot_unhelpful", *twice)
+    assert not is_enough("bot_unhelpful", "It is good for <GIFT_CARD_VALIDITY>.", *twice)
+
+
+def test_who_was_left_to_a_person_is_counted_anew() -> None:
+    """Else the same words would be said every time."""
+    said = ("Which order is it?", "See <TRACKING_PAGE>.", "Ask the carrier.")
+    assert not is_enough("track_package", *said, WORDS["zh"])
+    assert not is_enough("track_package", *said, WORDS["en"], "Ask the carrier.")
+    assert is_enough("track_package", WORDS["en"], *said)
+
+
+def test_small_talk_is_no_matter_and_nothing_is_counted_after_zero() -> None:
+    """Who says hello four times wants nothing."""
+    assert not is_enough("acknowledge", *["All right!"] * 4)
+    off = RULE.model_copy(update={"after": 0})
+    assert not off.is_enough("track_package", after(*["Ask the carrier."] * 5), KNOWN, MATTERS)
+
+
+@pytest.mark.parametrize("wording", [{"en": "Ask us."}, {"en": "Call <ORDER_ID>.", "zh": "请致电。"}])
+def test_its_words_are_there_in_both_languages_and_hold_facts_alone(wording: dict[str, str]) -> None:
+    """Nobody could say what another placeholder stands for."""
+    with pytest.raises(ValidationError, match="must be there, and hold no placeholders but facts"):
+        FruitlessRule.model_validate({"after": 3, "counts_always": (), "wording": wording})
