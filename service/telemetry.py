@@ -110,6 +110,7 @@ class Telemetry:
         self._waiting = self._gauge("requests_waiting", "Completions waiting for a slot.")
         self._ready = self._gauge("ready", "1 while a model can answer, else 0.")
         self._engines = self._gauge("engines", "Engines of the loaded versions that take completions.")
+        self._engines_missing = self._gauge("engines_missing", "Engines of these that should, and do not.")
         self._slots = self._gauge("slots", "Completions that the loaded versions can make at the same time.")
         self._models = self._gauge("model_info", "1 for each loaded model version.", "digest", "name")
         self._refused = self._gauge("model_refused_info", "1 for the version refused last.", "digest", "code")
@@ -150,6 +151,7 @@ class Telemetry:
         *,
         is_ready: Callable[[], bool],
         num_engines: Callable[[], int],
+        num_missing_engines: Callable[[], int],
         num_slots: Callable[[], int],
         num_running: Callable[[], int],
         num_waiting: Callable[[], int],
@@ -158,6 +160,7 @@ class Telemetry:
         """Lets the load gauges ask these functions at every scrape."""
         self._ready.set_function(is_ready)
         self._engines.set_function(num_engines)
+        self._engines_missing.set_function(num_missing_engines)
         self._slots.set_function(num_slots)
         self._running.set_function(num_running)
         self._waiting.set_function(num_waiting)

@@ -123,6 +123,11 @@ class EngineWorker:
         return sum(seat.is_ready for seat in self._seats)
 
     @property
+    def num_missing(self) -> int:
+        """Engines that should, and do not: they are starting, or were lost."""
+        return len(self._seats) - self.num_engines
+
+    @property
     def num_slots(self) -> int:
         """Completions that these can make at the same time."""
         return self._num_slots * self.num_engines

@@ -120,8 +120,13 @@ def say_hello(bundle: Bundle, request: CompletionRequest) -> str:
 
 
 @contextmanager
-def run_service(data_dir: Path, open_engine: EngineOpener, bundle: Path, **changes: object) -> Iterator[RunningService]:
-    """Serves `bundle` on a free port until the block ends; `changes` are settings."""
+def run_service(
+    data_dir: Path, open_engine: EngineOpener | None, bundle: Path, **changes: object
+) -> Iterator[RunningService]:
+    """Serves `bundle` on a free port until the block ends; `changes` are settings.
+
+    With an `open_engine` there is no engine beside the one that it opens; without, what ships opens as many as are set.
+    """
     fields: dict[str, object] = {
         "host": "127.0.0.1",
         "port": free_port(),
