@@ -15,7 +15,7 @@ from tests.benchmarks.scale.service_times import ServiceTimes, Steady
 
 _SEED = 1
 _TURNS_HELD = 2
-_ROUNDS_HELD = 4
+_ROUNDS_HELD = 3
 """Of which a figure is the mean: chance moves one of few conversations."""
 
 

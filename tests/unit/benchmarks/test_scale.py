@@ -69,36 +69,37 @@ def test_a_full_pod_refuses_as_the_service_does() -> None:
 
 
 def test_the_calibrated_pod_repeats_what_was_measured() -> None:
-    """Tokens a second of one stream and of sixteen, of the committed sample, within a hundredth."""
+    """Tokens a second of one stream, of four and of sixteen, of the committed sample, within three hundredths."""
     machine, rows = load_rows(SAMPLE)
     times = calibrate(machine, rows, hold)
     for row in rows:
         simulated = hold(times, row.streams, row.num_conversations).tokens_per_second
-        assert simulated == pytest.approx(row.tokens_per_second, rel=0.01), row.streams
+        assert simulated == pytest.approx(row.tokens_per_second, rel=0.03), row.streams
 
 
 def test_a_reply_that_is_guessed_ahead_alone_is_not_in_company() -> None:
     """Of a service that hears beside its engine and is twice as fast alone, three rows give back what made them."""
-    lengths = (5, 8, 11, 16)
-    made_of = TIMES.model_copy(update={"step_alone": 0.001, "hear_share": 0.4, "reply_tokens": lengths})
-    held = {streams: hold(made_of, streams, 24) for streams in (1, 4, 16)}
-    rows = [
-        MeasuredRow(
+    steps = {"step_alone": 0.0006, "step_base": 0.0005, "step_row": 0.0007, "hear_share": 0.8}
+    made_of = TIMES.model_copy(update={**steps, "first": ((0.015,), (0.03,)), "reply_tokens": (20, 30, 40, 50)})
+    rows = []
+    for streams in (1, 4, 16):
+        held = hold(made_of, streams, 24)
+        firsts = made_of.first if streams == 1 else ((held.first_token_seconds,),) * 2
+        row = MeasuredRow(
             streams=streams,
             num_slots=64,
             num_conversations=24,
-            tokens_per_second=one.tokens_per_second,
-            first_token_ms=10 if streams == 1 else 1000 * one.first_token_seconds,
-            second_turn_first_token_ms=20 if streams == 1 else 1000 * one.first_token_seconds,
+            tokens_per_second=held.tokens_per_second,
+            first_token_ms=1000 * firsts[0][0],
+            second_turn_first_token_ms=1000 * firsts[1][0],
             gap_ms_p50=1,
-            reply_tokens=lengths,
+            reply_tokens=made_of.reply_tokens,
         )
-        for streams, one in held.items()
-    ]
+        rows.append(row)
     found = calibrate("a machine", rows, hold)
-    assert found.step_alone == pytest.approx(0.001, rel=0.05)
-    assert found.hear_share == pytest.approx(0.4, abs=0.11)
-    assert found.step_row == pytest.approx(0.001, rel=0.25)
+    assert found.step_alone == pytest.approx(made_of.step_alone, rel=0.1)
+    assert found.hear_share == pytest.approx(made_of.hear_share, abs=0.11)
+    assert found.step_row == pytest.approx(made_of.step_row, rel=0.25)
     for row in rows[1:]:
         simulated = hold(found, row.streams, 24).tokens_per_second
         assert simulated == pytest.approx(row.tokens_per_second, rel=0.01), row.streams
@@ -216,7 +217,11 @@ def test_the_chart_s_values_are_simulated() -> None:
 
 def test_make_scale_prints_its_tables_and_writes_its_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the machine that was measured, and what was assumed."""
-    assert main(["--bench", str(SAMPLE), "--rates", "1000", "--output", str(tmp_path), "--growth", "100", "1000"]) == 0
+    sample = json.loads(SAMPLE.read_text(encoding="utf-8"))
+    two_rows = tmp_path / "measured.json"
+    two_rows.write_text(json.dumps(sample | {"http": [sample["http"][0], sample["http"][-1]]}))
+    output = tmp_path / "scale"
+    assert main(["--bench", str(two_rows), "--rates", "1000", "--output", str(output), "--growth", "100", "1000"]) == 0
     text = capsys.readouterr().out
-    assert "Intel Xeon" in text and "assumed: 3 turns" in text and "| 1,000 |" in text
-    assert {path.name for path in tmp_path.iterdir()} == {"scale.json", "scale.png", "scale.svg"}
+    assert "AMD EPYC" in text and "assumed: 3 turns" in text and "| 1,000 |" in text
+    assert {path.name for path in output.iterdir()} == {"scale.json", "scale.png", "scale.svg"}
