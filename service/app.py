@@ -143,6 +143,7 @@ def create_app(
             app.add_api_route(path, _page(file), include_in_schema=False)
         app.mount("/web", GZipMiddleware(_PageFiles(directory=_WEB_DIRECTORY)), name="web")
     # The last one added is the outermost.
+    app.add_middleware(completions.DirectCompletions)
     app.add_middleware(
         ReceiveLimitMiddleware, max_bytes=settings.max_body_bytes, timeout_seconds=settings.receive_timeout_seconds
     )

@@ -71,6 +71,7 @@ class AccessControl:
         self.sign_in = sign_in
         """None where people have API keys only."""
         self._settings = settings
+        self._is_keyless = settings.is_keyless
         self._ring = ring
         self._signer = signer
         self._limits = limits
@@ -85,7 +86,7 @@ class AccessControl:
         Raises InvalidApiKeyError, RateLimitedError or CrossSiteRequestError.
         """
         given = _bearer(credentials.authorization)
-        if self._settings.is_keyless and not given.startswith(OWN_PREFIX):
+        if self._is_keyless and not given.startswith(OWN_PREFIX):
             return Caller(tenant=DEFAULT_TENANT, key_id=_OPERATOR, scopes=frozenset(Scope))
         caller = self._identify(given, credentials.origin) if given else self._person(credentials)
         if caller is None:

@@ -3,6 +3,8 @@
 Nothing that a caller sent is repeated in an error: it may be personal, and it may not be serialisable.
 """
 
+import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,7 +114,44 @@ _RECORDS_RETRY_AFTER_SECONDS = 5
 _INTERNAL_MESSAGE = "The service failed. Send the request again; if it fails again, tell the operator its x-request-id."
 _UNREADABLE_BODY = "The body cannot be read as JSON. Send an object with content type application/json."
 
+NAMED_ERRORS = (ServiceError, RecordsError, StoreError)
+REFUSED_FOR_NOW = (429, 503)
+"""What comes by the hundred when there is too much to do: logged together, see `RefusalLog`."""
+
 Envelope = dict[str, dict[str, str | None]]
+
+
+class RefusalLog:
+    """One line a second about whatever was refused, for each reason: a full service must not be busy with saying so.
+
+    Lives on the event loop. The first refusal is told at once.
+    """
+
+    def __init__(self, seconds_between_lines: float = 1.0) -> None:
+        self._seconds_between_lines = seconds_between_lines
+        self._untold = Counter[str]()
+        self.is_resting = False
+        """Whether something was told within that time."""
+
+    def note(self, code: str) -> None:
+        """Counts one refusal for this reason."""
+        self._untold[code] += 1
+        if not self.is_resting:
+            self._tell()
+
+    def _tell(self) -> None:
+        for code, num_requests in self._untold.items():
+            _log.warning("requests_refused", code=code, num_requests=num_requests)
+        self.is_resting = bool(self._untold)
+        self._untold.clear()
+        if self.is_resting:
+            asyncio.get_running_loop().call_later(self._seconds_between_lines, self._tell)
+
+
+def refusals_of(app: FastAPI) -> RefusalLog:
+    """The one log of an application's refusals."""
+    refusals: RefusalLog = app.state.refusals
+    return refusals
 
 
 def envelope(message: str, error_type: str, code: str, param: str | None = None) -> Envelope:
@@ -139,16 +178,21 @@ def error_response(error: Exception) -> JSONResponse:
 def install_error_handlers(app: FastAPI) -> None:
     """Makes every error of this application leave in the envelope, and its OpenAPI say so."""
     document_errors(app)
+    app.state.refusals = RefusalLog()
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
-    for kind in (ServiceError, RecordsError, StoreError):
-        app.add_exception_handler(kind, _handle_error)
+    for kind in NAMED_ERRORS:
+        app.add_exception_handler(kind, handle_error)
 
 
-async def _handle_error(request: Request, error: Exception) -> JSONResponse:
+async def handle_error(request: Request, error: Exception) -> JSONResponse:
+    """The response to one of the named errors, which is logged where it is the service's."""
     response = error_response(error)
-    if response.status_code >= 500:
-        _log.error("request_refused", code=getattr(error, "code", None), error=type(error).__name__)
+    code = str(getattr(error, "code", None))
+    if response.status_code in REFUSED_FOR_NOW:
+        refusals_of(request.app).note(code)
+    elif response.status_code >= 500:
+        _log.error("request_refused", code=code, error=type(error).__name__)
     return response
 
 

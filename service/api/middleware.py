@@ -4,8 +4,8 @@ Plain ASGI: limits must act on bytes as they arrive, and streams must pass throu
 """
 
 import asyncio
+import random
 import re
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import error_response
+from service.api.errors import REFUSED_FOR_NOW, error_response
 from service.errors import RequestError, RequestTimeoutError, RequestTooLargeError
 from service.telemetry import Telemetry
 
@@ -39,7 +39,8 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        # No secret: `secrets` asks the kernel, and the interpreter may go to the engine's thread meanwhile.
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         statuses: list[int] = []
 
         async def send_with_id(message: Message) -> None:
@@ -64,6 +65,8 @@ class RequestContextMiddleware:
         route = _route_template(scope)
         self._telemetry.http_requests.labels(route, str(status)).inc()
         self._telemetry.http_latency.labels(route).observe(seconds)
+        if status in REFUSED_FOR_NOW:
+            return
         caller = scope.get("state", {}).get("caller")
         who = {"tenant": caller.tenant, "key": caller.key_id} if caller else {}
         _log.info("request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4), **who)
@@ -96,7 +99,7 @@ class ReceiveLimitMiddleware:
             await self._refuse(error, scope, receive, send)
             return
         if body is not None:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, replay_body(body, receive), send)
 
     async def _receive_body(self, receive: Receive) -> bytes | None:
         """The whole body; None when the client goes first. Raises RequestTooLargeError.
@@ -136,7 +139,7 @@ async def _pieces(receive: Receive) -> AsyncIterator[bytes | None]:
             return
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives the body first, in one piece."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -20,6 +20,8 @@ from tests.e2e.running_service import RunningService, run_fake_service, run_proc
 WEB = Path(app.__file__).with_name("web")
 BODY: dict[str, Any] = {"model": "rejoinder", "messages": [{"role": "user", "content": "Hello"}]}
 STREAM = {**BODY, "stream": True}
+UNUSUAL_TYPE = {"content-type": "Application/JSON"}
+"""Means the same, and goes by way of FastAPI's route."""
 
 
 @pytest.fixture
@@ -33,6 +35,11 @@ def service(tmp_path: Path, engines: FakeEngines) -> Iterator[RunningService]:
     """A service with two slots."""
     with run_fake_service(tmp_path, engines, num_slots=2, heartbeat_seconds=0.2) as running:
         yield running
+
+
+def asking(text: str) -> dict[str, Any]:
+    """The body that asks this."""
+    return {**BODY, "messages": [{"role": "user", "content": text}]}
 
 
 def send(service: RunningService, body: dict[str, Any]) -> socket.socket:
@@ -77,7 +84,11 @@ def test_who_leaves_frees_the_place(
 
 
 def test_a_full_house_refuses_with_a_time_to_come_back(service: RunningService, engines: FakeEngines) -> None:
-    """Two slots and four waiting places are taken; the seventh gets 503, and the six are served in the end."""
+    """Two slots and four waiting places are taken; the seventh gets 503, and the six are served in the end.
+
+    A cry for help is answered even then, by a rule, and what is wrong with a request is said before that there is no
+    place for it.
+    """
     engine = engines.opened[0]
     engine.hold.set()
     with ThreadPoolExecutor(6) as pool:
@@ -86,11 +97,16 @@ def test_a_full_house_refuses_with_a_time_to_come_back(service: RunningService, 
         assert service.metric("rejoinder_requests_running") == {"": 2}
         assert service.metric("rejoinder_requests_waiting") == {"": 4}
         refused = service.http.post("/v1/chat/completions", json=STREAM)
+        by_route = service.http.post("/v1/chat/completions", content=json.dumps(STREAM), headers=UNUSUAL_TYPE)
+        cry = service.http.post("/v1/chat/completions", json=asking("I want to kill myself"))
+        unknown = service.http.post("/v1/chat/completions", json={**BODY, "model": "nobody"})
         engine.hold.clear()
         assert [done.result().status_code for done in six] == [200] * 6
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
-    assert num_completions(service) == 6
+    assert (by_route.status_code, by_route.json()) == (503, refused.json())
+    assert (cry.status_code, unknown.status_code) == (200, 404)
+    assert num_completions(service) == 7
 
 
 def test_choices_count_as_places(service: RunningService, engines: FakeEngines) -> None:

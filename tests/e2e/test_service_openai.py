@@ -40,6 +40,40 @@ def test_a_completion_puts_the_customers_order_number_back(service: RunningServi
     assert completion.model_extra is not None and completion.model_extra["feedback_token"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "user", "content": "Hi"}], "seed": 1},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}], "seed": 1, "n": 2},
+        {"messages": [{"role": "robot", "content": "Hi"}]},
+        {"messages": [{"role": "user", "content": "Hi\ud800"}]},
+        {"messages": [{"role": "user", "content": "Hi"}], "tools": [{}]},
+        {"messages": [{"role": "user", "content": " "}]},
+        {"messages": [{"role": "user", "content": "Hi"}], "temperature": float("nan")},
+        {"messages": [{"role": "user", "content": "Hi"}], "conversation_id": "conv-of-nobody"},
+        [],
+    ],
+)
+def test_the_short_way_to_a_completion_answers_as_the_route_does(service: RunningService, body: Any) -> None:
+    """A content type in capitals means the same and is left to FastAPI: same status, same words."""
+    if isinstance(body, dict):
+        body = {"model": "rejoinder", **body}
+    answers = [
+        service.http.post("/v1/chat/completions", content=json.dumps(body), headers={"content-type": content_type})
+        for content_type in ("application/json", "Application/JSON")
+    ]
+    short, long = (_without_what_is_drawn(answer.json()) for answer in answers)
+    assert answers[0].status_code == answers[1].status_code
+    assert short == long
+
+
+def _without_what_is_drawn(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer without ids, tokens and the time."""
+    drawn = ("id", "created", "feedback_token", "completion_id")
+    choices = [{key: choice[key] for key in choice if key not in drawn} for choice in answer.get("choices", [])]
+    return {key: value for key, value in answer.items() if key not in drawn} | {"choices": choices}
+
+
 def test_a_stream_adds_up_to_the_completion(service: RunningService) -> None:
     """No piece shows a placeholder; the last piece holds usage and feedback token."""
     pieces = list(

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.access.access_control import AccessControl, Credentials
 from service.access.errors import CrossSiteRequestError, InvalidApiKeyError, RateLimitedError
 from service.api.access.cookies import SESSION, read_cookie
-from service.api.errors import error_response
+from service.api.errors import REFUSED_FOR_NOW, error_response, refusals_of
 from service.telemetry import Telemetry
 
 _METHODS = ("POST",)
@@ -54,7 +54,10 @@ class AccessMiddleware:
             caller = await access.admit(_credentials(HTTPConnection(scope), access))
         except (InvalidApiKeyError, CrossSiteRequestError, RateLimitedError) as error:
             self._telemetry.refused_callers.labels(error.code).inc()
-            await error_response(error)(scope, receive, send)
+            response = error_response(error)
+            if response.status_code in REFUSED_FOR_NOW:
+                refusals_of(scope["app"]).note(error.code)
+            await response(scope, receive, send)
             return
         scope["state"]["caller"] = caller
         await self._app(scope, receive, send)
