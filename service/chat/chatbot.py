@@ -5,7 +5,7 @@ before the model or the store sees it.
 """
 
 import asyncio
-import secrets
+import random
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -46,6 +46,8 @@ from service.records.store import CompletionRecord
 
 _DRAIN_CHECK_SECONDS = 0.05
 _ABORT_SECONDS = 2.0
+_MAX_SHORT_CHARS = 500
+"""Of a whole conversation: masking and tokenising as many takes well under a millisecond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +184,10 @@ class Chatbot:
         )
         model.worker.reserve(request.num_choices)
         try:
-            question = await asyncio.to_thread(self._prepare, request, model, max_tokens)
+            if self._guidance.intents is None and _is_short(request):  # a thread would take longer to begin
+                question = self._prepare(request, model, max_tokens)
+            else:
+                question = await asyncio.to_thread(self._prepare, request, model, max_tokens)
         except BaseException:  # raised again: who leaves (a cancellation) must not keep the places taken
             model.worker.release(request.num_choices)
             raise
@@ -210,7 +215,7 @@ class Chatbot:
         return _Question(conversation, prompt, sentiment=heard.sentiment)
 
     def _prepare(self, request: ChatRequest, model: LoadedModel, max_tokens: int) -> _Question:
-        """In a thread: masking and tokenising a long conversation takes longer than the event loop can spare."""
+        """Masking and tokenising a long conversation, and hearing it, take longer than the event loop can spare."""
         conversation = self._mask(request)
         prompt = _fit(conversation.messages, model, max_tokens)
         search = self._article_search(request.messages[-1].content, conversation, model)
@@ -300,7 +305,7 @@ def _sampling(
         top_p=request.top_p,
         top_k=request.top_k,
         repetition_penalty=request.repetition_penalty,
-        seed=secrets.randbits(63) if request.seed is None else request.seed & MAX_SEED,
+        seed=random.getrandbits(63) if request.seed is None else request.seed & MAX_SEED,
         max_tokens=max_tokens,
         num_top_logprobs=request.num_top_logprobs or 0,
         banned_token_ids=question.banned_token_ids(model.tokenizer),
@@ -315,6 +320,11 @@ def _sampling(
 def _conversation_key(request: ChatRequest) -> str:
     """What all turns of a conversation have in common, for the router only: known before anything is masked."""
     return request.conversation_id or derive_conversation_id(request.messages, request.user or "")
+
+
+def _is_short(request: ChatRequest) -> bool:
+    messages = (*request.history, *request.messages)
+    return sum(len(message.content) for message in messages) <= _MAX_SHORT_CHARS
 
 
 def _fit(messages: tuple[Message, ...], model: LoadedModel, max_tokens: int) -> Prompt:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol, TypeVar
 
 from model_store.contract.conversation import Message, Role
@@ -95,8 +94,9 @@ class Recorder:
         IdempotencyKeyInUseError: then there is no completion that could be rated.
         """
         with self._failures_counted("completion"):
-            record = partial(self._records.record_completion, tells_handover=self._courier is not None)
-            await self._in_thread(record, completion, claim)
+            tells_handover = self._courier is not None
+            recorded = self._records.submit_completion(completion, claim, tells_handover=tells_handover)
+            await asyncio.wrap_future(recorded)
         if self._courier is not None and completion.finish_reason == "handover":
             self._courier.wake()
         self._telemetry.completions.labels(completion.finish_reason).inc()

@@ -54,14 +54,20 @@ class GroupCommit:
         The work's own error undoes the work and nothing else, and is raised here. Raises RecordStoreUnavailableError
         when the database fails, which then has kept none of the transaction.
         """
+        return self.submit(work).result()
+
+    def submit(self, work: Work[Result]) -> Future[Result]:
+        """`run` for who does not wait here: the future has the result, or what `run` raises.
+
+        Work that is cancelled before its turn is not done. Raises RecordStoreUnavailableError once this is closed.
+        """
         job = _Job(work)
         with self._lock:
             if self._is_closed:
                 store = self._engine.url.render_as_string(hide_password=True)
                 raise RecordStoreUnavailableError(store=store, problem="it was closed")
             self._jobs.put(job)
-        result: Result = job.result.result()
-        return result
+        return job.result
 
     def close(self) -> None:
         """Returns when everything that was waiting is written; takes no more."""
@@ -77,12 +83,17 @@ class GroupCommit:
             while batch[-1] is not None and len(batch) < _MAX_BATCH and not self._jobs.empty():
                 batch.append(self._jobs.get())
             is_open = batch[-1] is not None
-            self._commit([job for job in batch if job is not None])
+            jobs = [job for job in batch if job is not None and job.result.set_running_or_notify_cancel()]
+            if jobs:
+                self._commit(jobs)
 
     def _commit(self, jobs: list[_Job]) -> None:
         try:
             with transaction(self._engine) as connection:
-                outcomes = [_attempt(job, connection) for job in jobs]
+                if len(jobs) == 1:  # its failure is the transaction's, so no savepoint has to keep it from others
+                    outcomes = [_Outcome(jobs[0].work(connection))]
+                else:
+                    outcomes = [_attempt(job, connection) for job in jobs]
         except Exception as error:  # a thread's outermost loop: whoever waits must hear that nothing was kept
             outcomes = [_Outcome(error=error)] * len(jobs)
         for job, outcome in zip(jobs, outcomes, strict=True):

@@ -5,9 +5,10 @@ and one code path serves both databases. Connections and durability: `database`,
 """
 
 from collections.abc import Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine, false, func, select, update
+from sqlalchemy import Connection, Engine, false, func, select, update
 
 from model_store.erasures import ErasedConversation
 from service.records.copies.export_register import ExportRegister
@@ -41,6 +42,9 @@ from service.records.store import (
 from service.records.tables import conversations as conversations_table
 from service.records.tables import feedback as feedback_table
 
+_NUM_THREADS = 64
+"""That wait for one of PostgreSQL's connections; SQLite has a writer of its own."""
+
 
 class SqlRecordStore:
     """A `RecordStore` over one SQLAlchemy engine; safe to share between threads."""
@@ -49,6 +53,7 @@ class SqlRecordStore:
         """Takes over `engine`, whose database must have been migrated; `open` does both."""
         self._engine = engine
         self._writer = GroupCommit(engine) if engine.dialect.name == "sqlite" else None
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="records")
         self.pairs = SqlPairStore(self._write)
         """Replies that the staff chooses between."""
         self.handovers = SqlHandoverOutbox(engine, self._write)
@@ -73,8 +78,20 @@ class SqlRecordStore:
         self, completion: CompletionRecord, claim: Claim | None = None, *, tells_handover: bool = False
     ) -> None:
         """See `RecordStore.record_completion`."""
+        self.submit_completion(completion, claim, tells_handover=tells_handover).result()
+
+    def submit_completion(
+        self, completion: CompletionRecord, claim: Claim | None = None, *, tells_handover: bool = False
+    ) -> Future[None]:
+        """See `RecordStore.submit_completion`."""
         check_storable(completion)
-        self._write(lambda connection: completions.record(connection, completion, claim, tells_handover=tells_handover))
+
+        def record(connection: Connection) -> None:
+            completions.record(connection, completion, claim, tells_handover=tells_handover)
+
+        if self._writer is not None:
+            return self._writer.submit(record)
+        return self._threads.submit(self._write, record)
 
     def get_completion(self, completion_id: str, *, tenant: str = DEFAULT_TENANT) -> CompletionRecord:
         """See `RecordStore.get_completion`."""
@@ -207,6 +224,7 @@ class SqlRecordStore:
 
     def close(self) -> None:
         """Writes what is waiting and closes the connections; SQLite then folds its write-ahead log into the file."""
+        self._threads.shutdown()
         if self._writer is not None:
             self._writer.close()
         self._engine.dispose()

@@ -5,6 +5,7 @@ The records are plain values. How they become rows is `sql_store`'s business, wh
 
 import secrets
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -248,6 +249,14 @@ class RecordStore(Protocol):
 
         Raises CompletionExistsError when the id is taken, ConversationErasedError, UnstorableRecordError for text no
         database should hold, and IdempotencyKeyInUseError when the claim was taken over.
+        """
+
+    def submit_completion(
+        self, completion: CompletionRecord, claim: Claim | None = None, *, tells_handover: bool = False
+    ) -> Future[None]:
+        """`record_completion` for who must not block: the future is done when the record is on disk.
+
+        Raises UnstorableRecordError at once, and RecordStoreUnavailableError of a store that was closed.
         """
 
     def get_completion(self, completion_id: str, *, tenant: str = DEFAULT_TENANT) -> CompletionRecord:

@@ -127,3 +127,14 @@ def test_closing_writes_what_waits_and_takes_no_more(writer: GroupCommit, tmp_pa
     with transaction(engine) as connection:
         assert list(connection.scalars(text("SELECT number FROM numbers"))) == [7]
     engine.dispose()
+
+
+def test_work_whose_caller_has_gone_before_its_turn_is_not_done(writer: GroupCommit) -> None:
+    """It is left out of its batch, and the others of the batch are done."""
+    with ThreadPoolExecutor(1) as pool:
+        release, _ = hold(writer, pool)
+        waiting = [writer.submit(lambda connection, number=number: insert(connection, number)) for number in range(3)]
+        assert waiting[1].cancel()
+        release.set()
+        assert [waiting[0].result(10), waiting[2].result(10)] == [0, 2]
+    assert numbers(writer) == [0, 2]
