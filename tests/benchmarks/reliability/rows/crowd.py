@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 
+from tests.benchmarks.over_http.cores import Cores, running_on
 from tests.benchmarks.reliability.finding import Family, Finding, Plan, percentile, verdict
 from tests.benchmarks.reliability.machine import is_quiet, remark
 from tests.benchmarks.reliability.service_process import ServiceProcess, serving
@@ -86,10 +87,19 @@ async def _open_loop(port: int, per_second: float, seconds: float) -> list[_Answ
 
 
 def measure_overload(plan: Plan) -> Sequence[Finding]:
-    """Saturation is a closed loop that keeps slots and queue full; then open loops of 4 and 10 times its rate."""
+    """Saturation is a closed loop that keeps slots and queue full; then open loops of 4 and 10 times its rate.
+
+    The service has one core and its clients another, in all of them: what clients take for asking ten times as often is
+    not the service's loss.
+    """
+    cores = Cores.apart()
     seconds = float(plan.count(20, 5))
     is_quiet()  # before there is a load of one's own
-    with serving(plan.folder / "overload", num_slots=_SLOTS, **_OPEN) as service:
+    with (
+        running_on(cores.servers),
+        serving(plan.folder / "overload", num_slots=_SLOTS, **_OPEN) as service,
+        running_on(cores.clients),
+    ):
         asyncio.run(_closed_loop(service.port, seconds / 4))
         began = time.perf_counter()
         full = asyncio.run(_closed_loop(service.port, seconds))
