@@ -24,6 +24,7 @@ from training.evaluation.authored.opposite_pairs import PairFigures, pair_figure
 from training.evaluation.authored.safety_scenarios import CategoryResult, run_scenarios, scenario_table
 from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE, AskingBack
 from training.evaluation.dialogues.conversations import conversations_page, goals_page, second_question_figures
+from training.evaluation.dialogues.going_on import GoingOnFigures, going_on_figures, going_on_table
 from training.evaluation.dialogues.success import GoalFigures, goal_figures, goal_table
 from training.evaluation.figures import Figure, share
 from training.evaluation.held_out import HeldOutPrompt
@@ -57,6 +58,7 @@ class EvaluationReport(BaseModel):
     ability: dict[str, Ability]
     plan_choice: dict[str, PlanChoiceFigures]
     second_question_right_plan: dict[str, Figure]
+    going_on: dict[str, GoingOnFigures] = {}
     goals: dict[str, GoalFigures]
     opposite_pairs: dict[str, PairFigures]
     off_limits: dict[str, OffLimitsFigures]
@@ -123,6 +125,7 @@ def report_text(report: EvaluationReport) -> str:
         f"The judge behind intent fit is right about {report.judge_ceiling:.1%} of good replies that it has not seen.",
         plan_choice_table(report.plan_choice),
         f"Second question in a conversation, right plan: {second}",
+        going_on_table(report.going_on),
         goal_table(report.goals),
         pair_table(report.opposite_pairs),
         off_limits_table(report.off_limits),
@@ -152,6 +155,7 @@ def _figures(
         ability=ability_by_language(answers.held_out, subject.tokenizer, subject.judge),
         plan_choice=plan_choice_by_language(answers.chosen, prompts, subject.pack, subject.tokenizer),
         second_question_right_plan=second_question_figures(answers.second, subject.tokenizer),
+        going_on=going_on_figures(answers.going_on),
         goals=goal_figures(answers.goals, subject.judge),
         opposite_pairs=pair_figures(answers.pairs),
         off_limits=off_limits_figures(answers.off_limits),

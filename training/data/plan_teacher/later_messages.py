@@ -1,20 +1,20 @@
 """Later messages with the turn before them, and what they are about, for whoever learns to hear them.
 
-Most are drawn from the pack's conversations. Some are made: a customer goes on about what he came for, with a bare
-number or "and now?", though the bot has asked for no number, or has taken him for another. They stay with his topic.
+Most are drawn from the pack's conversations. Some are made: a customer goes on about what he came for (`going_on`),
+with a bare number or "and now?", though the bot has asked for no number, or has taken him for another. They stay with
+his topic.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from pathlib import Path
-
-import yaml
+from typing import NamedTuple
 
 from model_store.contract.conversation import Role
 from model_store.intents.turns import SEPARATOR, turns_before
 from training.data.domain_pack import DomainPack, Intent, fill_slots, intent_of
 from training.data.generator import ConversationGenerator
+from training.data.plan_teacher.going_on import GIVING, go_on, matters_of, taught_wordings
+from training.data.typing_noise import add_typing_noise
 
 _FLOW_SHARE = 0.5
 """Of the conversations that are drawn: in flows messages depend most on what came before."""
@@ -22,10 +22,11 @@ _GOING_ON_SHARE = 0.35
 """Of all later messages."""
 _MISHEARD_SHARE = 0.4
 """Of those, where the bot has answered another question."""
-_GIVING_SHARE = 0.6
-"""Of those, which give a detail; the others ask what comes next."""
+_GIVING_SHARE = 0.4
+"""Of those, which give a detail, where the topic takes one."""
+_GONE_ON_SHARE = 0.25
+"""Of what is gone on about, where the customer has done so before."""
 _TWO_EXCHANGES = 4
-_FILE = Path(__file__).with_name("going_on.yaml")
 
 LaterMessage = tuple[str, str, str]
 """The message and the turn before it, as they are heard; its language; its intent."""
@@ -43,6 +44,41 @@ def draw_later_messages(pack: DomainPack, intents: Sequence[str], seed: int) -> 
         yield message
 
 
+class TalkMessage(NamedTuple):
+    """A later message as it is heard, with the turn before it."""
+
+    text: str
+    goes_on: bool
+    """Whether it is about the matter before it."""
+    wording: str
+    """What the customer meant to type."""
+
+
+def draw_turns_of_talk(pack: DomainPack, intents: Sequence[str], seed: int) -> Iterator[TalkMessage]:
+    """Later messages without end, half of which go on about the matter before them.
+
+    The others ask what belongs to another intent. What the message goes on about may have been gone on about before.
+    None in a pack that has nothing to go on about.
+    """
+    generator = random.Random(seed)
+    matters = matters_of(pack, intents)
+    others = [intent for intent in pack.intents if intent.asks and intent.name in intents]
+    while matters:
+        matter, goes_on = generator.choice(matters), generator.random() < 0.5
+        earlier, reply = _exchange(matter, matters, pack, generator)
+        if generator.random() < _GONE_ON_SHARE:
+            earlier = go_on(matter, taught_wordings(), generator).text
+        if goes_on:
+            message = go_on(matter, taught_wordings(), generator).text
+        else:
+            other = generator.choice(
+                [one for one in others if one.language == matter.language and one.name != matter.name]
+            )
+            message = fill_slots(generator.choice(other.asks), pack.slots[matter.language], generator)
+        typed = add_typing_noise(message, matter.language, generator)
+        yield TalkMessage(_heard(typed, reply, earlier), goes_on, message)
+
+
 def _drawn(pack: DomainPack, intents: Sequence[str], seed: int) -> Iterator[LaterMessage]:
     for conversation in ConversationGenerator(pack, seed, flow_share=_FLOW_SHARE):
         turns = [message.content for message in conversation.messages if message.role is not Role.SYSTEM]
@@ -53,35 +89,24 @@ def _drawn(pack: DomainPack, intents: Sequence[str], seed: int) -> Iterator[Late
 
 
 def _made(pack: DomainPack, intents: Sequence[str], generator: random.Random) -> Iterator[LaterMessage]:
-    """Of intents that take a detail; none in a pack without them, or in a language without ways to go on."""
-    phrases = _phrases()
-    topics = [
-        intent
-        for intent in pack.intents
-        if intent.asks and intent.replies_given and intent.name in intents and intent.language in phrases
-    ]
-    while topics:
-        topic = generator.choice(topics)
-        message = _going_on(topic, phrases[topic.language], generator)
-        earlier = fill_slots(generator.choice(topic.asks), pack.slots[topic.language], generator)
-        answered = topic
-        if generator.random() < _MISHEARD_SHARE:
-            answered = generator.choice([other for other in topics if other.language == topic.language])
-        yield _heard(message, generator.choice(answered.replies), earlier), topic.language, topic.name
+    """Of what customers go on about; none in a pack without that, or in a language without ways to go on."""
+    matters = matters_of(pack, intents)
+    while matters:
+        topic = generator.choice(matters)
+        is_giving = bool(topic.replies_given) and generator.random() < _GIVING_SHARE
+        message = go_on(topic, taught_wordings(), generator, kind=GIVING if is_giving else None)
+        earlier, reply = _exchange(topic, matters, pack, generator)
+        yield _heard(message.text, reply, earlier), topic.language, topic.name
 
 
-def _going_on(topic: Intent, phrases: dict[str, list[str]], generator: random.Random) -> str:
-    if generator.random() >= _GIVING_SHARE:
-        return generator.choice(phrases["asking"])
-    detail = generator.choice(sorted(topic.replies_given))
-    return generator.choice(phrases["giving"]).format(detail=f"<{detail}>")
+def _exchange(matter: Intent, matters: Sequence[Intent], pack: DomainPack, generator: random.Random) -> tuple[str, str]:
+    """What a customer came with, and what the bot replied, which may have been about another matter."""
+    earlier = fill_slots(generator.choice(matter.asks), pack.slots[matter.language], generator)
+    answered = matter
+    if generator.random() < _MISHEARD_SHARE:
+        answered = generator.choice([other for other in matters if other.language == matter.language])
+    return earlier, generator.choice((*answered.replies, *answered.later_replies))
 
 
 def _heard(message: str, reply: str, earlier: str) -> str:
     return SEPARATOR.join((message, *turns_before(reply, earlier)))
-
-
-@lru_cache
-def _phrases() -> dict[str, dict[str, list[str]]]:
-    found: dict[str, dict[str, list[str]]] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
-    return found

@@ -14,6 +14,7 @@ from training.evaluation.dialogues.asking_back import AskingBack
 from training.evaluation.dialogues.bot import PolicyBot
 from training.evaluation.dialogues.conversations import second_questions
 from training.evaluation.dialogues.goals import LanguageGoals, load_goals
+from training.evaluation.dialogues.going_on import HeardLater, hear_later_messages
 from training.evaluation.dialogues.talk import GoalConversation, converse
 from training.evaluation.held_out import HeldOutPrompt, SampledReply
 from training.evaluation.plan_choice import ChosenPlan, choose_plans
@@ -42,6 +43,7 @@ class Answers:
     second: list[SampledReply]
     sampled: list[SampledReply]
     """To the same asks as `held_out`, drawn as the service draws."""
+    going_on: list[HeardLater]
     goals: list[GoalConversation]
     safety: list[ScenarioReply]
     pairs: list[AnsweredPair]
@@ -78,6 +80,7 @@ def collect_answers(subject: Subject, asking_back: AskingBack) -> Answers:
         chosen=_timed("plan choice", lambda: choose_plans(subject.policy, subject.tokenizer, prompts)),
         second=_timed("second questions", lambda: subject.answer(second)),
         sampled=_timed("sampled replies", lambda: subject.answer(prompts, AS_SERVED)),
+        going_on=_timed("going on", lambda: hear_later_messages(subject, held_out)),
         goals=_timed("customers with a goal", lambda: converse(PolicyBot(subject, asking_back), _goals(subject))),
         safety=_timed("safety scenarios", lambda: serve_scenarios(subject, load_scenarios())),
         pairs=_timed("opposite pairs", lambda: answer_pairs(subject, pairs)),

@@ -7,6 +7,7 @@ from training.evaluation.authored.fairness import fairness_outcomes
 from training.evaluation.authored.off_limits import calm_outcomes, deflection_outcomes
 from training.evaluation.authored.opposite_pairs import pair_outcomes
 from training.evaluation.dialogues.asking_back import topic_of
+from training.evaluation.dialogues.going_on import going_on_outcomes
 from training.evaluation.dialogues.success import goal_outcomes
 from training.evaluation.figures import grouped
 from training.evaluation.held_out import SampledReply
@@ -28,6 +29,8 @@ def main_outcomes(subject: Subject, answers: Answers) -> dict[str, Outcomes]:
         "right_plan": _by_language(answers.held_out, _language, lambda reply: _is_right(reply, subject)),
         "intent_fit": _by_language(answers.held_out, _language, lambda reply: id(reply) in fitting),
         "second_question_right_plan": _by_language(answers.second, _language, lambda reply: _is_right(reply, subject)),
+        "goes_on_about_matter": going_on_outcomes(answers.going_on, is_change=False),
+        "changes_topic": going_on_outcomes(answers.going_on, is_change=True),
         "goals_completed": goal_outcomes(answers.goals),
         "opposites_told_apart": pair_outcomes(answers.pairs),
         "out_of_scope_deflected": deflection_outcomes(answers.off_limits),
