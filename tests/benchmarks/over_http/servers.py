@@ -34,9 +34,13 @@ class Server:
 
 
 @contextmanager
-def running_service(folder: Path, num_slots: int) -> Iterator[Server]:
-    """The service with the model that ships and an empty data directory in `folder`."""
+def running_service(folder: Path, num_slots: int, num_engines: int = 1) -> Iterator[Server]:
+    """The service with the model that ships and an empty data directory in `folder`.
+
+    All but the first of its engines may still be starting; each has `num_slots`.
+    """
     environment = {
+        "SERVICE_NUM_ENGINES": str(num_engines),
         "SERVICE_HOST": "127.0.0.1",
         "SERVICE_DATA_DIR": str(folder / "data"),
         "SERVICE_NUM_SLOTS": str(num_slots),
