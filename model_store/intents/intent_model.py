@@ -2,8 +2,8 @@
 
 `intents.json` names the intents and accounts for the other two, `model.onnx` and `tokenizer.json`, which
 `training.export.intents.intent_graph` makes. One message costs some milliseconds of one core, once a reply. A graph may
-also say where a text lies among others by its meaning, which help articles are searched by, and which sentiment a
-message has.
+also say where a text lies among others by its meaning, which help articles are searched by, which sentiment a message
+has, and whether a later one goes on about the matter before it.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,7 @@ DEFAULT_DIRECTORY = Path(__file__).with_name("default")
 LOGITS_OUTPUT = "logits"
 EMBEDDING_OUTPUT = "embedding"
 SENTIMENT_OUTPUT = "sentiment"
+GOING_ON_OUTPUT = "going_on"
 """The graph's outputs; all but the first may be missing."""
 _FORMAT = 1
 _MAX_BYTES = 256 << 20
@@ -70,6 +71,8 @@ class Heard:
     """[D], of unit length; None from a model that does not embed."""
     sentiment: Sentiment | None = None
     """Of the message itself, whatever came before it; None from a model that does not tell."""
+    going_on: float | None = None
+    """Of a later message, how likely it goes on about what was said before; None from a model that does not tell."""
 
 
 class IntentModel:
@@ -92,7 +95,12 @@ class IntentModel:
         """Whether texts can be compared by their meaning."""
         self.tells_sentiment = SENTIMENT_OUTPUT in outputs
         """Whether it says which sentiment a message has."""
-        optional = {EMBEDDING_OUTPUT: self.embeds, SENTIMENT_OUTPUT: self.tells_sentiment}
+        self._tells_going_on = GOING_ON_OUTPUT in outputs
+        optional = {
+            EMBEDDING_OUTPUT: self.embeds,
+            SENTIMENT_OUTPUT: self.tells_sentiment,
+            GOING_ON_OUTPUT: self._tells_going_on,
+        }
         self._outputs = [LOGITS_OUTPUT, *(name for name, is_there in optional.items() if is_there)]
         self._hear = lru_cache(num_remembered)(self._hear_anew)
 
@@ -138,10 +146,11 @@ class IntentModel:
         probabilities = np.asarray(weights / weights.sum(), np.float32)
         embedding = found[EMBEDDING_OUTPUT][0] if self.embeds else None
         sentiment = likeliest_sentiment(found[SENTIMENT_OUTPUT][0]) if self.tells_sentiment else None
+        going_on = float(found[GOING_ON_OUTPUT].item()) if self._tells_going_on else None
         for array in (probabilities, embedding):
             if array is not None:
                 array.setflags(write=False)
-        return Heard(probabilities, embedding, sentiment)
+        return Heard(probabilities, embedding, sentiment, going_on)
 
     def embed_passage(self, text: str) -> NDArray[np.float32]:
         """[D], of unit length: where a passage lies among messages, which are short. Only where the model `embeds`."""

@@ -30,9 +30,13 @@ _MIN_WORDS = 3
 _MAX_WORDS_GOING_ON = 5
 """A later message of no more may go on about what the customer said before: "4471902", "and now?"."""
 _SURE = 0.7
-"""A longer one may, too, if no intent is this likely: "i did that but no mail came"."""
+"""A longer one may, too, where nothing tells, if no intent is this likely: "i did that but no mail came"."""
 _LEAST_HEARD_BEFORE = 0.02
 """What the message before is taken to say of every intent, so that it makes none more than fifty times as likely."""
+_ODDS_AGAINST_GOING_ON = 55.0
+"""How much the square of the odds that a message goes on must be worth: as often as before, another matter is heard."""
+_HARDLY_GOES_ON = 0.02
+"""Less likely than this, and nobody asks what the message might go on about."""
 _WORD = re.compile(r"[a-z']+|[\u4e00-\u9fff]", re.IGNORECASE)
 
 
@@ -54,6 +58,8 @@ class _LastMessage:
     text: str
     before: tuple[str, ...]
     by_model: Heard
+    earlier: Sequence[int]
+    """Token ids up to the customer's message before it; none for a first message."""
 
 
 class Listener:
@@ -95,39 +101,64 @@ class Listener:
         )
 
     def _heard(self, prompt_ids: Sequence[int]) -> _LastMessage | None:
-        if not self._known:
-            return None
+        return self._hear_last(prompt_ids) if self._known else None
+
+    def _hear_last(self, prompt_ids: Sequence[int]) -> _LastMessage:
+        """The last of a conversation that ends with a customer's message."""
         start = message_start(prompt_ids)
-        text = self._tokenizer.decode(prompt_ids[start:])
-        before = self._turns_before(prompt_ids[:start])
-        return _LastMessage(text, before, self._model.hear(text, before))
+        text, (earlier, reply) = self._tokenizer.decode(prompt_ids[start:]), _before_reply(prompt_ids[:start])
+        before: tuple[str, ...] = ()
+        if USER_ID in earlier:
+            said = self._tokenizer.decode(earlier[message_start(earlier) :])
+            before = turns_before(self._tokenizer.decode(reply), said)
+        return _LastMessage(text, before, self._model.hear(text, before), earlier)
 
     def _opinion(self, message: _LastMessage | None) -> Opinion | None:
         if message is None:
             return None
         if message.before and not self._model.hears_turns and _num_words(message.text) < _MIN_WORDS:
             return None
-        probabilities = message.by_model.probabilities
-        if message.before and self._model.hears_turns and _may_go_on(message):
-            before = self._model.hear(message.before[-1])  # remembered, where it was the first message
-            probabilities = _with_what_was_said_before(probabilities, before.probabilities)
-        probabilities = probabilities[[*self._known.values()]]
+        probabilities = self._in_its_conversation(message)[[*self._known.values()]]
         logprobs = self._weight * np.log(probabilities + _FLOOR)
         return Opinion(tuple(self._known), tuple(map(float, logprobs)), self._model.digest)
 
-    def _turns_before(self, token_ids: Sequence[int]) -> tuple[str, ...]:
-        """Of what comes before the last message; nothing where that is the first."""
-        if USER_ID not in token_ids:
-            return ()
-        turn = token_ids[message_start(token_ids) :]
-        reply_at = turn.index(ASSISTANT_ID) if ASSISTANT_ID in turn else len(turn)
-        earlier, reply = (self._tokenizer.decode(part) for part in (turn[:reply_at], turn[reply_at:]))
-        return turns_before(reply, earlier)
+    def _in_its_conversation(self, message: _LastMessage) -> NDArray[np.float32]:
+        """[num intents]: what the message is about, given what the customer said before it, message by message.
+
+        A message that goes on is about what the one before was about. That is heard in its conversation, too, so "and
+        then?" may come twice. Messages of earlier replies are remembered.
+        """
+        own = message.by_model.probabilities
+        if not (message.before and self._model.hears_turns):
+            return own
+        if _may_go_on(message):
+            first = self._model.hear(message.before[-1])
+            own = _with_what_was_said_before(own, first.probabilities)
+        share = _going_on_share(message.by_model.going_on or 0.0)
+        if share < _HARDLY_GOES_ON:
+            return own
+        earlier = self._in_its_conversation(self._hear_last(message.earlier))
+        return np.asarray((1 - share) * own + share * earlier, np.float32)
+
+
+def _before_reply(token_ids: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    """A conversation up to the customer's last message, and the reply behind that."""
+    start = message_start(token_ids)
+    reply_at = next((at for at in range(start, len(token_ids)) if token_ids[at] == ASSISTANT_ID), len(token_ids))
+    return token_ids[:reply_at], token_ids[reply_at:]
+
+
+def _going_on_share(probability: float) -> float:
+    """Of its matter before, in what a message is about that goes on with this probability, told at even odds."""
+    goes_on, changes = probability**2, (1 - probability) ** 2
+    return goes_on / (goes_on + _ODDS_AGAINST_GOING_ON * changes)
 
 
 def _may_go_on(message: _LastMessage) -> bool:
+    """By its length, or from a model without an ear for it because nothing else is heard."""
     is_short = _num_words(message.text) <= _MAX_WORDS_GOING_ON
-    return is_short or bool(message.by_model.probabilities.max() < _SURE)
+    is_unheard = message.by_model.going_on is None and message.by_model.probabilities.max() < _SURE
+    return is_short or bool(is_unheard)
 
 
 def _with_what_was_said_before(message: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -103,6 +103,41 @@ def test_a_few_words_go_on_about_what_the_customer_said_before(
     assert {plan.partition("/")[0] for plan, token_id in tokenizer.plans.items() if token_id == likeliest} == {says}
 
 
+@pytest.mark.parametrize(
+    ("going_on", "says"), [((0.98, 0.98), "track_package"), ((0.5, 0.98), "warranty"), ((0.98, 0.5), "invoice")]
+)
+def test_a_message_that_goes_on_is_about_what_was_said_before(
+    tokenizer: Tokenizer, going_on: tuple[float, float], says: str
+) -> None:
+    """However sure of something else; the one before may go on as well. A coin's toss is no reason to believe it."""
+    intents = shop_intents(tokenizer)
+    listener, ear = listener_of(tokenizer, *intents, hears_turns=True)
+    shares = {"how long will it all take": going_on[0], "and when is that to be": going_on[1]}
+    likely = {
+        "where is it": "track_package",
+        "how long will it all take": "warranty",
+        "and when is that to be": "invoice",
+    }
+
+    def hear(text: str, before: tuple[str, ...] = ()) -> Heard:
+        """Sure of every message by itself."""
+        found = np.array([0.9 if intent == likely[text] else 0.001 for intent in intents], np.float32)
+        return Heard(found, None, going_on=shares.get(text))
+
+    ear.hear = hear  # type: ignore[method-assign]
+    turns = [
+        Message(Role.USER, "where is it"),
+        Message(Role.ASSISTANT, "Well?"),
+        Message(Role.USER, "how long will it all take"),
+        Message(Role.ASSISTANT, "A while."),
+        Message(Role.USER, "and when is that to be"),
+    ]
+    opinion = listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids)
+    assert opinion is not None
+    likeliest = opinion.token_ids[int(np.argmax(opinion.logprobs))]
+    assert {plan.partition("/")[0] for plan, token_id in tokenizer.plans.items() if token_id == likeliest} == {says}
+
+
 @pytest.mark.parametrize("hears_turns", [True, False])
 def test_a_message_is_embedded_by_itself(tokenizer: Tokenizer, hears_turns: bool) -> None:
     """A first message takes one pass; a later one another where the turn before would move it."""

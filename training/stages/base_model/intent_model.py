@@ -41,6 +41,7 @@ from training.export.intents.intent_graph import (
     prune_tokenizer,
 )
 from training.export.intents.search_space import MIN_ARTICLES, SearchSpace, fit_search_space, search_layers
+from training.stages.base_model.going_on import add_ear_for_going_on
 from training.stages.base_model.ngrams import ngram_head
 from training.stages.base_model.plan_teacher import (
     intents_of,
@@ -82,6 +83,9 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     _write_files(encoder, tokenizer, heads, examples, directory)
     description = _description(encoder, pack, directory, SEPARATOR if hears_turns else None)
     _write_description(description, directory)
+    if heads.sentiment:
+        add_ear_for_going_on(directory, pack, config.seed)
+        description = IntentModelDescription.model_validate_json((directory / DESCRIPTION_NAME).read_bytes())
     metrics = right_intents(IntentModel.load(directory), pack)
     _write_description(description.model_copy(update={"metrics": metrics}), directory)
     num_bytes = sum(entry.num_bytes for entry in description.files.values())
