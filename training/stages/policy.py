@@ -66,7 +66,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     max_positions = int(actors.policy.config.max_position_embeddings)
     generator = ConversationGenerator(load_pack(config.corpus.domain_pack), config.seed)
     examples, prompts = read_material(config, workspace, tokenizer, generator, max_positions=max_positions)
-    replies = authored_replies(generator, tokenizer, max_positions=max_positions)
+    replies = authored_replies(generator, tokenizer, max_positions=max_positions) if settings.replay_share else []
     replay = Replay(replies, settings.replay_share, config.seed)
     learner: Learner
     if on_ratings := _ON_RATINGS.get(settings.algorithm):

@@ -69,6 +69,8 @@ class Cell(BaseModel):
     """Of the reward model, where the algorithm needs one; part of `cpu_seconds`."""
     num_steps: int
     stopped_by: str
+    share_kept: float
+    """Of the way that its steps led, what the KL limit left; TRL has no such limit."""
     num_trainable: int
 
     @property
@@ -184,6 +186,7 @@ class Laboratory:
             reward_cpu_seconds=reward_seconds,
             num_steps=result["num_steps"],
             stopped_by=result["stopped_by"],
+            share_kept=result["share_kept"],
             num_trainable=result["num_trainable"],
         )
 

@@ -68,7 +68,7 @@ def lines(report: Report) -> list[str]:
         f" {before.proper_endings:.1%}.",
         "",
         "| algorithm | ratings | seeds | thumbs up (lowest, highest) | headroom closed | points a CPU minute"
-        " | CPU seconds | KL, nats | distinct-2 | ends properly | stopped by KL |",
+        " | CPU seconds | KL, nats | distinct-2 | ends properly | kept of the way |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     rows = [_row(report, name, num_ratings, cells) for (name, num_ratings), cells in report.groups().items()]
@@ -92,7 +92,7 @@ def _row(report: Report, name: str, num_ratings: int, cells: Sequence[Cell]) -> 
         f"{_mean(cells, lambda cell: cell.kl):.2f}",
         f"{_mean(cells, lambda cell: cell.distinct2):.3f}",
         f"{_mean(cells, lambda cell: cell.proper_endings):.1%}",
-        f"{sum(cell.stopped_by == 'max_kl' for cell in cells)}",
+        f"{_mean(cells, lambda cell: cell.share_kept):.0%}",
     ]
     return "| " + " | ".join(columns) + " |"
 

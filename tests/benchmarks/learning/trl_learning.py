@@ -58,6 +58,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "kl": after["kl"],
         "num_steps": trainer.state.global_step,
         "stopped_by": "finished",
+        "share_kept": 1.0,
         "num_trainable": sum(p.numel() for p in policy.parameters() if p.requires_grad),
     }
 

@@ -70,9 +70,9 @@ def test_kl_is_measured_again_when_half_of_what_is_left_may_be_spent(step: int, 
     assert steps_to_next_measurement(step, kl, limit=3.0, shortest=1, longest=10) == expected
 
 
-def test_the_way_back_is_judged_by_the_square_and_then_by_what_was_measured() -> None:
-    """12 nats at the end: 3 are at half of the way by the square. Measured there as 1.5, KL went with the cube."""
-    assert share_of_way([(1.0, 12.0)], 3.0) == pytest.approx(0.5)
+def test_the_way_back_is_judged_by_a_usual_power_and_then_by_what_was_measured() -> None:
+    """32 nats at the end: 1 is at a quarter, 4^2.5 being 32. Of 12 and 1.5 at a half, KL goes with the cube."""
+    assert share_of_way([(1.0, 32.0)], 1.0) == pytest.approx(0.25)
     assert share_of_way([(1.0, 12.0), (0.5, 1.5)], 3.0) == pytest.approx(0.5 * 2 ** (1 / 3))
     assert share_of_way([(1.0, 12.0), (0.5, 11.0)], 5.5) == pytest.approx(0.25)  # a noisy slope below 1 counts as 1
     assert share_of_way([(1.0, 5000.0), (0.5, 8.0)], 4.0) == pytest.approx(0.5 * 0.5 ** (1 / 6))  # and as 6 above 6

@@ -16,13 +16,11 @@ from tqdm import tqdm
 from training import distributed
 from training.config import PolicyConfig
 from training.reformer.model import ReformerPolicy
-from training.stages.learners.learner import STAGE, Learner, Updater
+from training.stages.learners.learner import FAR, STAGE, Learner, Updater
 from training.stages.learners.way_back import Measure, copy_weights, walk_back
 from training.workspace import Workspace
 
 _NUM_RUNGS = 4
-_FAR = 4.0
-"""Limits beyond which a policy does not go on from where it is."""
 _MAX_RETREATS = 3
 
 StopReason = Literal["finished", "max_kl", "max_minutes"]
@@ -102,7 +100,7 @@ class _Ladder:
                 if figures.kl is None:
                     continue
                 steps.set_postfix(kl=f"{figures.kl:.2f}", reward=f"{figures.scalars.get('reward', 0.0):.3f}")
-                if not figures.kl <= _FAR * self._config.max_kl and not self._retreat():
+                if not figures.kl <= FAR * self._config.max_kl and not self._retreat():
                     return "max_kl"
         progress.step = learner.num_steps
         return "finished"

@@ -14,6 +14,8 @@ from training.reformer.model import ReformerPolicy
 STAGE = "policy"
 SEED_STRIDE = 1_000_003
 """Between the seeds of a run's rollouts, so that neighbouring seeds of two runs share none."""
+FAR = 4.0
+"""KL limits beyond which a policy does not go on from where it is. Up to there it may go: it walks back in the end."""
 _DECAY_SHARE = 0.9
 WARM_UP_SHARE = 0.2
 """Of the updates, in which the learning rate rises to what is configured."""

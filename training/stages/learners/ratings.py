@@ -16,7 +16,7 @@ from training.errors import DataNotFoundError
 from training.rlhf.kl_control import steps_to_next_measurement
 from training.rlhf.logprobs import CompletionBatch
 from training.rlhf.rollout import Actors, RewardFunction
-from training.stages.learners.learner import SEED_STRIDE
+from training.stages.learners.learner import FAR, SEED_STRIDE
 
 _FIRST, _SHORTEST, _LONGEST = 8, 16, 3
 """Parts of a run: after one eighth of it comes the first measurement, after one of 16 to one of 3 the next."""
@@ -67,7 +67,7 @@ def packed(actors: Actors, batch: Sequence[RatedExample]) -> CompletionBatch:
 
 
 class Probe:
-    """Samples from the policy now and then in a run, KL first of all: the nearer the limit, the sooner again."""
+    """Samples from the policy now and then in a run, KL first of all: the nearer to too far, the sooner again."""
 
     def __init__(
         self, actors: Actors, ratings: Ratings, reward: RewardFunction, config: PolicyConfig, seed: int
@@ -75,7 +75,7 @@ class Probe:
         """Asks what people asked, where a whole completion has room."""
         room = int(actors.policy.config.max_position_embeddings) - config.max_completion_tokens
         self._prompts = prompts_with_room((e.prompt for e in ratings.examples), room)
-        self._actors, self._reward, self._max_kl, self._seed = actors, reward, config.max_kl, seed
+        self._actors, self._reward, self._too_far, self._seed = actors, reward, FAR * config.max_kl, seed
         self._next: int | None = None
 
     def figures(self, number: int, num_steps: int) -> dict[str, float]:
@@ -89,7 +89,7 @@ class Probe:
         figures = self._actors.collect(drawn, self._reward, seed=self._seed * SEED_STRIDE + number).figures()
         shortest, longest = (max(1, num_steps // parts) for parts in (_SHORTEST, _LONGEST))
         self._next = number + steps_to_next_measurement(
-            number, figures["kl"], limit=self._max_kl, shortest=shortest, longest=longest
+            number, figures["kl"], limit=self._too_far, shortest=shortest, longest=longest
         )
         return figures
 
