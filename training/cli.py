@@ -113,9 +113,9 @@ def _add_learning(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         type=Path,
         help="Parquet file of training_examples, or a folder of them: any number of ratings, weighed on disk",
     )
-    run.add_argument(
-        "--turns-file", type=Path, help="beside feedback files: `python -m service export --table conversation_turns`"
-    )
+    for name, table in (("turns", "conversation_turns"), ("preferences", "preference_examples")):
+        exported = f"`python -m service export --table {table}`"
+        run.add_argument(f"--{name}-file", type=Path, help=f"beside feedback files: {exported}")
     _add_erasures(run, data_dir)
     _add_signing_key(run)
     run.set_defaults(run=_run_learning)
@@ -263,11 +263,11 @@ def _learn(options: argparse.Namespace) -> int:
 
 def _source(options: argparse.Namespace) -> dict[str, str]:
     """Where ratings come from, as a run's inputs name it."""
-    turns = {"turns_file": str(options.turns_file or "")}
+    beside = {name: str(getattr(options, name) or "") for name in ("turns_file", "preferences_file")}
     if options.feedback_parquet:
-        return {"feedback_parquet": str(options.feedback_parquet), **turns}
+        return {"feedback_parquet": str(options.feedback_parquet), **beside}
     if options.feedback_file:
-        return {"feedback_file": str(options.feedback_file), **turns}
+        return {"feedback_file": str(options.feedback_file), **beside}
     return {"database_url": options.database_url}
 
 

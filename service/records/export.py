@@ -15,7 +15,14 @@ from sqlalchemy import Boolean, Column, Float, Integer, Select, Table, Text, Typ
 
 from service.records.database import open_reader, transaction
 from service.records.errors import MissingPackageError
-from service.records.tables import completions, conversation_turns, conversations, feedback, training_examples
+from service.records.tables import (
+    completions,
+    conversation_turns,
+    conversations,
+    feedback,
+    preference_examples,
+    training_examples,
+)
 
 _ROWS_PER_FETCH = 100
 _ORDER: Mapping[Table, Sequence[str]] = {
@@ -24,6 +31,7 @@ _ORDER: Mapping[Table, Sequence[str]] = {
     feedback: ("updated_at", "completion_id", "rater"),
     conversations: ("created_at", "tenant", "id"),
     conversation_turns: ("created_at", "completion_id"),
+    preference_examples: ("chosen_at", "pair_id"),
 }
 TABLES: Mapping[str, Table] = {table.name: table for table in _ORDER}
 """What can be exported, by name."""

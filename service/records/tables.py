@@ -27,6 +27,8 @@ from sqlalchemy import (
 from model_store.contract.feedback import (
     CONVERSATION_TURNS_COLUMNS,
     CONVERSATION_TURNS_VIEW,
+    PREFERENCE_EXAMPLES_COLUMNS,
+    PREFERENCE_EXAMPLES_VIEW,
     TRAINING_EXAMPLES_COLUMNS,
     TRAINING_EXAMPLES_VIEW,
 )
@@ -301,4 +303,10 @@ conversation_turns = Table(
     CONVERSATION_TURNS_VIEW,
     MetaData(),
     *(Column(name, Text) for name in CONVERSATION_TURNS_COLUMNS),
+)
+
+preference_examples = Table(
+    PREFERENCE_EXAMPLES_VIEW,
+    MetaData(),
+    *(Column(name, Text) for name in PREFERENCE_EXAMPLES_COLUMNS),
 )

@@ -52,11 +52,13 @@ def read_preference_view(url: str) -> list[RawRow]:
 
 
 def read_preference_rows(inputs: Mapping[str, str]) -> list[RawRow]:
-    """The preferences of a run that reads a database.
+    """The preferences of a run: out of its database, or out of an export beside one of ratings.
 
-    None for a run that reads an export of ratings, and for a database from before there were preferences: who could
-    read the ratings in it could read them too.
+    None without such an export, and for a database from before there were preferences: who could read the ratings in
+    it could read them too. Raises DataNotFoundError and InvalidFeedbackDataError for an export that cannot be read.
     """
+    if inputs.get("preferences_file"):
+        return read_export(Path(inputs["preferences_file"]))
     if inputs.get("feedback_file") or inputs.get("feedback_parquet"):
         return []
     try:

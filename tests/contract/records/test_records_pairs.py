@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +13,12 @@ from service.records.errors import (
     PairNotFoundError,
     UnstorableRecordError,
 )
+from service.records.export import TABLES, export_jsonl
 from service.records.pairs.pair import PairCounts, PairedReply, PreferencePair
 from service.records.pairs.pair_store import PairReader
 from service.records.sql_store import SqlRecordStore
 from service.records.store import CompletionRecord
-from training.data.preferences import parse_preference, read_preference_view
+from training.data.preferences import parse_preference, read_preference_rows, read_preference_view
 
 MakeCompletion = Callable[..., CompletionRecord]
 OLD, NEW = "01" * 32, "02" * 32
@@ -154,6 +156,21 @@ def test_training_reads_what_was_preferred(
         assert (row.chosen.text, row.chosen.token_ids) == (PAIR.second.text, PAIR.second.token_ids)
         assert (row.rejected.text, row.rejected.model_digest) == (PAIR.first.text, OLD)
         assert row.messages == make_completion().prompt_messages and row.rater == "staff_kim"
+
+
+def test_an_export_holds_what_training_reads_from_the_view(
+    store: SqlRecordStore, make_completion: MakeCompletion, database_url: str, tmp_path: Path
+) -> None:
+    """The oldest choice first, so that a run without the database has the same pairs."""
+    for number, winner in ((2, NEW), (1, OLD), (3, None)):
+        store.record_completion(make_completion(f"cmpl-{number}", conversation_id=f"conv-{number}"))
+        choose(store, number, winner)
+    exported = tmp_path / "preferences.jsonl"
+    with exported.open("w", encoding="utf-8") as stream:
+        assert export_jsonl(database_url, TABLES["preference_examples"], stream) == 2
+    rows = read_preference_rows({"feedback_parquet": "ratings", "preferences_file": str(exported)})
+    assert [row["completion_id"] for row in rows] == ["cmpl-2", "cmpl-1"]
+    assert sorted(map(str, rows)) == sorted(map(str, read_preference_view(database_url)))
 
 
 def test_pairs_go_with_their_prompt(store: SqlRecordStore, make_completion: MakeCompletion, reader: PairReader) -> None:

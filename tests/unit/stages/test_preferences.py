@@ -18,7 +18,7 @@ from training.data.preferences import (
     read_preference_rows,
     read_preferences,
 )
-from training.errors import InvalidFeedbackDataError
+from training.errors import DataNotFoundError, InvalidFeedbackDataError
 
 MESSAGES = (Message(Role.USER, "Where is my order <ORDER_ID>?"),)
 
@@ -63,6 +63,19 @@ def test_a_run_without_preferences_freezes_none(tmp_path: Path) -> None:
     database = tmp_path / "old.db"
     database.touch()
     assert read_preference_rows({"database_url": f"sqlite:///{database}"}) == []
+
+
+@pytest.mark.parametrize("ratings", ["feedback_file", "feedback_parquet"])
+def test_a_run_out_of_files_reads_preferences_beside_its_ratings(tmp_path: Path, ratings: str) -> None:
+    """Every row of the export; one that is named and not there is an error, not a run without them."""
+    exported = tmp_path / "preferences.jsonl"
+    exported.write_text("".join(json.dumps(row(number)) + "\n" for number in (1, 2)), encoding="utf-8")
+    inputs = {ratings: "ratings", "preferences_file": str(exported)}
+    assert read_preference_rows(inputs) == [row(1), row(2)]
+    assert read_preference_rows({**inputs, "preferences_file": ""}) == []
+    exported.unlink()
+    with pytest.raises(DataNotFoundError, match="preferences.jsonl"):
+        read_preference_rows(inputs)
 
 
 @pytest.mark.parametrize("broken", [{"chosen_text": None}, {"prompt_messages": "no"}, {"rejected_token_ids": '["x"]'}])

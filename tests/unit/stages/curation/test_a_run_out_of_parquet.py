@@ -24,8 +24,10 @@ from tests.unit.stages.feedback_workspace import (
     raw_row,
 )
 from tests.unit.stages.test_curate import own_row, turn
+from tests.unit.stages.test_preferences import row as preference_row
 from training.cli import main
 from training.data.feedback_rows import Example, read_examples
+from training.data.preferences import PREFERENCES_NAME, read_preferences
 from training.errors import DataNotFoundError, ImportFormatError
 from training.forgetting import forget
 from training.stages import curate, snapshot
@@ -212,6 +214,26 @@ def test_what_was_erased_is_not_frozen_and_goes_from_what_is(tmp_path: Path, she
     assert len(left) == 78 and not {"conv-3", "conv-4"} & set(left)
     rest = write_parquet(tmp_path / "rest.parquet", [row for row in rows if row["conversation_id"] in left])
     assert again["data_snapshot"] == curated(tmp_path / "b", shelf, {}, feedback_parquet=str(rest))[1]["data_snapshot"]
+
+
+def test_what_the_staff_preferred_is_frozen_beside_parquet(tmp_path: Path, shelf: Path) -> None:
+    """As beside lines: the same file and digest, but for what was erased; another digest than without."""
+    rows = [own_row(number) for number in range(40)]
+    file, lines = write_parquet(tmp_path / "r.parquet", rows), write_lines(tmp_path / "r.jsonl", rows)
+    preferred = write_lines(tmp_path / "preferred.jsonl", [preference_row(number) for number in (1, 2, 3)])
+    add_erasures(
+        tmp_path / "erasures",
+        [ErasedConversation("default", conversation_digest("conv-2"), "2027-01-01T00:00:00.000000Z")],
+    )
+    beside = {"preferences_file": str(preferred), "erasures": str(tmp_path / "erasures")}
+    by_parquet, frozen, _ = curated(tmp_path / "a", shelf, {}, feedback_parquet=str(file), **beside)
+    by_lines, expected, _ = curated(tmp_path / "b", shelf, {}, feedback_file=str(lines), **beside)
+    without = curated(tmp_path / "c", shelf, {}, feedback_parquet=str(file), erasures=beside["erasures"])[1]
+    assert frozen == expected and (frozen["num_preferences"], without["num_preferences"]) == (2, 0)
+    assert frozen["data_snapshot"] != without["data_snapshot"]
+    pairs = read_preferences(by_parquet.path(PREFERENCES_NAME))
+    assert pairs == read_preferences(by_lines.path(PREFERENCES_NAME))
+    assert [pair.completion_id for pair in pairs] == ["cmpl-1", "cmpl-3"]
 
 
 def test_the_command_takes_a_place_of_parquet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
