@@ -279,6 +279,7 @@ class Chatbot:
         resolve = self._masker.resolver(conversation)
         return ReplyContext(
             model=model,
+            conversation=conversation.messages,
             prompt_messages=prompt.messages,
             prompt_ids=prompt.token_ids,
             language=conversation.language,

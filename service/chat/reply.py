@@ -70,6 +70,8 @@ class ReplyContext:
     """What a reply rests on: one model version, a masked prompt, and whom it is for."""
 
     model: LoadedModel
+    conversation: tuple[Message, ...]
+    """All that was said, masked; the prompt may hold only the end of it."""
     prompt_messages: tuple[Message, ...]
     prompt_ids: tuple[int, ...]
     language: str
@@ -297,7 +299,7 @@ class ModelReply(NewReply):
         )
         self._plans[index] = choice
         known = context.model.authored.replies
-        return self._plan_rules.fixed_reply(choice, context.prompt_messages, context.language, context.article, known)
+        return self._plan_rules.fixed_reply(choice, context.conversation, context.language, context.article, known)
 
     def _fixed_outcome(self, index: int, fixed: FixedReply) -> Outcome:
         about: dict[str, object] = {"rule": fixed.rule, "quick_replies": list(fixed.quick_replies)}

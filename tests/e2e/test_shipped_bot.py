@@ -61,3 +61,34 @@ def test_a_bare_order_number_is_taken_for_one_in_the_language_of_the_question(
     written = [path.read_bytes() for path in Path(service.settings.data_dir).rglob("*") if path.is_file()]
     assert any(b"<ORDER_ID>" in content for content in written)
     assert not any(b"A1B2-77345" in content for content in written)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (
+            "my voucher code does not work",
+            "the voucher is not accepted",
+            "why is my voucher refused",
+            "my voucher fails",
+        ),
+        ("优惠券用不了", "优惠券还是用不了", "优惠券就是用不了", "优惠券不能用"),
+    ],
+)
+def test_a_customer_who_was_answered_three_times_about_one_matter_is_left_to_a_person(
+    service: RunningService, said: tuple[str, ...]
+) -> None:
+    """Though the client sends the conversation back, which tells no plans; metrics and record say it."""
+    before = service.metric("rejoinder_replies_total")
+    messages: list[dict[str, str]] = []
+    for text in said:
+        messages.append({"role": "user", "content": text})
+        create = service.openai.chat.completions.create
+        completion = create(model="rejoinder", messages=messages, seed=_ALWAYS_DRAWS_ALIKE)  # type: ignore[call-overload]
+        messages.append({"role": "assistant", "content": completion.choices[0].message.content})
+    choice = completion.choices[0]
+    assert (choice.model_extra["rule"], choice.finish_reason) == ("fruitless", "handover"), messages
+    with service.records() as records:
+        assert records.get_completion(completion.id).sampling["rule"] == "fruitless"
+    name = f'{{plan="{choice.model_extra["plan"]}",rule="fruitless"}}'
+    assert service.metric("rejoinder_replies_total")[name] == before.get(name, 0) + 1

@@ -55,8 +55,8 @@ class PolicyBot:
         first = first_token_probabilities(self._subject.policy, tokenizer, windows)
         readings = [PlanReading.of(row, tokenizer) for row in first]
         fixed = [
-            self._asking_back.instead_of(reading, window, language_of(window), self._subject.known_replies)
-            for reading, window in zip(readings, windows, strict=True)
+            self._asking_back.instead_of(reading, messages, language_of(messages), self._subject.known_replies)
+            for reading, messages in zip(readings, conversations, strict=True)
         ]
         own = [index for index, words in enumerate(fixed) if words is None]
         texts = iter(self._own_words([windows[index] for index in own], [conversations[index] for index in own]))
