@@ -149,8 +149,8 @@ class PolicyConfig(Section):
     lr: float = Field(1e-4, gt=0)
     """With an adapter use about ten times as much."""
     kl_coefficient: float = Field(0.05, ge=0)
-    """Policy gradient: weight of the KL penalty in nats a completion, in the first step. KTO: beta, where 0.5 was better
-    than the customary 0.1."""
+    """Policy gradient: weight of the KL penalty in nats a completion, in the first step. KTO: beta; the learning
+    benchmark takes 0.5."""
     target_kl: float | None = Field(1.0, gt=0)
     """Policy gradient: the KL that the coefficient is adapted to, in nats a completion. None: it stays as it is."""
     kl_gain: float = Field(0.1, ge=0)
