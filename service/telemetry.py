@@ -150,8 +150,6 @@ class Telemetry:
         self,
         *,
         is_ready: Callable[[], bool],
-        num_engines: Callable[[], int],
-        num_missing_engines: Callable[[], int],
         num_slots: Callable[[], int],
         num_running: Callable[[], int],
         num_waiting: Callable[[], int],
@@ -159,12 +157,15 @@ class Telemetry:
     ) -> None:
         """Lets the load gauges ask these functions at every scrape."""
         self._ready.set_function(is_ready)
-        self._engines.set_function(num_engines)
-        self._engines_missing.set_function(num_missing_engines)
         self._slots.set_function(num_slots)
         self._running.set_function(num_running)
         self._waiting.set_function(num_waiting)
         self._prefix_cache_bytes.set_function(prefix_cache_bytes)
+
+    def watch_engines(self, num_running: Callable[[], int], num_missing: Callable[[], int]) -> None:
+        """Lets the engines' gauges ask these functions at every scrape."""
+        self._engines.set_function(num_running)
+        self._engines_missing.set_function(num_missing)
 
     def prompt_read(self, num_tokens: int, num_reused: int) -> None:
         """Counts a prompt that was read to its end, and what of it an earlier prompt had begun with."""

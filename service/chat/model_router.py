@@ -92,12 +92,14 @@ class ModelRouter:
         """What was logged of aliases that somebody has put back."""
         telemetry.watch_load(
             is_ready=lambda: self.is_ready,
-            num_engines=lambda: sum(model.worker.num_engines for model in set(self._models.values())),
-            num_missing_engines=lambda: sum(model.worker.num_missing for model in set(self._models.values())),
             num_slots=lambda: sum(model.worker.num_slots for model in set(self._models.values())),
             num_running=lambda: sum(model.worker.num_running for model in self._alive),
             num_waiting=lambda: sum(model.worker.num_waiting for model in self._alive),
             prefix_cache_bytes=lambda: sum(model.worker.prefix_cache_bytes for model in self._alive),
+        )
+        telemetry.watch_engines(
+            num_running=lambda: sum(model.worker.num_engines for model in set(self._models.values())),
+            num_missing=lambda: sum(model.worker.num_missing for model in set(self._models.values())),
         )
 
     @property
