@@ -108,7 +108,7 @@ def test_no_prompt_is_measured_on_that_is_learned_from(tokenizer: Tokenizer) -> 
 
     pools = PromptPools.draw([], authored, 200)
     learned, measured = ({prompt.token_ids for prompt in pool} for pool in (pools.learned, pools.measured))
-    assert len(learned) > 30 and len(measured) > 30 and not learned & measured
+    assert len(learned) > 30 and len(measured) > 20 and not learned & measured
     assert max(map(len, learned | measured)) <= 200
 
 
