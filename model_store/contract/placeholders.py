@@ -86,6 +86,8 @@ ALL_PLACEHOLDERS = frozenset((*ENTITY_PLACEHOLDERS, *FACT_PLACEHOLDERS, ARTICLE,
 MAX_PLACEHOLDER_LENGTH = max(len(placeholder) for placeholder in ALL_PLACEHOLDERS)
 
 _SHAPE = re.compile(r"<[A-Z]+(?:_[A-Z]+)*(?:_\d)?>")
+LIKE_A_PLACEHOLDER = re.compile(r"<[A-Z][A-Z_0-9]*>")
+"""Whatever an author may have meant as one, so that a wrong name is told."""
 PLACEHOLDER_PATTERN = re.compile("|".join(re.escape(p) for p in sorted(ALL_PLACEHOLDERS, key=len, reverse=True)))
 
 

@@ -4,7 +4,6 @@ A reply's plan is not part of a conversation that a client sends back, but what 
 bundle's replies tell by their words. Service and evaluation count alike.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Annotated, Literal
@@ -12,11 +11,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from model_store.contract.conversation import Message, Role
-from model_store.contract.placeholders import FACT_PLACEHOLDERS
+from model_store.contract.placeholders import FACT_PLACEHOLDERS, LIKE_A_PLACEHOLDER
 from model_store.contract.tokenizer import Tokenizer
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-_PLACEHOLDER_SHAPE = re.compile(r"<[A-Z][A-Z_0-9]*>")
 
 
 class KnownReplies:
@@ -52,7 +50,7 @@ class FruitlessRule(BaseModel):
     @classmethod
     def _check_wording(cls, wording: dict[str, str]) -> dict[str, str]:
         for language in ("en", "zh"):
-            if not {*_PLACEHOLDER_SHAPE.findall(wording.get(language, "<NONE>"))} <= {*FACT_PLACEHOLDERS}:
+            if not {*LIKE_A_PLACEHOLDER.findall(wording.get(language, "<NONE>"))} <= {*FACT_PLACEHOLDERS}:
                 raise ValueError(f"its text in {language!r} must be there, and hold no placeholders but facts")
         return wording
 

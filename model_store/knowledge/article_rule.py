@@ -5,7 +5,6 @@ service follows it and evaluation measures with it, so both decide here. Which p
 """
 
 import math
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from model_store.contract.placeholders import ARTICLE, FACT_PLACEHOLDERS
+from model_store.contract.placeholders import ARTICLE, FACT_PLACEHOLDERS, LIKE_A_PLACEHOLDER
 from model_store.knowledge.offer import HELP_PLAN
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-_PLACEHOLDER_SHAPE = re.compile(r"<[A-Z][A-Z_0-9]*>")
 _SECTIONS = ("article", "fruitless")
 """Of plan rules, those of which a shop's file need only hold the entries that differ."""
 WEIGHTS_FILE = Path(__file__).with_name("quoting.json")
@@ -99,7 +97,7 @@ class ArticleRule(BaseModel):
     @classmethod
     def _check_wording(cls, wording: dict[str, str]) -> dict[str, str]:
         for language in ("en", "zh"):
-            shapes = _PLACEHOLDER_SHAPE.findall(wording.get(language, ""))
+            shapes = LIKE_A_PLACEHOLDER.findall(wording.get(language, ""))
             if shapes.count(ARTICLE) != 1 or not {*shapes} <= {ARTICLE, *FACT_PLACEHOLDERS}:
                 raise ValueError(f"its text in {language!r} must hold {ARTICLE} once, and of others only facts")
         return wording

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from model_store.contract.conversation import Message, Role
-from model_store.contract.placeholders import FACT_PLACEHOLDERS
+from model_store.contract.placeholders import FACT_PLACEHOLDERS, LIKE_A_PLACEHOLDER
 from model_store.digest import short
 from model_store.errors import problems_of
 from model_store.intents.matters import FruitlessRule, KnownReplies
@@ -29,7 +29,6 @@ NUM_RIVAL_PLANS = 8
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 _NUM_TOPICS = 2
-_PLACEHOLDER_SHAPE = re.compile(r"<[A-Z][A-Z_0-9]*>")
 _NO_REPLIES = KnownReplies()
 
 
@@ -244,7 +243,7 @@ def _check_texts(file: _PlanRulesFile) -> None:
     wordings = [*file.wordings.values(), file.unsure.again]
     for wording in wordings:
         for text in (wording.en, wording.zh):
-            unknown = [shape for shape in _PLACEHOLDER_SHAPE.findall(text) if shape not in FACT_PLACEHOLDERS]
+            unknown = [shape for shape in LIKE_A_PLACEHOLDER.findall(text) if shape not in FACT_PLACEHOLDERS]
             if unknown:
                 raise ValueError(f"{unknown[0]} in {text!r} is not one of the facts")
     for wording in (file.unsure.two_topics, file.unsure.one_topic, file.unsure.no_topic):

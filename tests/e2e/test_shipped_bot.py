@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from openai.types.chat import ChatCompletion
 
 from model_store.contract.conversation import detect_language
 from service.app import engine_opener
@@ -22,15 +23,22 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield running
 
 
-def talk(service: RunningService, *said: str) -> list[str]:
-    """The bot's replies to a customer who says these one after the other."""
+def talk(service: RunningService, *said: str) -> list[ChatCompletion]:
+    """What the bot answers to a customer who says these one after the other."""
     messages: list[dict[str, str]] = []
+    completions = []
     for text in said:
         messages.append({"role": "user", "content": text})
         create = service.openai.chat.completions.create
         completion = create(model="rejoinder", messages=messages, seed=_ALWAYS_DRAWS_ALIKE)  # type: ignore[call-overload]
         messages.append({"role": "assistant", "content": completion.choices[0].message.content})
-    return [message["content"] for message in messages if message["role"] == "assistant"]
+        completions.append(completion)
+    return completions
+
+
+def answers(service: RunningService, *said: str) -> list[str]:
+    """The texts of these."""
+    return [completion.choices[0].message.content or "" for completion in talk(service, *said)]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +54,7 @@ def test_a_customer_who_goes_on_about_a_matter_hears_nothing_twice(
     service: RunningService, said: tuple[str, ...]
 ) -> None:
     """Whatever the bot makes of his messages."""
-    replies = talk(service, *said)
+    replies = answers(service, *said)
     assert len(set(replies)) == len(said), replies
 
 
@@ -55,7 +63,7 @@ def test_a_bare_order_number_is_taken_for_one_in_the_language_of_the_question(
     service: RunningService, asked: str, language: str
 ) -> None:
     """It is masked before it is recorded, and named in the reply."""
-    first, second = talk(service, asked, "A1B2-77345")
+    first, second = answers(service, asked, "A1B2-77345")
     assert (detect_language(first), detect_language(second)) == (language, language)
     assert "A1B2-77345" in second
     written = [path.read_bytes() for path in Path(service.settings.data_dir).rglob("*") if path.is_file()]
@@ -80,14 +88,9 @@ def test_a_customer_who_was_answered_three_times_about_one_matter_is_left_to_a_p
 ) -> None:
     """Though the client sends the conversation back, which tells no plans; metrics and record say it."""
     before = service.metric("rejoinder_replies_total")
-    messages: list[dict[str, str]] = []
-    for text in said:
-        messages.append({"role": "user", "content": text})
-        create = service.openai.chat.completions.create
-        completion = create(model="rejoinder", messages=messages, seed=_ALWAYS_DRAWS_ALIKE)  # type: ignore[call-overload]
-        messages.append({"role": "assistant", "content": completion.choices[0].message.content})
+    completion = talk(service, *said)[-1]
     choice = completion.choices[0]
-    assert (choice.model_extra["rule"], choice.finish_reason) == ("fruitless", "handover"), messages
+    assert (choice.model_extra["rule"], choice.finish_reason) == ("fruitless", "handover"), choice.message
     with service.records() as records:
         assert records.get_completion(completion.id).sampling["rule"] == "fruitless"
     name = f'{{plan="{choice.model_extra["plan"]}",rule="fruitless"}}'

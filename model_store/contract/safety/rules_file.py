@@ -12,14 +12,13 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
-from model_store.contract.placeholders import FACT_PLACEHOLDERS
+from model_store.contract.placeholders import FACT_PLACEHOLDERS, LIKE_A_PLACEHOLDER
 from model_store.contract.safety.rules import Outcome, SafetyRule, SafetyRules
 from model_store.contract.wording.unsafe import load_rules as load_unsafe_rules
 from model_store.errors import InvalidSafetyRulesError, problems_of
 
 DEFAULT_RULES_FILE = Path(__file__).with_name("safety_rules.yaml")
 _WORD_NAME = re.compile(r"(?<!P)<(\w+)>")
-_PLACEHOLDER_SHAPE = re.compile(r"<[A-Z][A-Z_0-9]*>")
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -92,7 +91,7 @@ def _problems(entry: _Entry) -> list[str]:
     if entry.replies is None:
         problems.append("it needs replies: what is said, in en and zh")
     texts = (entry.replies.en, entry.replies.zh) if entry.replies else ()
-    shapes = [shape for text in texts for shape in _PLACEHOLDER_SHAPE.findall(text)]
+    shapes = [shape for text in texts for shape in LIKE_A_PLACEHOLDER.findall(text)]
     problems += [f"{shape} in replies is not one of the facts" for shape in shapes if shape not in FACT_PLACEHOLDERS]
     known = {rule.name for rule in load_unsafe_rules()}
     problems += [f"in_reply knows no {name!r}, only {', '.join(sorted(known))}" for name in entry.in_reply - known]
