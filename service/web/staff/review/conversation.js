@@ -39,16 +39,19 @@ export class Conversation {
     this.#tags?.focus();
   }
 
-  clear() {
+  /** Shows no conversation, so that keys act on none, and says why. */
+  clear(why = "No conversation is open.") {
     this.#wanted = null;
     this.#tags = null;
     this.#cards = [];
     this.#current = -1;
-    this.node.replaceChildren(element("p", { class: "muted" }, "No conversation is open."));
+    this.node.replaceChildren(element("p", { class: "muted" }, why));
   }
 
   /** Shows the conversation of a reply that was found, and scrolls to that reply where somebody has chosen it. */
   async open(found, { isChosen }) {
+    // What was open goes at once: a thumb pressed while this loads must not rate a reply of the one before.
+    this.clear("Loading …");
     this.#wanted = found;
     try {
       const path = `/v1/review/conversations/${encodeURIComponent(found.conversation_id)}`;
@@ -58,7 +61,6 @@ export class Conversation {
       if (isChosen) this.#scrollToCurrent();
     } catch (error) {
       if (this.#wanted !== found) return;
-      this.#cards = [];
       this.node.replaceChildren(failureNote(error, this.#api, () => this.open(found, { isChosen })));
     }
   }
