@@ -56,6 +56,24 @@ def test_a_customer_who_goes_on_stays_with_what_he_came_for(pack: DomainPack, mo
     assert 60 < details < 140
 
 
+def test_a_customer_who_comes_to_another_matter_asks_for_that(
+    pack: DomainPack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The intent is that of the message, not of the exchange before it."""
+    monkeypatch.setattr(later_messages, "_GOING_ON_SHARE", 0.0)
+    monkeypatch.setattr(later_messages, "_CHANGING_SHARE", 1.0)
+    monkeypatch.setattr(later_messages, "add_typing_noise", lambda text, language, generator: text)
+    intent_of = {(intent.language, ask): intent.name for intent in pack.intents for ask in intent.asks}
+    drawn = islice(draw_later_messages(pack, sorted(intents_of(pack)), 2), 100)
+    known = [
+        (intent_of[language, message], name, intent_of.get((language, earlier)))
+        for (message, _, earlier), language, name in ((text.split(SEPARATOR), *rest) for text, *rest in drawn)
+        if (language, message) in intent_of
+    ]
+    assert len(known) > 50
+    assert all(asked == name != before for asked, name, before in known)
+
+
 def test_a_pack_without_anything_to_go_on_about_has_drawn_messages_only(
     pack: DomainPack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

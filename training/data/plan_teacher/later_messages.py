@@ -1,11 +1,12 @@
 """Later messages with the turn before them, and what they are about, for whoever learns to hear them.
 
 Most are drawn from the pack's conversations. Some are made: a customer goes on about what he came for (`going_on`),
-with a bare number or "and now?", though the bot has asked for no number, or has taken him for another. They stay with
-his topic.
+with a bare number or "and now?", though the bot has asked for no number, or has taken him for another: they stay with
+his topic. Or he comes to another matter, which is his message's own.
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,10 +21,12 @@ _FLOW_SHARE = 0.5
 """Of the conversations that are drawn: in flows messages depend most on what came before."""
 _GOING_ON_SHARE = 0.35
 """Of all later messages."""
+_CHANGING_SHARE = 0.2
+"""Of all later messages, those that come to another matter."""
 _MISHEARD_SHARE = 0.4
-"""Of those, where the bot has answered another question."""
+"""Of those that go on, where the bot has answered another question."""
 _GIVING_SHARE = 0.4
-"""Of those, which give a detail, where the topic takes one."""
+"""Of those that go on, which give a detail, where the topic takes one."""
 _GONE_ON_SHARE = 0.25
 """Of what is gone on about, where the customer has done so before."""
 _TWO_EXCHANGES = 4
@@ -36,8 +39,11 @@ def draw_later_messages(pack: DomainPack, intents: Sequence[str], seed: int) -> 
     """Messages without end, each with the turn before it and its intent, one of `intents`."""
     generator = random.Random(seed)
     drawn, made = _drawn(pack, intents, seed), _made(pack, intents, generator)
+    changing = _changing(pack, intents, generator)
     while True:
-        source = made if generator.random() < _GOING_ON_SHARE else drawn
+        place = generator.random()
+        is_changing = _GOING_ON_SHARE <= place < _GOING_ON_SHARE + _CHANGING_SHARE
+        source = made if place < _GOING_ON_SHARE else changing if is_changing else drawn
         message = next(source, None) or next(drawn, None)
         if message is None:
             return
@@ -62,7 +68,7 @@ def draw_turns_of_talk(pack: DomainPack, intents: Sequence[str], seed: int) -> I
     """
     generator = random.Random(seed)
     matters = matters_of(pack, intents)
-    others = [intent for intent in pack.intents if intent.asks and intent.name in intents]
+    others = _asked_for(pack, intents)
     while matters:
         matter, goes_on = generator.choice(matters), generator.random() < 0.5
         earlier, reply = _exchange(matter, matters, pack, generator)
@@ -71,10 +77,9 @@ def draw_turns_of_talk(pack: DomainPack, intents: Sequence[str], seed: int) -> I
         if goes_on:
             message = go_on(matter, taught_wordings(), generator).text
         else:
-            other = generator.choice(
-                [one for one in others if one.language == matter.language and one.name != matter.name]
+            message = fill_slots(
+                generator.choice(_other_matter(matter, others, generator).asks), pack.slots[matter.language], generator
             )
-            message = fill_slots(generator.choice(other.asks), pack.slots[matter.language], generator)
         typed = add_typing_noise(message, matter.language, generator)
         yield TalkMessage(_heard(typed, reply, earlier), goes_on, message)
 
@@ -97,6 +102,29 @@ def _made(pack: DomainPack, intents: Sequence[str], generator: random.Random) ->
         message = go_on(topic, taught_wordings(), generator, kind=GIVING if is_giving else None)
         earlier, reply = _exchange(topic, matters, pack, generator)
         yield _heard(message.text, reply, earlier), topic.language, topic.name
+
+
+def _changing(pack: DomainPack, intents: Sequence[str], generator: random.Random) -> Iterator[LaterMessage]:
+    """Of what customers ask after an exchange about something else; none in a pack of one matter, or of none."""
+    others = _asked_for(pack, intents)
+    num_asked = Counter(other.language for other in others)
+    matters = [matter for matter in matters_of(pack, intents) if num_asked[matter.language] > 1]
+    while matters:
+        matter = generator.choice(matters)
+        other = _other_matter(matter, others, generator)
+        message = fill_slots(generator.choice(other.asks), pack.slots[matter.language], generator)
+        earlier, reply = _exchange(matter, matters, pack, generator)
+        yield _heard(add_typing_noise(message, matter.language, generator), reply, earlier), matter.language, other.name
+
+
+def _asked_for(pack: DomainPack, intents: Sequence[str]) -> list[Intent]:
+    return [intent for intent in pack.intents if intent.asks and intent.name in intents]
+
+
+def _other_matter(matter: Intent, others: Sequence[Intent], generator: random.Random) -> Intent:
+    return generator.choice(
+        [other for other in others if other.language == matter.language and other.name != matter.name]
+    )
 
 
 def _exchange(matter: Intent, matters: Sequence[Intent], pack: DomainPack, generator: random.Random) -> tuple[str, str]:
