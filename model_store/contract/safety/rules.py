@@ -15,6 +15,7 @@ from typing import Literal
 
 from stdnum import luhn
 
+from model_store.contract.safety.required_text import PatternIndex
 from model_store.contract.wording.unsafe import unsafe_rules
 
 Outcome = Literal["refuse", "soften", "hand_over"]
@@ -45,13 +46,9 @@ class SafetyRule:
     replies: Mapping[str, str]
     """A masked text by language; none for a rule that leaves the words to the model."""
 
-    def is_set_off_by(self, text: str) -> bool:
-        """Whether some match has no excuse; a card number counts only with a card's check digit."""
-        return any(
-            _has_card_checksum(match) and not self._is_excused(text, match)
-            for pattern in self.patterns
-            for match in pattern.finditer(text)
-        )
+    def is_set_off_by(self, pattern: re.Pattern[str], text: str) -> bool:
+        """Whether some match of one of its patterns has no excuse; a card number needs a card's check digit."""
+        return any(_has_card_checksum(match) and not self._is_excused(text, match) for match in pattern.finditer(text))
 
     def _is_excused(self, text: str, match: re.Match[str]) -> bool:
         return self.excuse is not None and self.excuse.search(_clause_around(text, match)) is not None
@@ -84,13 +81,18 @@ class SafetyRules:
 
     def __init__(self, rules: tuple[SafetyRule, ...]) -> None:
         self.rules = rules
+        self._patterns = tuple((rule, pattern) for rule in rules for pattern in rule.patterns)
+        self._index = PatternIndex([pattern for _, pattern in self._patterns])
         self._in_reply = lru_cache(_NUM_REMEMBERED)(self._find_in_reply)
 
     def match(self, text: str) -> Finding | None:
         """What this message says by a pattern; full-width letters, digits and signs count as plain ones."""
         ends = text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS // 2]}\n{text[-_MAX_CHARS // 2 :]}"
         plain = unicodedata.normalize("NFKC", ends).translate(_APOSTROPHES)
-        return next((Finding(rule, "pattern") for rule in self.rules if rule.is_set_off_by(plain)), None)
+        candidates = (self._patterns[position] for position in self._index.candidates(plain))
+        return next(
+            (Finding(rule, "pattern") for rule, pattern in candidates if rule.is_set_off_by(pattern, plain)), None
+        )
 
     def hear(self, probabilities: Mapping[str, float]) -> Finding | None:
         """What the intent model hears in a message; `probabilities` by intent, empty where nothing was heard."""
