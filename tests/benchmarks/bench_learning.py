@@ -7,8 +7,6 @@ Every cell is kept, so a run that was stopped, or ran out of minutes, goes on. R
 """
 
 import argparse
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -18,8 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tests.benchmarks.bench import describe_machine
-from tests.benchmarks.learning.cells import Cell, Laboratory, why_not_run
-from tests.benchmarks.learning.presets import ALGORITHMS, FULL, QUICK, Preset, base_config, learning_config
+from tests.benchmarks.learning.cells import Cell, Laboratory, digest_of, why_not_run
+from tests.benchmarks.learning.presets import ALGORITHMS, FULL, QUICK, Preset, base_config
 from tests.benchmarks.learning.report import FILE_NAME, Report, lines, save_plot
 
 _DEFAULT_ALGORITHMS = ("kto", "trl-kto", "rloo", "trl-rloo", "filtered", "ilql")
@@ -75,14 +73,10 @@ def _most_ratings(preset: Preset, options: argparse.Namespace) -> int:
 
 
 def _digest(preset: Preset, options: argparse.Namespace) -> str:
-    """Of all settings that figures depend on: others never mix with them."""
-    base = base_config(preset, 1)
-    configs = [
-        learning_config(base, preset, name, seed=1, adapter="none").model_dump(mode="json") for name in ALGORITHMS
-    ]
-    most_ratings = _most_ratings(preset, options)
-    text = json.dumps([asdict(preset), most_ratings, *configs], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Of all settings that ratings depend on, so that others never mix with them; a cell's own are in its name."""
+    base = base_config(preset, 1).model_dump(mode="json", exclude={"policy"})
+    sizes = {name: value for name, value in asdict(preset).items() if name != "policy"}
+    return digest_of([sizes, _most_ratings(preset, options), base])
 
 
 def _parser() -> argparse.ArgumentParser:

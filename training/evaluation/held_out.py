@@ -173,7 +173,7 @@ def log_likelihoods(policy: ReformerPolicy, texts: Sequence[ScoredText]) -> list
             int(policy.config.vocab_size),
             opening_ids=[text.opening_ids for text in chosen],
         )
-        sums = completion_logprobs(policy, batch, 1.0).values.double().sum(1)
+        sums = completion_logprobs(policy, batch, 1.0).double().sum(1)
         for index, nats in zip(indices, sums.tolist(), strict=True):
             found[index] = nats
     policy.train(was_training)

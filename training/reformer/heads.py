@@ -72,7 +72,7 @@ class RewardModel(nn.Module):
 
 
 @torch.no_grad()
-def score_heads(model: RewardModel, sequences: list[list[int]], batch_size: int = 64) -> Tensor:
+def score_heads(model: RewardModel, sequences: list[list[int]], batch_size: int = 16) -> Tensor:
     """Each head's scores [N, K] of token sequences in their order, from bf16 batches of similar lengths.
 
     Turns on eval mode. Several processes share the sequences.

@@ -12,6 +12,9 @@ from training.reformer.model import ReformerPolicy
 from training.rlhf.estimators import kl_of_distributions
 from training.rlhf.losses import gather_logprobs
 
+_ROWS_TOGETHER = 16
+"""Fewer leave less padding, but then the layers' own overhead costs more."""
+
 
 @dataclass(frozen=True)
 class CompletionBatch:
@@ -28,20 +31,15 @@ class CompletionBatch:
 
 
 @dataclass(frozen=True)
-class TokenLogprobs:
-    """Log-probabilities [B, S - 1], zero outside the completions, and the mean entropy of the distributions in nats."""
-
-    values: Tensor
-    entropy: Tensor
-
-
-@dataclass(frozen=True)
 class Comparison:
     """How a policy and its reference see the same completions; no gradients."""
 
-    policy: TokenLogprobs
+    values: Tensor
+    """Log-probabilities [B, S - 1] under the policy, zero outside the completions."""
     reference_values: Tensor
-    """Log-probabilities [B, S - 1] under the reference, zero outside the completions."""
+    """The same under the reference."""
+    entropy: float
+    """Mean over the completions' tokens of what the policy could have drawn there, in nats."""
     kl: Tensor
     """Nats a completion [B], over all that could have been drawn at each of its tokens."""
 
@@ -65,11 +63,12 @@ def pack_completions(
     return CompletionBatch(token_ids, mask, banned, not_opening)
 
 
-def completion_logprobs(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> TokenLogprobs:
-    """One forward pass with the head on the completions' tokens only. Gradients flow unless the caller forbids it."""
-    logits = _logits(policy, batch)
-    values = _by_completion(gather_logprobs(logits, _drawn(batch), temperature), batch)
-    return TokenLogprobs(values, _mean_entropy((logits.detach() / temperature).log_softmax(-1)))
+def completion_logprobs(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> Tensor:
+    """Log-probabilities [B, S - 1], zero outside the completions; the head computes these alone.
+
+    Gradients flow unless the caller forbids it.
+    """
+    return _by_completion(gather_logprobs(_logits(policy, batch), _drawn(batch), temperature), batch)
 
 
 def completion_distributions(policy: ReformerPolicy, batch: CompletionBatch, temperature: float) -> Tensor:
@@ -81,14 +80,15 @@ def completion_distributions(policy: ReformerPolicy, batch: CompletionBatch, tem
 def compare(
     policy: ReformerPolicy, reference: ReformerPolicy, batch: CompletionBatch, temperature: float
 ) -> Comparison:
-    """One forward pass of each."""
+    """One forward pass of each; a single one where they are the same."""
     ours = completion_distributions(policy, batch, temperature)
-    references = completion_distributions(reference, batch, temperature)
+    references = ours if policy is reference else completion_distributions(reference, batch, temperature)
     of_policy, of_reference = (
         _by_completion(logprobs.gather(-1, _drawn(batch)[:, None])[:, 0], batch) for logprobs in (ours, references)
     )
     by_token = _by_completion(kl_of_distributions(ours, references), batch)
-    return Comparison(TokenLogprobs(of_policy, _mean_entropy(ours)), of_reference, by_token.sum(1))
+    entropy = float(-(ours.exp() * ours).sum(-1).mean())
+    return Comparison(of_policy, of_reference, entropy, by_token.sum(1))
 
 
 def _drawn(batch: CompletionBatch) -> Tensor:
@@ -102,9 +102,28 @@ def _by_completion(values: Tensor, batch: CompletionBatch) -> Tensor:
 
 
 def _logits(policy: ReformerPolicy, batch: CompletionBatch) -> Tensor:
-    hidden = policy.encode(batch.token_ids)[:, :-1][batch.mask]
     banned = _banned_tokens(batch, _drawn(batch))
-    return policy.token_logits(hidden).float().masked_fill(banned, BANNED_LOGIT)
+    return policy.token_logits(_states(policy, batch)).float().masked_fill(banned, BANNED_LOGIT)
+
+
+def _states(policy: ReformerPolicy, batch: CompletionBatch) -> Tensor:
+    """Hidden states [N, 2H] that the completions' tokens are drawn from, one after the other.
+
+    Rows of similar lengths are read together: side by side, most of what is read would be padding.
+    """
+    position = torch.arange(1, batch.mask.shape[1] + 1)
+    lengths = (batch.mask * position).amax(1) + 1
+    order = lengths.argsort(stable=True)
+    place = torch.zeros_like(batch.mask, dtype=torch.long).masked_scatter(
+        batch.mask, torch.arange(int(batch.mask.sum()))
+    )
+    states, places = [], []
+    for rows in torch.split(order, _ROWS_TOGETHER):
+        length = int(lengths[rows[-1]])
+        mask = batch.mask[rows, : length - 1]
+        states.append(policy.encode(batch.token_ids[rows, :length])[:, :-1][mask])
+        places.append(place[rows, : length - 1][mask])
+    return torch.cat(states)[torch.cat(places).argsort()]
 
 
 def _banned_tokens(batch: CompletionBatch, token_ids: Tensor) -> Tensor:
@@ -115,8 +134,3 @@ def _banned_tokens(batch: CompletionBatch, token_ids: Tensor) -> Tensor:
     opens = is_first & ~batch.not_opening[row, token_ids]
     banned[opens] = batch.not_opening[row[opens]]
     return banned
-
-
-def _mean_entropy(distributions: Tensor) -> Tensor:
-    """Of log-probabilities [N, V]."""
-    return -(distributions.exp() * distributions).sum(-1).mean()

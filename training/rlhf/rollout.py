@@ -14,7 +14,7 @@ from training.precision import fast_matrices
 from training.reformer.decoder import Sample, sample_completions
 from training.reformer.model import ReformerPolicy
 from training.rlhf.estimators import kl_k1
-from training.rlhf.logprobs import CompletionBatch, TokenLogprobs, compare, completion_logprobs, pack_completions
+from training.rlhf.logprobs import CompletionBatch, compare, completion_logprobs, pack_completions
 from training.rlhf.rewards import RewardTerms
 
 
@@ -123,17 +123,17 @@ class Actors:
         batch = self.pack(own_prompts, [sample.token_ids for sample in own_samples])
         with fast_matrices():  # as in training, so that ratios start at 1
             found = compare(self.policy, self.reference, batch, self.sampling.temperature)
-        kl = kl_k1(found.policy.values, found.reference_values, batch.mask)
+        kl = kl_k1(found.values, found.reference_values, batch.mask)
         num_tokens = sum(len(sample.token_ids) for sample in samples)
         part = distributed.part_of_mean(int(batch.mask.sum()), num_tokens)
         return Rollout(
             samples=tuple(samples),
             terms=_rate(reward, own_prompts, own_samples, len(prompts)),
             batch=batch,
-            logprobs=found.policy.values,
+            logprobs=found.values,
             kl=torch.tensor(distributed.gather(kl.tolist(), len(prompts))),
             expected_kl=torch.tensor(distributed.gather(found.kl.tolist(), len(prompts))),
-            entropy=distributed.total(float(found.policy.entropy) * part),
+            entropy=distributed.total(found.entropy * part),
         )
 
     def pack(self, prompts: Sequence[RolloutPrompt], completions: Sequence[Sequence[int]]) -> CompletionBatch:
@@ -148,8 +148,8 @@ class Actors:
         )
 
     @torch.no_grad()
-    def logprobs(self, batch: CompletionBatch) -> TokenLogprobs:
-        """Under the policy, without a gradient; in bf16 as in training, so that ratios start at 1."""
+    def logprobs(self, batch: CompletionBatch) -> Tensor:
+        """Under the policy, [N, S - 1], without a gradient; in bf16 as in training, so that ratios start at 1."""
         with fast_matrices():
             return completion_logprobs(self.policy, batch, self.sampling.temperature)
 
@@ -157,7 +157,7 @@ class Actors:
     def reference_logprobs(self, batch: CompletionBatch) -> Tensor:
         """Under the reference policy, [N, S - 1]."""
         with fast_matrices():
-            return completion_logprobs(self.reference, batch, self.sampling.temperature).values
+            return completion_logprobs(self.reference, batch, self.sampling.temperature)
 
 
 def _rate(

@@ -75,10 +75,10 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     else:
         learner = PolicyGradientLearner(actors, prompts.learned, reward, settings, seed=config.seed, replay=replay)
 
-    def measure() -> dict[str, float]:
-        return actors.collect(prompts.measured, reward, seed=MEASURE_SEED).figures()
+    def measure(measured: Actors = actors) -> dict[str, float]:
+        return measured.collect(prompts.measured, reward, seed=MEASURE_SEED).figures()
 
-    before = measure()
+    before = measure(Actors(actors.reference, actors.reference, sampling))
     adapter = Adapter(actors.policy, settings, seed=config.seed)
     climb = climb_ladder(learner, actors.policy, settings, workspace, measure)
     adapter.merge()

@@ -3,6 +3,8 @@
 Every finished piece (base, ratings with their reward model, cell) is kept as files, so a run that was stopped goes on.
 """
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -101,9 +103,10 @@ class Laboratory:
         return _kept(path, Cell, lambda: self._learn(algorithm + suffix, algorithm, shared, seed))
 
     def path_of(self, algorithm: str, num_ratings: int, seed: int) -> Path:
-        """Where a cell is kept."""
-        suffix = "" if self._adapter == "none" else f"-{self._adapter}"
-        return self._folder / "cells" / f"{algorithm}{suffix}-{num_ratings}-{seed}.json"
+        """Where a cell is kept: by its settings too, so that a change of one algorithm's measures no other anew."""
+        settings = self._learning_config(algorithm, seed).policy.model_dump(mode="json")
+        name = f"{algorithm}-{num_ratings}-{seed}-{digest_of(settings)}.json"
+        return self._folder / "cells" / name
 
     @property
     def _base(self) -> Path:
@@ -189,6 +192,11 @@ class Laboratory:
             share_kept=result["share_kept"],
             num_trainable=result["num_trainable"],
         )
+
+
+def digest_of(settings: Any) -> str:
+    """Short and the same for the same settings, plain JSON."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def why_not_run(algorithm: str, adapter: str) -> str | None:

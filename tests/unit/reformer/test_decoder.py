@@ -38,7 +38,7 @@ def test_recorded_logprobs_are_those_of_training() -> None:
     samples = sample_completions(policy, prompts, banned_ids=banned, temperature=0.7, max_new_tokens=30, seed=5)
     batch = pack_completions(prompts, [sample.token_ids for sample in samples], banned, VOCAB_SIZE)
     with torch.no_grad():
-        computed = completion_logprobs(policy, batch, 0.7).values[batch.mask]
+        computed = completion_logprobs(policy, batch, 0.7)[batch.mask]
     recorded = torch.tensor([logprob for sample in samples for logprob in sample.logprobs])
     assert torch.allclose(computed, recorded, atol=1e-4)
 
@@ -123,11 +123,11 @@ def test_a_completion_opens_with_an_opening_and_training_computes_the_same_proba
     completions = [sample.token_ids for sample in samples]
     batch = pack_completions(prompts, completions, banned, VOCAB_SIZE, opening_ids=[openings] * 3)
     with torch.no_grad():
-        computed = completion_logprobs(policy, batch, 0.7).values[batch.mask]
+        computed = completion_logprobs(policy, batch, 0.7)[batch.mask]
         unplanned = [completion[1:] for completion in completions]
         with_rule = pack_completions(prompts, unplanned, banned, VOCAB_SIZE, opening_ids=[openings] * 3)
         without = pack_completions(prompts, unplanned, banned, VOCAB_SIZE)
-        pair = [completion_logprobs(policy, packed, 0.7).values for packed in (with_rule, without)]
+        pair = [completion_logprobs(policy, packed, 0.7) for packed in (with_rule, without)]
     recorded = torch.tensor([logprob for sample in samples for logprob in sample.logprobs])
     assert torch.allclose(computed, recorded, atol=1e-4)
     assert torch.equal(*pair)

@@ -47,7 +47,7 @@ def examples_of(workspace: Workspace) -> dict[str, list[RatedExample]]:
 
 def log_ratios(actors: Actors, examples: list[RatedExample]) -> Tensor:
     completions = packed(actors, examples)
-    difference = actors.logprobs(completions).values - actors.reference_logprobs(completions)
+    difference = actors.logprobs(completions) - actors.reference_logprobs(completions)
     return sequence_sum(difference, completions.mask)
 
 

@@ -93,7 +93,7 @@ def test_kto_makes_liked_replies_likelier_than_disliked_ones(tmp_path: Path) -> 
     climb_ladder(learner, actors.policy, config.policy, workspace, _measure(actors, _prompts(workspace)))
     test = [example for example in examples if example.split == "test"]
     packed = actors.pack([e.prompt for e in test], [e.completion_ids for e in test])
-    ratios = sequence_sum(actors.logprobs(packed).values - actors.reference_logprobs(packed), packed.mask)
+    ratios = sequence_sum(actors.logprobs(packed) - actors.reference_logprobs(packed), packed.mask)
     is_up = torch.tensor([example.is_up for example in test])
     assert ratios[is_up].mean() > ratios[~is_up].mean() + 0.3
 

@@ -62,7 +62,7 @@ class FilteredLearner:
     def _loss(self, batch: Sequence[RatedExample]) -> Tensor:
         own = distributed.own_batch(batch)
         completions = packed(self._actors, own)
-        logprobs = completion_logprobs(self._actors.policy, completions, 1.0).values
+        logprobs = completion_logprobs(self._actors.policy, completions, 1.0)
         loss = supervised_loss(logprobs, completions.mask, self._ratings.weights(own))
         return self._ratings.token_part(batch) * loss
 

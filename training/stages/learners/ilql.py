@@ -155,7 +155,7 @@ class IlqlLearner:
 
     def _regression(self, completions: CompletionBatch, weights: Tensor) -> Tensor:
         """Negative log-likelihood of the rated completions, weighed by token."""
-        logprobs = completion_logprobs(self._actors.policy, completions, self._config.temperature).values
+        logprobs = completion_logprobs(self._actors.policy, completions, self._config.temperature)
         return supervised_loss(logprobs, weights)
 
 

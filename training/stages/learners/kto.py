@@ -85,14 +85,14 @@ class KtoLearner:
         mismatched = [(e.prompt, other.completion_ids[: limit - len(e.prompt.token_ids)]) for e, other in pairs]
         own = distributed.own_batch(mismatched)
         swapped = self._actors.pack([prompt for prompt, _ in own], [ids for _, ids in own])
-        difference = self._actors.logprobs(swapped).values - self._actors.reference_logprobs(swapped)
+        difference = self._actors.logprobs(swapped) - self._actors.reference_logprobs(swapped)
         log_ratios = distributed.gather(sequence_sum(difference, swapped.mask).tolist(), len(mismatched))
         return torch.tensor(log_ratios).mean().clamp(min=0)
 
     def _loss(self, batch: Sequence[RatedExample], reference_point: Tensor) -> Tensor:
         own = distributed.own_batch(batch)
         completions = packed(self._actors, own)
-        logprobs = completion_logprobs(self._actors.policy, completions, self._config.temperature).values
+        logprobs = completion_logprobs(self._actors.policy, completions, self._config.temperature)
         reference = torch.tensor([self._reference_logprobs[id(example)] for example in own])
         log_ratios = sequence_sum(logprobs, completions.mask) - reference
         is_up = torch.tensor([e.is_up for e in own])

@@ -77,7 +77,7 @@ class PolicyGradientLearner:
         return by_prompt.flatten()
 
     def _loss(self, rollout: Rollout, advantages: Tensor, replayed: Replayed) -> Tensor:
-        logprobs = completion_logprobs(self._actors.policy, rollout.batch, self._config.temperature).values
+        logprobs = completion_logprobs(self._actors.policy, rollout.batch, self._config.temperature)
         mask, own_advantages = rollout.batch.mask, advantages[list(distributed.own_rows(len(advantages)))]
         of_completions = self._config.ratio == "completion"
         clipped_loss = clipped_completion_loss if of_completions else clipped_policy_loss

@@ -18,9 +18,10 @@ from training.rlhf.logprobs import CompletionBatch
 from training.rlhf.rollout import Actors, RewardFunction
 from training.stages.learners.learner import FAR, SEED_STRIDE
 
-_FIRST, _SHORTEST, _LONGEST = 8, 16, 3
-"""Parts of a run: after one eighth of it comes the first measurement, after one of 16 to one of 3 the next."""
-_NUM_MEASURED_PROMPTS = 32
+_FIRST, _SHORTEST, _LONGEST = 4, 8, 3
+"""Parts of a run: after a quarter of it comes the first measurement, after one of 8 to one of 3 the next."""
+_NUM_MEASURED_PROMPTS = 16
+"""Few, since nothing but too far, which is several times the limit, is decided by them."""
 
 
 class Ratings:

@@ -103,7 +103,7 @@ class Replay:
         algorithms = (1 - replayed.share) * loss
         if replayed.batch is None:
             return algorithms
-        logprobs = completion_logprobs(actors.policy, replayed.batch, 1.0).values
+        logprobs = completion_logprobs(actors.policy, replayed.batch, 1.0)
         return algorithms + replayed.share * replayed.part * supervised_loss(logprobs, replayed.batch.mask)
 
 
