@@ -149,8 +149,10 @@ class PolicyConfig(Section):
     lr: float = Field(1e-4, gt=0)
     """With an adapter use about ten times as much."""
     kl_coefficient: float = Field(0.05, ge=0)
-    """Policy gradient: weight of the KL penalty in nats a completion, in the first step. KTO: beta; the learning
-    benchmark takes 0.5."""
+    """Policy gradient: weight of the KL penalty in nats a completion, in the first step."""
+    kto_beta: float = Field(2.0, gt=0)
+    """KTO: what a rated reply's log-ratio is multiplied by before the sigmoid. Within a KL limit of a few nats a high
+    one pays, for it stops pushing a reply after few nats: with 0.5 the same thumbs cost more KL and win less."""
     target_kl: float | None = Field(1.0, gt=0)
     """Policy gradient: the KL that the coefficient is adapted to, in nats a completion. None: it stays as it is."""
     kl_gain: float = Field(0.1, ge=0)

@@ -78,7 +78,7 @@ def _kto_trainer(policy: TrlPolicy, train: Sequence[RatedExample], config: Train
     arguments = KTOConfig(
         **_shared_arguments(config, folder, num_steps=ratings.num_steps(settings.num_epochs, settings.min_steps)),
         per_device_train_batch_size=settings.batch_size,
-        beta=settings.kl_coefficient,
+        beta=settings.kto_beta,
         desirable_weight=up,
         undesirable_weight=down,
         max_length=int(policy.config.max_position_embeddings),

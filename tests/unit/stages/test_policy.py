@@ -84,7 +84,7 @@ def test_a_policy_gradient_raises_the_reward_of_a_rule(tmp_path: Path, algorithm
 
 def test_kto_makes_liked_replies_likelier_than_disliked_ones(tmp_path: Path) -> None:
     """The mean log-ratio of thumbs up rises above that of thumbs down, on rows it has not seen."""
-    config = make_config(policy={"algorithm": "kto", "num_epochs": 3, "kl_coefficient": 0.1, "lr": 2e-3})
+    config = make_config(policy={"algorithm": "kto", "num_epochs": 3, "kto_beta": 0.1, "lr": 2e-3})
     workspace = make_workspace(tmp_path, config)
     actors, examples = _actors(workspace, config), _examples(workspace)
     train = [example for example in examples if example.split == "train"]

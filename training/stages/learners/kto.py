@@ -44,7 +44,7 @@ class KtoLearner:
         self._reference_logprobs = self._of_reference()
         self.num_steps = self._ratings.num_steps(config.num_epochs, config.min_steps)
         self.num_updates = self.num_steps
-        self.kl_coefficient = config.kl_coefficient
+        self.kl_coefficient = config.kto_beta
 
     def step(self, number: int, update: Updater) -> StepFigures:
         """One batch of ratings. Raises TooFewRowsError when it has fewer than there are processes."""
