@@ -1,20 +1,25 @@
-"""The HTTP server: uvicorn, a deadline for request headers, and a drain that waits for streams."""
+"""The HTTP server: uvicorn, a deadline for request headers, a door, and a drain that waits for streams."""
 
 import asyncio
 import socket
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from model_store.errors import CodedError
+from service.api.door.door import Door, Refusal
 from service.chat.chatbot import Chatbot
 from service.settings import Settings
 
 _KEEP_ALIVE_SECONDS = 15
 _LAST_BYTES_SECONDS = 3
+_BETWEEN_REQUESTS = {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE}
+_NOTHING_MORE = (b"", False)
 _START_FAILED = "lifespan.startup.failed"
 
 
@@ -55,9 +60,10 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter) or has_drained
 
 
-def build_server(app: ASGIApp, settings: Settings) -> DrainingServer:
+def build_server(app: FastAPI, settings: Settings) -> DrainingServer:
     """A server for the application, with bounded connections and timeouts."""
-    protocol = type("Protocol", (DeadlineProtocol,), {"header_timeout_seconds": settings.receive_timeout_seconds})
+    given = {"header_timeout_seconds": settings.receive_timeout_seconds, "door": Door(app)}
+    protocol = type("Protocol", (DoorProtocol,), given)
     start = NamedStart(app)
     config = uvicorn.Config(
         start,
@@ -152,3 +158,45 @@ class DeadlineProtocol(H11Protocol):
         self._deadline = None
         if self._is_waiting:
             self.transport.close()
+
+
+class DoorProtocol(DeadlineProtocol):
+    """HTTP/1.1 that asks the door about whole requests first. What the door does not refuse never knows of it."""
+
+    door: Door
+
+    def data_received(self, data: bytes) -> None:
+        """What came: a whole request, or anything else."""
+        refusal = self._ask_door(data)
+        if refusal is None:
+            super().data_received(data)
+            return
+        self._unset_keepalive_if_required()
+        self._stop_deadline()
+        self.transport.write(refusal.response)
+        self.server_state.total_requests += 1
+        if refusal.closes:
+            self.transport.close()
+        else:  # as after any other response
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _ask_door(self, data: bytes) -> Refusal | None:
+        match self.server_state.default_headers:
+            case [(b"date", date)] if self._is_idle and not self._is_crowded:
+                return self.door.refuse(data, self.app_state, date)
+        return None
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether a request would begin with the next byte, and its response could be written at once."""
+        is_between_requests = self._is_waiting and self.conn.states == _BETWEEN_REQUESTS
+        is_writable = not self.flow.write_paused and not self.transport.is_closing()
+        return is_between_requests and is_writable and self.conn.trailing_data == _NOTHING_MORE
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether uvicorn refuses it for the number of connections."""
+        limit = self.limit_concurrency
+        return limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit)

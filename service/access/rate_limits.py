@@ -7,7 +7,9 @@ limit around the end of a window. When the shared store is away, every process c
 import ipaddress
 import math
 import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from limits import RateLimitItemPerMinute
@@ -52,6 +54,18 @@ class RateLimits:
         """Raises like `spend` when nothing is left; counts nothing."""
         await self._count(quota, is_spending=False)
 
+    def spend_at_once(self, quotas: Sequence[Quota]) -> bool:
+        """Counts one request against each, if something is left of all and replicas do not count together.
+
+        Else it counts nothing.
+        """
+        counted = [quota for quota in quotas if quota.per_minute > 0]
+        if counted and self._shared is not None:
+            return False
+        if not all(_at_once(_ask(self._local.test, quota)) for quota in counted):
+            return False
+        return all([_at_once(_ask(self._local.hit, quota)) for quota in counted])
+
     async def _count(self, quota: Quota, *, is_spending: bool) -> None:
         if quota.per_minute == 0:
             return
@@ -77,12 +91,29 @@ def network_of(address: str) -> str:
 
 
 async def _count_with(limiter: FixedWindowRateLimiter, quota: Quota, is_spending: bool) -> None:
-    item = RateLimitItemPerMinute(quota.per_minute)
-    ask = limiter.hit if is_spending else limiter.test
-    if await ask(item, quota.kind, quota.who):
+    if await _ask(limiter.hit if is_spending else limiter.test, quota):
         return
+    item = RateLimitItemPerMinute(quota.per_minute)
     ends_at = (await limiter.get_window_stats(item, quota.kind, quota.who)).reset_time
     raise quota.error(per_minute=quota.per_minute, seconds=max(1, math.ceil(ends_at - time.time())))
+
+
+async def _ask(question: Callable[..., Awaitable[bool]], quota: Quota) -> bool:
+    """Puts a limiter's question about a quota."""
+    return await question(RateLimitItemPerMinute(quota.per_minute), quota.kind, quota.who)
+
+
+def _at_once(question: Coroutine[Any, Any, bool]) -> bool:
+    """The answer of what never waits: counting in this process's memory, on its one event loop.
+
+    Raises RuntimeError for what would wait after all.
+    """
+    try:
+        question.send(None)
+    except StopIteration as answered:
+        return bool(answered.value)
+    question.close()
+    raise RuntimeError("counting requests in memory has waited for something")
 
 
 def _shared_storage(url: str) -> RedisStorage:

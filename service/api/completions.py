@@ -29,13 +29,13 @@ from service.settings import Settings
 
 _CLIENT_GONE = 499  # nginx's word for it; nobody is left to read it but the metrics
 
-_PATH = "/v1/chat/completions"
-_JSON = b"application/json"
+PATH = "/v1/chat/completions"
+_JSON = "application/json"
 
 router = APIRouter(dependencies=[requires(Scope.CHAT, is_for_browsers=True)])
 
 
-@router.post(_PATH, responses=answers_text("text/event-stream"))
+@router.post(PATH, responses=answers_text("text/event-stream"))
 async def create_completion(body: ChatCompletionRequest, request: Request) -> Response:
     """Answers a conversation. Errors before the first event have a status; later ones come as an `error` event."""
     reception: Reception = request.state.reception
@@ -78,12 +78,12 @@ class DirectCompletions:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Answers, or passes the request on."""
-        if scope["type"] != "http" or scope["path"] != _PATH or scope["method"] != "POST" or not _is_json(scope):
+        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST" or not _has_json(scope):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         content = await request.body()
-        body = _valid(content) if Scope.CHAT in caller_of(request).scopes else None
+        body = valid_request(content) if Scope.CHAT in caller_of(request).scopes else None
         if body is None:
             await self._app(scope, replay_body(content, receive), send)
             return
@@ -95,15 +95,20 @@ class DirectCompletions:
         await response(scope, receive, send)
 
 
-def _is_json(scope: ASGIScope) -> bool:
+def is_json(content_type: str) -> bool:
     """Whether the content type is the one that all clients send, parameters aside."""
-    return next((value for name, value in scope["headers"] if name == b"content-type"), b"").startswith(_JSON)
+    return content_type.startswith(_JSON)
 
 
-def _valid(content: bytes) -> ChatCompletionRequest | None:
+def valid_request(content: bytes) -> ChatCompletionRequest | None:
+    """A body as the route takes it; None for what it would not take, and says why."""
     with suppress(ValidationError):
         return ChatCompletionRequest.model_validate_json(content)
     return None
+
+
+def _has_json(scope: ASGIScope) -> bool:
+    return is_json(next((value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"), ""))
 
 
 async def _encode_stream(reply: Reply, body: ChatCompletionRequest) -> AsyncIterator[bytes]:

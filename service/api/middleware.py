@@ -26,6 +26,17 @@ _SECURITY_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no
 _log = structlog.get_logger(__name__)
 
 
+def request_id_of(given: str) -> str:
+    """The id that the client has given, where it is one, or a new one."""
+    # No secret: `secrets` asks the kernel, and the interpreter may go to the engine's thread meanwhile.
+    return given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+
+
+def context_headers(request_id: str) -> dict[str, str]:
+    """What every response has."""
+    return {"x-request-id": request_id, **_SECURITY_HEADERS}
+
+
 class RequestContextMiddleware:
     """Gives every request an id, measures it, logs it without its content, and answers what nobody else has caught."""
 
@@ -38,15 +49,13 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        # No secret: `secrets` asks the kernel, and the interpreter may go to the engine's thread meanwhile.
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        request_id = request_id_of(Headers(scope=scope).get("x-request-id", ""))
         statuses: list[int] = []
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 statuses.append(message["status"])
-                MutableHeaders(scope=message).update({"x-request-id": request_id, **_SECURITY_HEADERS})
+                MutableHeaders(scope=message).update(context_headers(request_id))
             await send(message)
 
         started_at = time.monotonic()

@@ -18,6 +18,7 @@ from model_store.contract.placeholders import ARTICLE
 from model_store.contract.safety.rules import Finding, SafetyRules
 from model_store.contract.tokenizer import Tokenizer
 from model_store.contract.unmasking import unmask
+from model_store.errors import InvalidConversationError
 from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import DEFAULT_WEIGHT, Hearing, Listener
 from model_store.intents.sentiment import Sentiment
@@ -41,7 +42,7 @@ from service.chat.reply import (
 )
 from service.chat.safety.rule_reply import RuleReply
 from service.engine.types import SamplingParams
-from service.errors import ContextLengthExceededError, DrainingError
+from service.errors import ContextLengthExceededError, DrainingError, OverloadedError, ServiceError
 from service.records.store import CompletionRecord
 
 _DRAIN_CHECK_SECONDS = 0.05
@@ -130,6 +131,30 @@ class Chatbot:
         check_prompt(request.messages)
         model = self._router.get(request.model, _conversation_key(request))
         return await self._start(request, model, self._recorder, started_at)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no version that answers has a place."""
+        models = self._router.models
+        return bool(models) and all(model.worker.is_full for model in models)
+
+    def overload(self, request: ChatRequest) -> OverloadedError | None:
+        """The want of places for which `start` would not take this request of a client's own messages.
+
+        None where there are places, where a safety pattern finds something, and where `start` has something else to
+        say. Takes nothing and changes nothing.
+        """
+        if self.is_draining:
+            return None
+        try:
+            check_prompt(request.messages)
+            model = self._router.get(request.model, _conversation_key(request))
+        except (InvalidConversationError, ServiceError):
+            return None
+        overload = model.worker.overload(request.num_choices)
+        if overload is None or self._guidance.safety.match(request.messages[-1].content) is not None:
+            return None
+        return overload
 
     async def draw(self, request: ChatRequest, model: LoadedModel, sink: CompletionSink) -> Reply:
         """Starts a reply of this very version that is handed to `sink` and not recorded: nobody has asked for it.

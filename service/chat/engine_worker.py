@@ -138,6 +138,11 @@ class EngineWorker:
         return self._num_slots * max(1, self.num_engines) * _PLACES_PER_SLOT
 
     @property
+    def is_full(self) -> bool:
+        """Whether every place is taken."""
+        return self._num_reserved >= self.capacity
+
+    @property
     def has_failed(self) -> bool:
         """Whether no engine is left."""
         return self._has_broken and self.num_engines == 0
@@ -164,12 +169,16 @@ class EngineWorker:
 
     def reserve(self, num_places: int) -> None:
         """Takes places before any work is done for the completions. Raises OverloadedError when there are too few."""
-        if self._num_reserved + num_places > self.capacity:
-            wait = math.ceil(self._mean_seconds * self._num_reserved / max(1, self.num_slots))
-            raise OverloadedError(
-                capacity=self.capacity, retry_after_seconds=min(max(1, wait), _MAX_RETRY_AFTER_SECONDS)
-            )
+        if (overload := self.overload(num_places)) is not None:
+            raise overload
         self._num_reserved += num_places
+
+    def overload(self, num_places: int) -> OverloadedError | None:
+        """What `reserve` would raise; None where there are places."""
+        if self._num_reserved + num_places <= self.capacity:
+            return None
+        wait = math.ceil(self._mean_seconds * self._num_reserved / max(1, self.num_slots))
+        return OverloadedError(capacity=self.capacity, retry_after_seconds=min(max(1, wait), _MAX_RETRY_AFTER_SECONDS))
 
     def release(self, num_places: int) -> None:
         """Gives back places that were reserved and not used for `submit`."""
