@@ -7,7 +7,6 @@ own, whose peak memory is printed; 2 GB is the aim for 10^7.
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import duckdb
 
@@ -60,6 +60,9 @@ COPY (
 """
 
 
+_STEPS = ("imports", "putting in order", "hashing", "weighing and loading")
+
+
 def main() -> None:
     """Generates, curates in a process of its own, and prints one line each."""
     parser = argparse.ArgumentParser(description="Curate many generated ratings.")
@@ -75,26 +78,42 @@ def main() -> None:
             database.execute(_RATINGS.replace("{path}", str(parquet)), [options.num_ratings] * 3)
         size = parquet.stat().st_size / 1e6
         print(f"{options.num_ratings:,} ratings, {size:,.0f} MB of Parquet, in {time.monotonic() - started:.0f} s")
+        sys.stdout.flush()
         subprocess.run([sys.executable, "-m", "tests.benchmarks.bench_curation", "--weigh", parquet], check=True)
 
 
 def _weigh(parquet: Path) -> None:
     feedback, frozen = FeedbackConfig(), parquet.with_name("frozen.parquet")
-    started = time.monotonic()
+    so_far = [_used()]
     freeze(parquet, frozen, ErasureList(()))
-    put_in_order = time.monotonic()
-    digest_and_newest(frozen, max_rows=feedback.max_ratings, beside="")
-    hashed = time.monotonic()
+    so_far.append(_used())
+    digest, _ = digest_and_newest(frozen, max_rows=feedback.max_ratings, beside="")
+    so_far.append(_used())
     found = curate_many(frozen, [], feedback, datetime.now(UTC))
-    done = time.monotonic()
-    used, peak = os.times(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    so_far.append(_used())
     report = found.report
     print(
-        f"{report.num_ratings:,} ratings, {report.num_set_aside:,} set aside; {len(found.weighed.rows):,} are learned"
-        f" from, total weight {report.total_weight:,.1f}; putting in order {put_in_order - started:.0f} s, hashing"
-        f" {hashed - put_in_order:.0f} s, weighing {done - hashed:.0f} s, CPU {used.user + used.system:.0f} s;"
-        f" peak memory {peak:.2f} GB"
+        f"{report.num_ratings:,} ratings of {found.num_raters:,} raters, {report.num_set_aside:,} set aside;"
+        f" {len(found.weighed.rows):,} are learned from, total weight {report.total_weight:,.1f}; digest {digest[:12]}"
     )
+    for name, before, after in zip(_STEPS, [_Used(0.0, 0.0, 0.0), *so_far], so_far, strict=False):
+        seconds = f"{after.cpu - before.cpu:.0f} s of processor time, {after.clock - before.clock:.0f} s by the clock"
+        print(f"  {name}: {seconds if name != _STEPS[0] else f'{after.cpu:.0f} s'}; peak so far {after.peak:.2f} GB")
+    print(f"{so_far[-1].cpu:.0f} s of processor time; peak memory {so_far[-1].peak:.2f} GB (aim 2)")
+
+
+class _Used(NamedTuple):
+    """What this process has taken so far; it starts none of its own."""
+
+    cpu: float
+    clock: float
+    peak: float
+    """GB that were resident at most."""
+
+
+def _used() -> _Used:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return _Used(time.process_time(), time.monotonic(), peak)
 
 
 if __name__ == "__main__":

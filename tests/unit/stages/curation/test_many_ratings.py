@@ -5,6 +5,7 @@ import random
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,9 @@ from training.config import FeedbackConfig
 from training.data.feedback_rows import FeedbackRow, parse_row
 from training.errors import DataNotFoundError
 from training.stages.curate import select_rows
+from training.stages.curation.many import weighing
 from training.stages.curation.many.coded import coded, opened
+from training.stages.curation.many.parquet import MEMORY_LIMIT
 from training.stages.curation.many.weighing import REASONS, ManyWeighed, weigh_many
 from training.stages.curation.weighing import weigh
 
@@ -75,12 +78,18 @@ def _some_row(generator: random.Random, number: int, raters: list[str]) -> Raw:
 
 
 def weighed_by_columns(
-    rows: list[Raw], folder: Path, feedback: FeedbackConfig, poison_phrases: tuple[str, ...] = ()
+    rows: list[Raw],
+    folder: Path,
+    feedback: FeedbackConfig,
+    poison_phrases: tuple[str, ...] = (),
+    memory_limit: str = MEMORY_LIMIT,
 ) -> tuple[ManyWeighed, list[str]]:
     """Weights, and the completions in their order; these phrases are looked for."""
     columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in TRAINING_EXAMPLES_COLUMNS}
+    folder.mkdir(exist_ok=True)
     pq.write_table(pa.table(columns), folder / "ratings.parquet")
-    with opened(folder / "ratings.parquet", folder, poison_phrases=poison_phrases) as database:
+    parquet = folder / "ratings.parquet"
+    with opened(parquet, folder, poison_phrases=poison_phrases, memory_limit=memory_limit) as database:
         ids = [name for (name,) in database.execute("SELECT completion_id FROM ordered ORDER BY rowid").fetchall()]
         return weigh_many(coded(database), feedback), ids
 
@@ -122,6 +131,20 @@ def test_columns_weigh_what_rows_weigh(tmp_path: Path, caps: str) -> None:
     assert reasons == [set(expected.doubts.get(number, ())) for number in range(len(rows))]
     assert found.num_set_aside == len(expected.doubts) > 20
     assert set().union(*reasons) >= set(REASONS) - NOT_FOUND[caps]
+
+
+def test_what_ratings_weigh_does_not_depend_on_how_much_memory_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither on DuckDB's limit, of which this one is too low to do without the disk, nor on votes at a time."""
+    feedback = FeedbackConfig(flood_ratings_per_day=10**6, burst_ratings_per_minute=10**6)
+    rows = some_rows(40_000, seed=5)
+    expected, ids = weighed_by_columns(rows, tmp_path, feedback)
+    monkeypatch.setattr(weighing, "_VOTES_AT_A_TIME", 99)
+    found, found_ids = weighed_by_columns(rows, tmp_path / "less", feedback, memory_limit="25MB")
+    assert found_ids == ids and len(ids) > 30_000 and expected.right.sum() > 500
+    for name, value in vars(expected).items():
+        assert np.array_equal(vars(found)[name], value), name
 
 
 def test_ratings_that_are_not_there_are_named(tmp_path: Path) -> None:

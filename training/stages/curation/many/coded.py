@@ -6,7 +6,7 @@ apart as `likeness.alike` does it, which the test of `weighing` holds. What the 
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.contract.conversation import Role
-from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS
+from model_store.contract.feedback import STAFF_RATER_PREFIX, TRAINING_EXAMPLES_COLUMNS
 from training.data.data_report.duplicates import MAX_NEAR_TEXTS
-from training.data.feedback_rows import DEFAULT_TENANT, OPTIONAL_COLUMNS, RawRow
+from training.data.feedback_rows import ANONYMOUS_RATER, DEFAULT_TENANT, OPTIONAL_COLUMNS, RawRow
 from training.errors import DataNotFoundError
 from training.stages.curation.doubts import MIN_REMARK_CHARS
 from training.stages.curation.likeness import MIN_NEAR_CHARS, alike, plain
@@ -98,8 +98,9 @@ ORDER BY rated_at, counted.completion_id, counted.rater
 class Coded:
     """N ratings that count, in the order of rating; of each kind of text equal numbers are equal words."""
 
-    raters: list[Rater]
-    """By code, which is their place."""
+    is_staff: NDArray[np.bool_]
+    """By rater's code, from 0 on; names stay on disk (`names_of`), for there may be millions."""
+    is_nameless: NDArray[np.bool_]
     rater: Codes
     tenant: Codes
     origin: Codes
@@ -116,18 +117,22 @@ class Coded:
     """1: count, 2: set aside, 0: none."""
     time: NDArray[np.int64]
     """Microseconds."""
-    number: NDArray[np.int64]
-    """The row of the Parquet file."""
     is_poisoned: NDArray[np.bool_] | None
     """Whether a phrase was found that the operator calls poison; None: none was looked for."""
 
     def __len__(self) -> int:
         return len(self.rater)
 
+    @property
+    def num_raters(self) -> int:
+        """Nameless ones are one in each tenant."""
+        return len(self.is_staff)
+
     def only(self, places: NDArray[np.integer]) -> "Coded":
         """These ratings alone, with the same codes."""
-        columns = {name: value[places] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        return replace(self, **columns)
+        of_raters = ("is_staff", "is_nameless")
+        columns = {name: value for name, value in vars(self).items() if value is not None and name not in of_raters}
+        return replace(self, **{name: value[places] for name, value in columns.items()})
 
 
 @contextmanager
@@ -177,33 +182,58 @@ def _look_for_poison(database: duckdb.DuckDBPyConnection, phrases: Sequence[str]
 
 
 def coded(database: duckdb.DuckDBPyConnection) -> Coded:
-    """The columns of `ordered`, one after the other so that no more than one is there twice."""
-    raters = database.execute("SELECT tenant, rater FROM raters ORDER BY code").fetchall()
+    """The columns of `ordered`, one after the other so that no more than one is there twice: 39 bytes a rating."""
     numbers = ("rater", "tenant", "origin", "item", "reply", "comment", "correction")
     columns = {name: _column(database, name, np.int32) for name in numbers}
     return Coded(
-        raters=[Rater(*names) for names in raters],
+        is_staff=_of_raters(database, "starts_with(rater, ?)", STAFF_RATER_PREFIX),
+        is_nameless=_of_raters(database, "rater = ?", ANONYMOUS_RATER),
         **columns,
         is_up=_column(database, "is_up", np.bool_),
         gold=_column(database, "gold", np.int8),
         ruling=_column(database, "ruling", np.int8),
         time=_column(database, "time", np.int64),
-        number=_column(database, "number", np.int64),
         is_poisoned=_column(database, "is_poisoned", np.bool_) if _has_looked_for_poison(database) else None,
     )
 
 
 def rows_at(
-    database: duckdb.DuckDBPyConnection, parquet: Path, numbers: NDArray[np.int64], columns: Sequence[str]
+    database: duckdb.DuckDBPyConnection, parquet: Path, places: NDArray[np.int64], columns: Sequence[str]
 ) -> list[RawRow]:
-    """Rows of the Parquet file by their numbers, in that order; all are in memory."""
-    wanted = {"number": numbers, "place": np.arange(len(numbers))}  # noqa: F841 - DuckDB finds it by its name
+    """Rows of the Parquet file by the places of their ratings, in that order; all are in memory."""
+    wanted = {"place": places, "turn": np.arange(len(places))}  # noqa: F841 - DuckDB finds it by its name
     found = database.execute(
-        f"SELECT {', '.join(columns)} FROM read_parquet(?, file_row_number = true)"
-        " JOIN wanted ON file_row_number = number ORDER BY place",
+        f"SELECT {', '.join(columns)} FROM read_parquet(?, file_row_number = true) JOIN ("
+        " SELECT number, turn FROM ordered JOIN wanted ON ordered.rowid = place"
+        ") ON file_row_number = number ORDER BY turn",
         [str(parquet)],
     ).fetchall()
     return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+def names_of(database: duckdb.DuckDBPyConnection, codes: Sequence[int]) -> list[Rater]:
+    """Who these raters are."""
+    found = database.execute(
+        "SELECT code, tenant, rater FROM raters WHERE code IN (SELECT unnest(?::INTEGER[]))", [list(codes)]
+    ).fetchall()
+    names = {code: Rater(tenant, rater) for code, tenant, rater in found}
+    return [names[code] for code in codes]
+
+
+def codes_of(database: duckdb.DuckDBPyConnection, raters: Collection[Rater]) -> dict[Rater, int]:
+    """The codes of those among these who have rated."""
+    found = database.execute(
+        "SELECT tenant, rater, code FROM raters"
+        " JOIN (SELECT unnest(?::VARCHAR[]) AS tenant, unnest(?::VARCHAR[]) AS rater) USING (tenant, rater)",
+        [[rater.tenant for rater in raters], [rater.id for rater in raters]],
+    ).fetchall()
+    return {Rater(tenant, rater): code for tenant, rater, code in found}
+
+
+def _of_raters(database: duckdb.DuckDBPyConnection, what: str, name: str) -> NDArray[np.bool_]:
+    """Something that a rater's name tells, by code."""
+    found = database.execute(f"SELECT {what} AS told FROM raters ORDER BY code", [name]).fetchnumpy()["told"]
+    return np.ascontiguousarray(found, dtype=np.bool_)
 
 
 def _has_looked_for_poison(database: duckdb.DuckDBPyConnection) -> bool:

@@ -18,7 +18,7 @@ from training.data.feedback_rows import DEFAULT_TENANT, FeedbackRow, Turn, parse
 from training.errors import InvalidFeedbackDataError
 from training.stages.curation.implicit import Signal, implicit_signals
 from training.stages.curation.likeness import alike
-from training.stages.curation.many.coded import Coded, coded, leave_memory, opened, rows_at
+from training.stages.curation.many.coded import coded, codes_of, leave_memory, opened, rows_at
 from training.stages.curation.many.many_report import report_of_many
 from training.stages.curation.many.parquet import num_ratings, work_folder
 from training.stages.curation.many.weighing import ManyWeighed, weigh_many
@@ -39,8 +39,9 @@ def curate_many(parquet: Path, turns: Sequence[Turn], feedback: FeedbackConfig, 
             columns = coded(database)
             leave_memory(database)
             found = weigh_many(columns, feedback, max_kept=feedback.max_ratings)
-            rows, weights, num_unread = _kept(database, parquet, columns, found)
+            rows, weights, num_unread = _kept(database, parquet, found)
             signals = _signals(database, parquet, turns)
+            evidence = _evidence(database, signals, found, feedback)
             num_rows = num_ratings(parquet)
             num_readable = _num_readable(database)
             report = report_of_many(database, parquet, columns, found, feedback, made_at)
@@ -51,22 +52,22 @@ def curate_many(parquet: Path, turns: Sequence[Turn], feedback: FeedbackConfig, 
         f"{feedback.max_ratings:,}",
     )
     return Curated(
-        weighed=_beside(rows, weights, signals, _evidence(columns, found, feedback), feedback),
+        weighed=_beside(rows, weights, signals, evidence, feedback),
         report=report,
         num_rows=num_rows,
         num_broken=num_rows - num_readable + num_unread,
-        num_raters=len(columns.raters),
+        num_raters=columns.num_raters,
         num_gold=int(np.count_nonzero(found.truth >= 0)),
     )
 
 
 def _kept(
-    database: duckdb.DuckDBPyConnection, parquet: Path, columns: Coded, found: ManyWeighed
+    database: duckdb.DuckDBPyConnection, parquet: Path, found: ManyWeighed
 ) -> tuple[list[FeedbackRow], list[float], int]:
     """The ratings that weigh something, their weights, and how many could not be read after all."""
     places = np.flatnonzero(found.weights > 0)
     rows, weights = [], []
-    raw_rows = rows_at(database, parquet, columns.number[places], TRAINING_EXAMPLES_COLUMNS)
+    raw_rows = rows_at(database, parquet, places, TRAINING_EXAMPLES_COLUMNS)
     for raw, weight in zip(raw_rows, found.weights[places].tolist(), strict=True):
         try:
             rows.append(parse_row(raw))
@@ -93,12 +94,16 @@ def _num_readable(database: duckdb.DuckDBPyConnection) -> int:
     return int(found)
 
 
-def _evidence(columns: Coded, found: ManyWeighed, feedback: FeedbackConfig) -> dict[Rater, Evidence]:
-    """By rater who has voted."""
+def _evidence(
+    database: duckdb.DuckDBPyConnection, signals: Sequence[Signal], found: ManyWeighed, feedback: FeedbackConfig
+) -> dict[Rater, Evidence]:
+    """Of those who gave a signal and have voted: nobody else's is asked for, and there may be millions."""
     prior = Prior(feedback.expected_reliability, feedback.reliability_strength)
+    codes = codes_of(database, {Rater(signal.turn.tenant, signal.turn.rater) for signal in signals})
     return {
-        columns.raters[code]: Evidence(float(found.right[code]), float(found.wrong[code]), prior)
-        for code in np.flatnonzero(found.has_voted).tolist()
+        rater: Evidence(float(found.right[code]), float(found.wrong[code]), prior)
+        for rater, code in codes.items()
+        if found.has_voted[code]
     }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model_store.curation import MAX_RATERS, MAX_SET_ASIDE, CurationReport, RaterFigures, Reason, SetAside
 from training.config import FeedbackConfig
 from training.data.feedback_rows import DEFAULT_TENANT
-from training.stages.curation.many.coded import Coded, rows_at
+from training.stages.curation.many.coded import Coded, names_of, rows_at
 from training.stages.curation.many.weighing import REASONS, ManyWeighed
 
 _SHOWN = ("tenant", "completion_id", "rater", "rating", "rated_at")
@@ -30,7 +30,7 @@ def report_of_many(
     """Everything the service shows of a run's curation; weights are of what is learned from."""
     by_reason = {reason: int(np.count_nonzero(found.doubts >> bit & 1)) for bit, reason in enumerate(REASONS)}
     newest = np.flatnonzero(found.doubts)[::-1][:MAX_SET_ASIDE]
-    set_aside = rows_at(database, parquet, columns.number[newest], _SHOWN)
+    set_aside = rows_at(database, parquet, newest, _SHOWN)
     return CurationReport(
         made_at=made_at,
         num_ratings=len(columns),
@@ -41,7 +41,7 @@ def report_of_many(
             SetAside.model_validate({**row, "tenant": row["tenant"] or DEFAULT_TENANT, "reasons": _reasons(doubts)})
             for row, doubts in zip(set_aside, found.doubts[newest].tolist(), strict=True)
         ),
-        raters=tuple(_raters(columns, found, feedback)),
+        raters=tuple(_raters(database, columns, found, feedback)),
     )
 
 
@@ -49,46 +49,56 @@ def _reasons(doubts: int) -> tuple[Reason, ...]:
     return tuple(reason for bit, reason in enumerate(REASONS) if doubts >> bit & 1)
 
 
-def _raters(columns: Coded, found: ManyWeighed, feedback: FeedbackConfig) -> list[RaterFigures]:
+def _raters(
+    database: duckdb.DuckDBPyConnection, columns: Coded, found: ManyWeighed, feedback: FeedbackConfig
+) -> list[RaterFigures]:
     """Figures of those who rated most."""
-    counts = _counts(columns, found)
-    weight = np.bincount(columns.rater, found.weights, len(columns.raters))
+    num_ratings = np.bincount(columns.rater, minlength=columns.num_raters)
+    most = np.argsort(-num_ratings, kind="stable")[:MAX_RATERS]  # codes are in the order of names
+    counts = _counts(columns, found, most)
+    weight = np.bincount(columns.rater, found.weights, columns.num_raters)
+    right, wrong = found.right[most], found.wrong[most]
     mean, strength = feedback.expected_reliability, feedback.reliability_strength
     # Who has not voted has nothing for or against them: what is believed of everybody.
-    reliability = (mean * strength + found.right) / (strength + found.right + found.wrong)
-    most = np.argsort(-counts["num_ratings"], kind="stable")[:MAX_RATERS]  # codes are in the order of names
+    reliability = (mean * strength + right) / (strength + right + wrong)
     return [
         RaterFigures(
-            tenant=columns.raters[code].tenant,
-            rater=columns.raters[code].id,
-            **{name: int(values[code]) for name, values in counts.items()},
-            reliability=round(float(reliability[code]), 4),
+            tenant=rater.tenant,
+            rater=rater.id,
+            num_ratings=int(num_ratings[code]),
+            **{name: int(values[place]) for name, values in counts.items()},
+            reliability=round(float(reliability[place]), 4),
             weight=round(float(weight[code]), 3),
         )
-        for code in most.tolist()
+        for place, (code, rater) in enumerate(zip(most.tolist(), names_of(database, most.tolist()), strict=True))
     ]
 
 
-def _counts(columns: Coded, found: ManyWeighed) -> dict[str, NDArray[np.int64]]:
-    """By the figure's name, for each rater."""
-    is_known = found.truth[columns.item] >= 0
-    balance = _balance_of_others(columns)
-    is_right, has_agreed = (found.truth[columns.item] == 1) == columns.is_up, (balance > 0) == columns.is_up
+def _counts(columns: Coded, found: ManyWeighed, most: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """By the figure's name, for each of these raters."""
+    place_of = np.full(columns.num_raters, -1, np.int32)
+    place_of[most] = np.arange(len(most))
+    rows = np.flatnonzero(place_of[columns.rater] >= 0)
+    shown, place = columns.only(rows), place_of[columns.rater[rows]]
+    truth, balance = found.truth[shown.item], _balance_of_others(columns, shown)
+    is_right, has_agreed = (truth == 1) == shown.is_up, (balance > 0) == shown.is_up
     chosen = {
-        "num_ratings": np.ones(len(columns), bool),
-        "num_up": columns.is_up,
-        "num_set_aside": found.doubts != 0,
+        "num_up": shown.is_up,
+        "num_set_aside": found.doubts[rows] != 0,
         "num_compared": balance != 0,
         "num_agreed": (balance != 0) & has_agreed,
-        "num_gold": is_known,
-        "num_gold_right": is_known & is_right,
+        "num_gold": truth >= 0,
+        "num_gold_right": (truth >= 0) & is_right,
     }
-    return {name: np.bincount(columns.rater[which], minlength=len(columns.raters)) for name, which in chosen.items()}
+    return {name: np.bincount(place[which], minlength=len(most)) for name, which in chosen.items()}
 
 
-def _balance_of_others(columns: Coded) -> NDArray[np.float64]:
-    """For each rating, thumbs up less thumbs down of everybody else on the same words."""
-    sign = np.where(columns.is_up, 1.0, -1.0)
-    own = np.unique(columns.rater.astype(np.int64) << 32 | columns.item.astype(np.int64), return_inverse=True)[1]
-    of_all, of_own = np.bincount(columns.item, sign)[columns.item], np.bincount(own, sign)[own]
-    return (of_all - of_own).astype(np.float64)
+def _balance_of_others(columns: Coded, shown: Coded) -> NDArray[np.int64]:
+    """For each rating that is shown, thumbs up less thumbs down of everybody else on the same words."""
+    num_items = int(columns.item.max(initial=0)) + 1
+    ups, downs = (np.bincount(columns.item[which], minlength=num_items) for which in (columns.is_up, ~columns.is_up))
+    keys = shown.rater.astype(np.int64) << 32 | shown.item.astype(np.int64)
+    own = np.unique(keys, return_inverse=True)[1]
+    of_own = np.bincount(own[shown.is_up], minlength=len(own)) - np.bincount(own[~shown.is_up], minlength=len(own))
+    balance: NDArray[np.int64] = (ups - downs)[shown.item] - of_own[own]
+    return balance

@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from model_store.contract.feedback import STAFF_RATER_PREFIX
 from model_store.curation import Reason
 from training.config import FeedbackConfig
-from training.data.feedback_rows import ANONYMOUS_RATER
 from training.stages.curation.caps import MAX_PASSES, NEGLIGIBLE, Cap
 from training.stages.curation.many.coded import NONE, Coded, Codes
 from training.stages.curation.rater_model import DOUBT, UP_BOUNDS
@@ -34,6 +32,8 @@ REASONS: tuple[Reason, ...] = (
 _SAYS_NOTHING_OF_RATER = 1 << REASONS.index("contradicts_gold")
 _DAY, _MINUTE = 24 * 3600 * 1_000_000, 60 * 1_000_000
 _MAX_ROUNDS, _TOLERANCE = 50, 1e-6
+_VOTES_AT_A_TIME = 1_000_000
+"""Votes for which there are floats in memory; of all there are codes."""
 
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -92,9 +92,7 @@ def weigh_many(coded: Coded, feedback: FeedbackConfig, *, max_kept: int | None =
 
 def _kinds(coded: Coded) -> tuple[Flags, Flags]:
     """Which ratings are the staff's, and which are nobody's in particular."""
-    is_staff = np.array([rater.id.startswith(STAFF_RATER_PREFIX) for rater in coded.raters], bool)
-    is_nameless = np.array([rater.id == ANONYMOUS_RATER for rater in coded.raters], bool)
-    return is_staff[coded.rater], is_nameless[coded.rater]
+    return coded.is_staff[coded.rater], coded.is_nameless[coded.rater]
 
 
 def _gold(coded: Coded) -> NDArray[np.int8]:
@@ -139,53 +137,82 @@ def _too_many(coded: Coded, is_customer: Flags, span: int, most: int) -> Flags:
 def _copied(coded: Coded, is_customer: Flags, most: int) -> Flags:
     """Remarks and corrections that at least `most` customers sent."""
     columns = (coded.comment, coded.correction)
-    sent = np.unique(np.concatenate([_pair(c, coded.rater)[is_customer & (c != NONE)] for c in columns]))
+    said = [(c, is_customer & (c != NONE)) for c in columns]
+    sent = np.unique(np.concatenate([_pair(c[which], coded.rater[which]) for c, which in said]))
     num_senders = np.bincount(sent >> 32, minlength=1 + max(int(c.max(initial=0)) for c in columns))
     is_copied = num_senders >= most
     is_copied[NONE] = False
     return is_customer & (is_copied[coded.comment] | is_copied[coded.correction])
 
 
+@dataclass(frozen=True)
+class _Votes:
+    """M ratings about whose words something else is known too: what others say, or the staff."""
+
+    voter: Codes
+    """Raters, and after them one for each rating of nobody in particular."""
+    item: Codes
+    is_up: Flags
+    known: NDArray[np.int8]
+    """The truth, 1 or 0, as the staff says it; else -1."""
+
+    def parts(self) -> Iterator["_Votes"]:
+        """A few at a time and in order, so that sums of floats come out the same."""
+        for start in range(0, len(self.voter), _VOTES_AT_A_TIME):
+            part = slice(start, start + _VOTES_AT_A_TIME)
+            yield _Votes(self.voter[part], self.item[part], self.is_up[part], self.known[part])
+
+    def said(self, odds: Numbers) -> Numbers:
+        """What each adds to the log-odds of thumbs up being the truth, by the odds of its voter to be right."""
+        return np.where(self.is_up, odds[self.voter], -odds[self.voter])
+
+
 def _estimate(
     coded: Coded, doubts: NDArray[np.uint8], truth: NDArray[np.int8], is_nameless: Flags, feedback: FeedbackConfig
 ) -> tuple[Numbers, Numbers, Flags]:
     """For and against each rater, and who has voted (`rater_model.estimate`). Every nameless one is somebody else."""
-    rows = np.flatnonzero((doubts & ~np.uint8(_SAYS_NOTHING_OF_RATER)) == 0)
-    item, is_up, num_named = coded.item[rows], coded.is_up[rows], len(coded.raters)
-    nameless = is_nameless[rows]
-    rater = np.where(nameless, num_named - 1 + np.cumsum(nameless, dtype=np.int32), coded.rater[rows])
-    num_raters = num_named + int(nameless.sum())
-    known, sign = truth[item], np.where(is_up, 1.0, -1.0)
-    has_news = (known >= 0) | (np.bincount(item, minlength=len(truth))[item] > 1)
-    bias = float(_log_odds(np.clip(is_up.mean() if len(rows) else 0.5, *UP_BOUNDS)))
+    speaks = (doubts & ~np.uint8(_SAYS_NOTHING_OF_RATER)) == 0
+    num_speaking = np.count_nonzero(speaks)
+    share_up = np.count_nonzero(coded.is_up & speaks) / num_speaking if num_speaking else 0.5
+    bias = float(_log_odds(np.clip(share_up, *UP_BOUNDS)))
+    votes = _votes(coded, speaks, truth, is_nameless)
     mean, strength = feedback.expected_reliability, feedback.reliability_strength
-    right, wrong = np.zeros(num_raters), np.zeros(num_raters)
-    reliability = np.full(num_raters, mean)
+    num_voters = max(coded.num_raters, int(votes.voter.max(initial=0)) + 1)
+    right, wrong = np.zeros(num_voters), np.zeros(num_voters)
+    reliability = np.full(num_voters, mean)
     for _ in range(_MAX_ROUNDS):
-        said = _log_odds(reliability)[rater]
-        said *= sign
-        p_up = _truths(said, item, known, bias)
-        p_right = np.where(is_up, p_up, 1 - p_up)[has_news]
-        right = _sums(rater[has_news], p_right, num_raters)
-        wrong = _sums(rater[has_news], 1 - p_right, num_raters)
+        right, wrong = _right_and_wrong(votes, _log_odds(reliability), bias, num_items=len(truth))
         before, reliability = reliability, (mean * strength + right) / (strength + right + wrong)
         if np.abs(reliability - before).max(initial=0.0) < _TOLERANCE:
             break
-    has_voted = np.bincount(rater, minlength=num_raters) > 0
-    return right[:num_named], wrong[:num_named], has_voted[:num_named]
+    has_voted = np.zeros(coded.num_raters, bool)
+    has_voted[coded.rater[speaks & ~is_nameless]] = True
+    return right[: coded.num_raters], wrong[: coded.num_raters], has_voted
 
 
-def _truths(said: Numbers, item: Codes, known: NDArray[np.int8], bias: float) -> Numbers:
-    """For each vote, the probability that thumbs up is the truth; in place, for there may be 10^7."""
-    others: Numbers = np.bincount(item, said).astype(np.float64, copy=False)[item]
-    others += bias
-    others -= said
-    np.exp(np.negative(others, out=others), out=others)
-    others += 1
-    np.divide(1, others, out=others)
-    is_known = known >= 0
-    others[is_known] = known[is_known]
-    return others
+def _votes(coded: Coded, speaks: Flags, truth: NDArray[np.int8], is_nameless: Flags) -> _Votes:
+    """Of those that speak; a single one on words of which nobody knows the truth changes nobody's reliability."""
+    has_news = (truth >= 0) | (np.bincount(coded.item[speaks], minlength=len(truth)) > 1)
+    rows = speaks & has_news[coded.item]
+    nameless = is_nameless[rows]
+    voter = np.where(nameless, coded.num_raters - 1 + np.cumsum(nameless, dtype=np.int32), coded.rater[rows])
+    item = coded.item[rows]
+    return _Votes(voter, item, coded.is_up[rows], truth[item])
+
+
+def _right_and_wrong(votes: _Votes, odds: Numbers, bias: float, *, num_items: int) -> tuple[Numbers, Numbers]:
+    """By voter, of how many votes the truth is what they say and is not, for voters who are right by these odds."""
+    said = np.zeros(num_items)
+    for part in votes.parts():
+        np.add.at(said, part.item, part.said(odds))
+    right, wrong = np.zeros(len(odds)), np.zeros(len(odds))
+    for part in votes.parts():
+        others = said[part.item] + bias - part.said(odds)
+        p_up = np.where(part.known >= 0, part.known, 1 / (1 + np.exp(-others)))
+        p_right = np.where(part.is_up, p_up, 1 - p_up)
+        np.add.at(right, part.voter, p_right)
+        np.add.at(wrong, part.voter, 1 - p_right)
+    return right, wrong
 
 
 def _best_case(right: Numbers, wrong: Numbers, feedback: FeedbackConfig) -> Numbers:
