@@ -9,6 +9,10 @@ ARG RUNTIME_IMAGE=${BASE_IMAGE}
 FROM ${BASE_IMAGE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /build
+# Symbols for debuggers are most of some modules. Debian's packages by themselves (`--base debian`) bring strip along.
+# hadolint ignore=DL3008
+RUN if [ ! -e /usr/bin/strip ]; then \
+      apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*; fi
 RUN python3 -m venv /opt/venv && install --directory --mode=0750 /data
 COPY deploy/images/install.sh deploy/images/*.lock deploy/images/*.unneeded ./
 

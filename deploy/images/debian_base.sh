@@ -19,9 +19,10 @@ unpack() {
 }
 
 tools='bash dash coreutils sed grep findutils tar gzip gawk mawk original-awk debianutils install-info openssl ca-certificates'
+tools="$tools binutils binutils-common binutils-x86-64-linux-gnu binutils-aarch64-linux-gnu libbinutils libctf0 libctf-nobfd0 libgprofng0 libjansson4"
 tools="$tools libc-bin python3-venv python3.11-venv python3-distutils python3-lib2to3 python3-pip-whl python3-setuptools-whl libsigsegv2 libmpfr6 libgmp10"
 read -r -d '' -a packages < <(closure bash dash coreutils sed grep findutils tar gzip ca-certificates base-files netbase libc-bin \
-  libstdc++6 python3 python3-venv && printf '\0')
+  binutils libstdc++6 python3 python3-venv && printf '\0')
 apt-get download -qq "${packages[@]}"
 for package in "${packages[@]}"; do
   unpack "$package" "$directory/build"
