@@ -114,7 +114,8 @@ class ModelRouter:
     @property
     def models(self) -> list[LoadedModel]:
         """The versions that answer now, the stable one first; none where that one cannot."""
-        return list(self._healthy().values()) if self.is_ready else []
+        healthy = self._healthy()
+        return list(healthy.values()) if Alias.STABLE in healthy else []
 
     def get(self, name: str, conversation_key: str | None = None) -> LoadedModel:
         """The model that goes by `name`: the alias, a name in a manifest, or 8 or more digits of a digest.
@@ -123,15 +124,16 @@ class ModelRouter:
         conversations: the same one for every turn that comes with the same key. Raises ModelUnavailableError when none
         is loaded, ModelNotFoundError when no loaded one is called so.
         """
-        if not self.is_ready:
+        models = self.models
+        if not models:
             raise ModelUnavailableError()
-        stable, *candidates = self.models
+        stable, *candidates = models
         if name in (MODEL_ALIAS, stable.name):
             for candidate in candidates:
                 if conversation_key and is_in_canary(conversation_key, candidate.digest, self._canary_share):
                     return candidate
             return stable
-        for model in self.models:
+        for model in models:
             if name == model.name or (len(name) >= _MIN_DIGEST_CHARS and model.digest.startswith(name)):
                 return model
         raise ModelNotFoundError(param="model")
