@@ -5,7 +5,7 @@ these first; this check makes the store behave the same on every database for ca
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 
@@ -25,34 +25,34 @@ def check_storable(
 ) -> None:
     """Raises UnstorableRecordError naming the first field that cannot be stored; never repeats its content."""
     for field in fields(record):
-        for problem in _problems(getattr(record, field.name)):
+        problem = _problem(getattr(record, field.name))
+        if problem is not None:
             raise UnstorableRecordError(field=field.name, problem=problem)
 
 
-def _problems(value: object) -> Iterator[str]:
+def _problem(value: object) -> str | None:
+    """The first in a value or its parts. Most parts are token ids and logprobs, hundreds a record: they come first."""
+    if value is None or isinstance(value, int):
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "a number that is not finite"
     if isinstance(value, str):
-        problem = _text_problem(value)
-        if problem:
-            yield problem
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield "a number that is not finite"
-    elif isinstance(value, datetime) and value.tzinfo is None:
-        yield "a time without a time zone"
-    else:
-        for part in _parts(value):
-            yield from _problems(part)
+        return _text_problem(value)
+    if isinstance(value, datetime):
+        return "a time without a time zone" if value.tzinfo is None else None
+    return next((problem for part in _parts(value) if (problem := _problem(part)) is not None), None)
 
 
-def _parts(value: object) -> Iterator[object]:
+def _parts(value: object) -> Iterable[object]:
+    if isinstance(value, tuple | list):
+        return value
     if isinstance(value, Message):
-        yield value.content
-    elif isinstance(value, PairedReply):
-        yield value.text
-    elif isinstance(value, Mapping):
-        yield from value.keys()
-        yield from value.values()
-    elif isinstance(value, tuple | list):
-        yield from value
+        return (value.content,)
+    if isinstance(value, PairedReply):
+        return (value.text,)
+    if isinstance(value, Mapping):
+        return (*value.keys(), *value.values())
+    return ()
 
 
 def _text_problem(text: str) -> str | None:

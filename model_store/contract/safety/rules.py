@@ -83,6 +83,8 @@ class SafetyRules:
         self.rules = rules
         self._patterns = tuple((rule, pattern) for rule in rules for pattern in rule.patterns)
         self._index = PatternIndex([pattern for _, pattern in self._patterns])
+        self.check_replies = any(rule.in_reply for rule in rules)
+        """Whether some rule looks at what the bot says."""
         self._in_reply = lru_cache(_NUM_REMEMBERED)(self._find_in_reply)
 
     def match(self, text: str) -> Finding | None:
@@ -97,11 +99,6 @@ class SafetyRules:
     def hear(self, probabilities: Mapping[str, float]) -> Finding | None:
         """What the intent model hears in a message; `probabilities` by intent, empty where nothing was heard."""
         return next((Finding(rule, "intent") for rule in self.rules if _is_heard(rule, probabilities)), None)
-
-    @property
-    def check_replies(self) -> bool:
-        """Whether some rule looks at what the bot says."""
-        return any(rule.in_reply for rule in self.rules)
 
     def in_reply(self, sentence: str) -> Finding | None:
         """What is wrong with a masked sentence that the bot would say, or with the beginning of one."""
