@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 from fastapi import FastAPI
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
@@ -193,7 +193,12 @@ VALUES = (True, 1, 3, 9, None, "rejoinder", "nobody", "conv_" + "0" * 32, {"conv
 FIELDS = st.just({}) | st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), max_size=2)
 
 
-@hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+# A failure is plain as it is; making it smaller would take minutes.
+@hypothesis_settings(
+    max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+)
+@example(text=ASK, fields={}, headers=[], credential=BEARER, content_type=JSON, cut=5)
+@example(text=ASK, fields={}, headers=["connection: close"], credential=BEARER, content_type=JSON, cut=5)
 @given(text=TEXTS, fields=FIELDS, headers=HEADERS, credential=CREDENTIALS, content_type=TYPES, cut=st.integers(1, 60))
 def test_the_door_says_what_the_usual_path_says(
     keyed: tuple[asyncio.Runner, House],
