@@ -33,8 +33,8 @@ _SURE = 0.7
 """A longer one may, too, where nothing tells, if no intent is this likely: "i did that but no mail came"."""
 _LEAST_HEARD_BEFORE = 0.02
 """What the message before is taken to say of every intent, so that it makes none more than fifty times as likely."""
-_ODDS_AGAINST_GOING_ON = 55.0
-"""How much the square of the odds that a message goes on must be worth: as often as before, another matter is heard."""
+_ODDS_AGAINST_GOING_ON = 4.0
+"""How much the square of the odds that a message goes on must be worth."""
 _HARDLY_GOES_ON = 0.02
 """Less likely than this, and nobody asks what the message might go on about."""
 _WORD = re.compile(r"[a-z']+|[\u4e00-\u9fff]", re.IGNORECASE)

@@ -45,7 +45,7 @@ class Evidence(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fit: float
-    """How well the passage fits the question: `Passage.fit`."""
+    """Log-odds of `Passage.fit`, how well the passage fits the question."""
     quoting: float
     """ln of the probability that the network gives quoting."""
     no_answer: float
@@ -132,13 +132,17 @@ class ArticleRule(BaseModel):
             topics[_topic_of(plan)] = topics.get(_topic_of(plan), 0.0) + probability
         quoting = topics.pop(HELP_PLAN, 0.0)
         no_answer = sum(topics.pop(topic, 0.0) for topic in self.instead_of)
-        other = min(max(_FLOOR, *topics.values(), 0.0), 1 - _FLOOR)
         return Evidence(
-            fit=fit,
+            fit=_log_odds(fit),
             quoting=math.log(quoting + _FLOOR),
             no_answer=math.log(no_answer + _FLOOR),
-            other=math.log(other / (1 - other)),
+            other=_log_odds(max(topics.values(), default=0.0)),
         )
+
+
+def _log_odds(probability: float) -> float:
+    kept = min(max(_FLOOR, probability), 1 - _FLOOR)
+    return math.log(kept / (1 - kept))
 
 
 def _topic_of(plan: str) -> str:

@@ -15,12 +15,8 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.knowledge.fit import FitRule, FitSigns, shipped_fit_rule
 from model_store.knowledge.words import topic_words
-
-MIN_FIT = 0.18
-"""The least fit of a passage that is offered. Measured on the pack's training articles, 63 English and 62 Chinese: it
-keeps 82 % and 88 % of the passages that were rightly found first, and offers one for 33 % and 20 % of the asks that no
-article is about, which is for the model to see. In collections of eight articles: 88 % and 87 %, 20 % and 13 %."""
 
 MIN_WORDS_LATER = {"en": 3, "zh": 5}
 """Topic words that a later message must have for a passage to be offered: what it is about was often said before.
@@ -59,12 +55,20 @@ def passage_text(title: str, text: str, keywords: str = "") -> str:
 class PassageSearch:
     """Passages in all languages, ready to be searched. Immutable and safe to share between threads."""
 
-    def __init__(self, passages: Sequence[Passage], embed: Callable[[str], Embedding] | None = None) -> None:
-        """`embed` says where a passage's text lies; without it questions are answered by their words alone."""
-        languages = {passage.language for passage in passages}
+    def __init__(
+        self,
+        passages: Sequence[Passage],
+        embed: Callable[[str], Embedding] | None = None,
+        fit_rule: FitRule | None = None,
+    ) -> None:
+        """`embed` says where a passage's text lies; without it questions are answered by their words alone.
+
+        `fit_rule` says how well they fit; None: as shipped.
+        """
+        self._fit_rule = rule = fit_rule or shipped_fit_rule()
         self._by_language = {
-            language: _Shelf([passage for passage in passages if passage.language == language], embed)
-            for language in languages
+            language: _Shelf([passage for passage in passages if passage.language == language], embed, rule)
+            for language in {passage.language for passage in passages}
         }
 
     def find(self, question: str, language: str, limit: int = 3, meaning: Embedding | None = None) -> list[Passage]:
@@ -83,14 +87,20 @@ class PassageSearch:
         if not self.can_fit(question, language, is_later=is_later):
             return None
         best = self._by_language[language].best(topic_words(question), meaning)
-        return best if best and best.fit >= MIN_FIT else None
+        return best if best and best.fit >= self._fit_rule.offer_from else None
+
+    def signs(self, question: str, language: str, meaning: Embedding | None = None) -> tuple[Passage, FitSigns] | None:
+        """The best passage, and what its fit is made of; None without one that shares a word with the question."""
+        shelf = self._by_language.get(language)
+        found = shelf.best_with_signs(topic_words(question), meaning) if shelf else None
+        return found if found and found[1].share else None
 
     def can_fit(self, question: str, language: str, *, is_later: bool = False) -> bool:
         """Whether any passage could be `fitting`, wherever the question lies; said before its meaning is asked for."""
         shelf, words = self._by_language.get(language), topic_words(question)
         if shelf is None or (is_later and len(words) < MIN_WORDS_LATER.get(language, 0)):
             return False
-        return shelf.best_cover(words) >= MIN_FIT
+        return shelf.best_fit(words) >= self._fit_rule.offer_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,10 @@ class _Found:
 class _Shelf:
     """The passages of one language."""
 
-    def __init__(self, passages: Sequence[Passage], embed: Callable[[str], Embedding] | None) -> None:
+    def __init__(
+        self, passages: Sequence[Passage], embed: Callable[[str], Embedding] | None, fit_rule: FitRule
+    ) -> None:
+        self._fit_rule = fit_rule
         texts = [passage_text(passage.title, passage.text, passage.keywords) for passage in passages]
         words = [topic_words(text) for text in texts]
         self._passages = list(passages)
@@ -128,21 +141,32 @@ class _Shelf:
         return list(best.values())
 
     def best(self, words: Sequence[str], meaning: Embedding | None = None) -> Passage | None:
-        """The best passage and its fit: what share of the question's words it covers, rare ones counting more, halved
-        where another article has as much of them.
-        """
+        """The best passage and its fit."""
+        found = self.best_with_signs(words, meaning)
+        return replace(found[0], fit=self._fit_rule.fit(found[1])) if found else None
+
+    def best_with_signs(
+        self, words: Sequence[str], meaning: Embedding | None = None
+    ) -> tuple[Passage, FitSigns] | None:
+        """The best passage, and what its fit is made of."""
         ranking = self.ranking(words, meaning)
         if not ranking:
             return None
         found, *others = ranking
         rival = max((other.by_words for other in others), default=0.0)
         lead = max(0.0, 1 - rival / found.by_words) if found.by_words else 0.0
-        return replace(found.passage, fit=self._cover(set(words), found.passage) * (1 + lead) / 2)
+        return found.passage, self._signs(set(words), found.passage, lead)
 
-    def best_cover(self, words: Sequence[str]) -> float:
-        """The largest share of a question's words that a passage covers; no passage fits better than this."""
+    def best_fit(self, words: Sequence[str]) -> float:
+        """The best that a passage could fit, had no other any of the question's words; no passage fits better."""
         asked = set(words)
-        return max((self._cover(asked, passage) for passage in self._passages), default=0.0)
+        signs = (self._signs(asked, passage, 1.0) for passage in self._passages)
+        return max((self._fit_rule.fit(each) for each in signs if each.share), default=0.0)
+
+    def _signs(self, asked: AbstractSet[str], passage: Passage, lead: float) -> FitSigns:
+        shared = asked & self._words[passage.id]
+        share = self._cover(asked, passage) * (1 + lead) / 2
+        return self._fit_rule.signs(share, shared, passage.language)
 
     def _cover(self, asked: AbstractSet[str], passage: Passage) -> float:
         """What share of the words a passage has, rare ones counting more."""

@@ -1,5 +1,6 @@
 """The article rule: when an offered passage is quoted although the model would say something else."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +45,8 @@ class Read:
 
 
 def quotes(read: Read, fit: float, rule: ArticleRule = RULE) -> bool:
-    """By weights that were set by hand."""
-    return rule.quotes(read, fit, MIN_CONFIDENCE, WEIGHTS)
+    """By weights that were set by hand, of a passage whose fit has these log-odds."""
+    return rule.quotes(read, 1 / (1 + math.exp(-fit)), MIN_CONFIDENCE, WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,8 @@ def test_a_rule_that_is_off_leaves_it_to_the_model() -> None:
 
 
 def test_certainties_stay_finite() -> None:
-    """Probabilities of 0 and 1 are weighed as a thousandth off; rivals need not name quoting."""
+    """Probabilities of 0 and 1 are weighed as a thousandth off, a fit too; rivals need not name quoting."""
+    assert RULE.evidence(Read("size_advice", 0.5, 0.0), 0.0).fit == pytest.approx(-6.907, abs=1e-3)
     assert RULE.evidence(Read("size_advice", 1.0, 0.0), 0.5).other == pytest.approx(6.907, abs=1e-3)
     assert RULE.evidence(Read("help_article", 1.0, 0.0), 0.5).other == pytest.approx(-6.907, abs=1e-3)
 

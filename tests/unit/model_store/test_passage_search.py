@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from model_store.knowledge.fit import FitRule, FitSigns, WordCounts
 from model_store.knowledge.search import Passage, PassageSearch
 from model_store.knowledge.words import topic_words
 
@@ -14,7 +15,15 @@ PASSAGES = [
     Passage("xizao#1", "xizao", "羽绒服怎么洗", "羽绒服请用中性洗衣液轻柔机洗。", "zh"),
     Passage("gou#1", "gou", "宠物", "小型犬可以进一楼。", "zh"),
 ]
-SEARCH = PassageSearch(PASSAGES)
+BY_SHARE = FitRule(
+    made_of="by hand",
+    bias=-0.2,
+    weights=FitSigns(share=1, rarest=0, told=0),
+    offer_from=0.5,
+    words={"en": WordCounts(num_asks=1, num_with={})},
+)
+"""Whatever its words tell, a passage is offered that has a fifth of the question's."""
+SEARCH = PassageSearch(PASSAGES, fit_rule=BY_SHARE)
 
 
 def embed(text: str) -> np.ndarray:
@@ -26,7 +35,7 @@ def embed(text: str) -> np.ndarray:
     return vector
 
 
-BY_MEANING = PassageSearch(PASSAGES, embed)
+BY_MEANING = PassageSearch(PASSAGES, embed, BY_SHARE)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +107,7 @@ def test_two_equally_good_articles_halve_the_fit() -> None:
     """With no lead over the next article, twice the share of words is needed."""
     twins = [Passage(str(n), str(n), "Dogs", "Dogs are welcome here.", "en") for n in range(2)]
     question = "dogs swim, climb, bark"
-    alone, rivalled = PassageSearch([*twins[:1], *PASSAGES[:2]]), PassageSearch([*twins, *PASSAGES[:2]])
+    alone, rivalled = (PassageSearch([*passages, *PASSAGES[:2]], fit_rule=BY_SHARE) for passages in (twins[:1], twins))
     assert alone.fitting(question, "en") is not None and rivalled.fitting(question, "en") is None
 
 
@@ -159,3 +168,15 @@ def test_what_no_passage_can_fit_is_known_before_its_meaning(question: str) -> N
 def test_a_later_message_of_few_words_can_fit_nothing() -> None:
     """As a first one it can."""
     assert BY_MEANING.can_fit("dogs", "en") and not BY_MEANING.can_fit("dogs", "en", is_later=True)
+
+
+def test_a_word_that_everybody_says_does_not_make_a_passage_fit() -> None:
+    """However much of the question it is: in a shop where all talk of dogs, "dogs" finds the passage and is offered
+    nothing; zips, of which nobody talks, are.
+    """
+    often = {"en": WordCounts(num_asks=1000, num_with={"dog": 500})}
+    rule = FitRule(made_of="by hand", bias=-4, weights=FitSigns(share=1, rarest=1, told=0), offer_from=0.5, words=often)
+    search = PassageSearch(PASSAGES, fit_rule=rule)
+    assert search.find("dogs", "en") and search.fitting("dogs", "en") is None and not search.can_fit("dogs", "en")
+    found = search.fitting("zips", "en")
+    assert found is not None and found.id == "zips#1" and search.can_fit("zips", "en")

@@ -2,12 +2,13 @@
 
 By development articles, which no network was trained on, and by development asks, which should be left alone. What is
 held out is not looked at. An article's questions are judged by weights that have not seen it; asks are not left out,
-for five weights learn no thousands of them by heart. Left out: the pack's training articles, whose questions are known
+for five weights learn no thousands of them by heart. Bare ones that the pack teaches ("I want to return this") are
+asked too: customers say them most, and they are left out of the fit. What is offered at all was settled before, by
+`passage_fit`. Left out: the pack's training articles, whose questions are known
 to the network. A reply that opens with quoting by itself is taken for a quote; no reply is made.
 """
 
 import argparse
-import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +26,9 @@ from model_store.intents.intent_model import IntentModel
 from model_store.knowledge.article_rule import WEIGHTS_FILE, ArticleRule, Evidence, QuotingWeights, shipped_weights
 from model_store.knowledge.offer import HELP_PLAN
 from model_store.store import DEFAULT_BUNDLE
-from training.data.domain_pack import DomainPack, fill_slots
+from training.data.domain_pack import DomainPack
 from training.evaluation.authored.help_articles import Case, Shelves, article_cases, is_offer_right
+from training.evaluation.authored.passage_fit import bare_asks, development_asks
 from training.evaluation.dialogues.asking_back import AskingBack, PlanReading, topic_of
 from training.evaluation.plan_choice import first_token_probabilities
 from training.evaluation.subject import Subject
@@ -35,8 +37,9 @@ MAX_QUOTED = 0.03
 """Share of each language's asks of intents that may be answered from an article."""
 MAX_LOST = 0.01
 """Share of them where a right plan, of which the bot was sure, may give way."""
+MAX_QUOTED_BARE = 0.015
+"""Share of the bare asks of intents that may be answered from an article."""
 NUM_FOLDS = 7
-_SEED = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +67,17 @@ class Share:
     """Quoted where the article that answers is not there."""
     of_asks: float
     lost: float
+    of_bare: float
 
     @property
     def is_allowed(self) -> bool:
         """Whether it keeps to the limits."""
-        return self.of_asks <= MAX_QUOTED and self.lost <= MAX_LOST
+        return self.of_asks <= MAX_QUOTED and self.lost <= MAX_LOST and self.of_bare <= MAX_QUOTED_BARE
 
     def __str__(self) -> str:
         return (
             f"right {self.right:.1%} wrong {self.wrong:.1%} without {self.without:.1%}"
-            f" asks {self.of_asks:.1%} lost {self.lost:.1%}"
+            f" asks {self.of_asks:.1%} lost {self.lost:.1%} bare {self.of_bare:.1%}"
         )
 
 
@@ -86,6 +90,8 @@ class Found:
     asks: Sequence[Read]
     num_questions: int
     num_asks: int
+    bare: Sequence[Read] = ()
+    num_bare: int = 1
 
     def shares(self, judge: "Judge") -> Share:
         """What a rule would do."""
@@ -98,6 +104,7 @@ class Found:
             sum(map(judge.quotes, self.without)) / self.num_questions,
             len(asks) / self.num_asks,
             sum(_is_lost(read, judge.rules) for read in asks) / self.num_asks,
+            sum(map(judge.quotes, self.bare)) / self.num_bare,
         )
 
 
@@ -165,7 +172,7 @@ def choose_threshold(judge: Judge, found: Mapping[str, Found]) -> Judge | None:
 
 
 def collect(subject: Subject, num_asks: int) -> dict[str, Found]:
-    """By language the pack's development articles, and so many of its development asks."""
+    """By language the pack's development articles, and so many of its development and of its bare asks."""
     pack, shelves = subject.pack, Shelves(subject.intents)
     found: dict[str, Found] = {}
     for language in sorted({article.language for article in pack.development_articles}):
@@ -175,23 +182,16 @@ def collect(subject: Subject, num_asks: int) -> dict[str, Found]:
             _read(subject, article_cases(pack, articles, shelves, is_there=is_there), titles)
             for is_there in (True, False)
         )
-        asks = _development_asks(pack, language, shelves, num_asks)
-        of_asks = _read(subject, asks, [None] * len(asks))
-        found[language] = Found(questions, without, of_asks, len(titles), len(asks))
+        kinds = (development_asks(pack, language), bare_asks(pack, language))
+        asks, bare = (_cases(pack, language, shelves, named[:num_asks]) for named in kinds)
+        of_asks, of_bare = (_read(subject, cases, [None] * len(cases)) for cases in (asks, bare))
+        found[language] = Found(questions, without, of_asks, len(titles), len(asks), of_bare, max(1, len(bare)))
     return found
 
 
-def _development_asks(pack: DomainPack, language: str, shelves: Shelves, num_asks: int) -> list[Case]:
-    generator = random.Random(_SEED)
+def _cases(pack: DomainPack, language: str, shelves: Shelves, asks: Sequence[tuple[str, str]]) -> list[Case]:
     search = shelves.search([*pack.articles, *pack.development_articles])
-    asks = [
-        (intent.name, fill_slots(ask, pack.slots[language], generator))
-        for intent in pack.intents
-        if intent.language == language
-        for ask in intent.development_asks
-    ]
-    generator.shuffle(asks)
-    return [replace(shelves.case(search, ask, language, None), intent=name) for name, ask in asks[:num_asks]]
+    return [replace(shelves.case(search, ask, language, None), intent=name) for name, ask in asks]
 
 
 def _read(subject: Subject, cases: Sequence[Case], articles: Sequence[str | None]) -> list[Read]:
@@ -217,7 +217,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE)
     parser.add_argument("--pack", default="shop")
-    parser.add_argument("--asks", type=int, default=1600, help="development asks of each language")
+    parser.add_argument("--asks", type=int, default=1600, help="development asks and bare asks of each language")
     parser.add_argument("--output", type=Path, default=WEIGHTS_FILE)
     parser.add_argument("--dry-run", action="store_true", help="print, and write nothing")
     options = parser.parse_args()

@@ -15,8 +15,9 @@ from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message
 from model_store.contract.placeholders import fold_case
 from model_store.intents.intent_model import IntentModel
+from model_store.knowledge.fit import FitRule
 from model_store.knowledge.offer import HELP_PLAN, offer_article
-from model_store.knowledge.search import Passage, PassageSearch
+from model_store.knowledge.search import Embedding, Passage, PassageSearch
 from training.data.domain_pack import DomainPack, held_out_prompts, user_message
 from training.data.knowledge.articles import HelpArticle
 from training.evaluation.dialogues.asking_back import AskingBack, PlanReading, topic_of
@@ -141,8 +142,11 @@ def is_offer_right(case: Case) -> bool:
 class Shelves:
     """Collections of articles, searched as the service does; what an intent model embeds is embedded once."""
 
-    def __init__(self, intents: IntentModel | None = None) -> None:
-        """Without an intent model that embeds, articles are found by their words alone."""
+    def __init__(self, intents: IntentModel | None = None, fit_rule: FitRule | None = None) -> None:
+        """Without an intent model that embeds, articles are found by their words alone. How well they fit `fit_rule`
+        says; None: as shipped.
+        """
+        self._fit_rule = fit_rule
         self._intents = intents if intents and intents.embeds else None
         self._embed = cache(self._intents.embed_passage) if self._intents else None
 
@@ -152,13 +156,17 @@ class Shelves:
             Passage(article.title, article.title, article.title, article.passage, article.language)
             for article in articles
         ]
-        return PassageSearch(passages, self._embed)
+        return PassageSearch(passages, self._embed, self._fit_rule)
 
     def case(self, search: PassageSearch, question: str, language: str, wanted: str | None) -> Case:
         """What a collection offers for a question."""
-        meaning = self._intents.hear(fold_case(question)).embedding if self._intents else None
+        meaning = self.meaning(question)
         found = tuple(passage.title for passage in search.find(question, language, _RECALL_LIMIT, meaning))
         return Case(question, language, wanted, found, search.fitting(question, language, meaning))
+
+    def meaning(self, question: str) -> Embedding | None:
+        """Where a question lies, for a collection that is searched by meaning as well."""
+        return self._intents.hear(fold_case(question)).embedding if self._intents else None
 
 
 def article_cases(pack: DomainPack, unseen: Sequence[HelpArticle], shelves: Shelves, *, is_there: bool) -> list[Case]:
