@@ -201,11 +201,14 @@ def rows_at(
     database: duckdb.DuckDBPyConnection, parquet: Path, places: NDArray[np.int64], columns: Sequence[str]
 ) -> list[RawRow]:
     """Rows of the Parquet file by the places of their ratings, in that order; all are in memory."""
-    wanted = {"place": places, "turn": np.arange(len(places))}  # noqa: F841 - DuckDB finds it by its name
+    turns = np.arange(len(places))
+    wanted = {"place": places, "turn": turns}
+    numbers = database.execute("SELECT number FROM ordered JOIN wanted ON ordered.rowid = place ORDER BY turn")
+    # Two steps, so that the few are what is held in memory while the many texts go by.
+    wanted = {"number": numbers.fetchnumpy()["number"], "turn": turns}  # noqa: F841 - DuckDB finds it by its name
     found = database.execute(
-        f"SELECT {', '.join(columns)} FROM read_parquet(?, file_row_number = true) JOIN ("
-        " SELECT number, turn FROM ordered JOIN wanted ON ordered.rowid = place"
-        ") ON file_row_number = number ORDER BY turn",
+        f"SELECT {', '.join(columns)} FROM read_parquet(?, file_row_number = true)"
+        " JOIN wanted ON file_row_number = number ORDER BY turn",
         [str(parquet)],
     ).fetchall()
     return [dict(zip(columns, row, strict=True)) for row in found]
