@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -61,8 +61,8 @@ class CompletionSink(Protocol):
     async def record_completion(self, completion: CompletionRecord, claim: Claim | None = None) -> str:
         """Takes a completion; gives the feedback token for it, "" where nobody can rate it."""
 
-    def release(self, claim: Claim) -> None:
-        """Gives a claim back soon."""
+    def release(self, claim: Claim) -> Future[None]:
+        """Gives a claim back soon; when is told by what is returned."""
 
     def note_first_token(self, seconds: float) -> None:
         """Hears of the time from a request to its first token."""
@@ -115,9 +115,9 @@ class Recorder:
         """The right to rate a recorded completion, for the rater it was made for."""
         return self._signer.issue(completion.id, completion.rater, tenant=completion.tenant)
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> Future[None]:
         """Gives a claim back soon. Where that fails the claim runs out by itself."""
-        self._threads.submit(self._records.release, claim)
+        return self._threads.submit(self._records.release, claim)
 
     def close(self) -> None:
         """Returns when everything that was to be written is written or has failed."""

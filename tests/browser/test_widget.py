@@ -197,7 +197,7 @@ def test_what_the_service_suggests_is_said_with_one_press(shared_chat: ChatPage,
     )
     shared_chat.send("hm")
     suggested = shared_chat.page.get_by_role("group", name="Suggested replies")
-    assert suggested.get_by_role("button").all_text_contents() == [*ending["quick_replies"], "Talk to a person"]
+    expect(suggested.get_by_role("button")).to_have_text([*ending["quick_replies"], "Talk to a person"])
     suggested.get_by_role("button", name="<b>a refund</b>").click()
     shared_chat.wait_for_reply()
     expect(suggested).to_have_count(0)
@@ -262,7 +262,7 @@ def test_it_takes_on_what_the_shop_sets_and_nothing_else(shared_chat: ChatPage) 
     )
     assert panel == ["rgb(27, 28, 26)", "normal", "none", "ltr"]
     expect(chat.page.get_by_role("heading", name="Ask us")).to_be_visible()
-    assert chat.page.locator(".starter").all_text_contents() == ["Where is it?", "When?"]
+    expect(chat.page.locator(".starter")).to_have_text(["Where is it?", "When?"])
     chat.ask(_ARABIC)
     assert chat.page.locator(".said .text").evaluate("e => getComputedStyle(e).direction") == "rtl"
     chat.page.add_script_tag(url="/web/widget.js")

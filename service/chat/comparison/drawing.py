@@ -1,5 +1,6 @@
 """Drawing: what a version says to a prompt, made by the serving engine as for a customer, and recorded nowhere."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from model_store.contract.conversation import Message
@@ -41,8 +42,11 @@ class _Hand:
         self.record = completion
         return ""
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> Future[None]:
         """There are no claims here."""
+        released: Future[None] = Future()
+        released.set_result(None)
+        return released
 
     def note_first_token(self, seconds: float) -> None:
         """No customer has waited for it."""

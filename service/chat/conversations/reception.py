@@ -47,8 +47,12 @@ class Reception:
             return await self._replay(request, claim.completion_id)
         try:
             return await self._chatbot.start(replace(await self._archive.continue_request(request), claim=claim))
-        except BaseException:  # raised again: who leaves (a cancellation) must not keep the key taken
-            self._recorder.release(claim)
+        except BaseException as error:  # raised again: who leaves (a cancellation) must not keep the key taken
+            released = self._recorder.release(claim)
+            if isinstance(
+                error, Exception
+            ):  # who is refused and asks again at once must not hear that the key is taken
+                await asyncio.gather(asyncio.wrap_future(released), return_exceptions=True)
             raise
 
     async def _replay(self, request: ChatRequest, completion_id: str) -> Reply:

@@ -28,7 +28,7 @@ from model_store.knowledge.offer import HELP_PLAN
 from model_store.store import DEFAULT_BUNDLE
 from training.data.domain_pack import DomainPack
 from training.evaluation.authored.help_articles import Case, Shelves, article_cases, is_offer_right
-from training.evaluation.authored.passage_fit import bare_asks, development_asks
+from training.evaluation.authored.passage_fit import NUM_FOLDS, bare_asks, development_asks
 from training.evaluation.dialogues.asking_back import AskingBack, PlanReading, topic_of
 from training.evaluation.plan_choice import first_token_probabilities
 from training.evaluation.subject import Subject
@@ -39,7 +39,6 @@ MAX_LOST = 0.01
 """Share of them where a right plan, of which the bot was sure, may give way."""
 MAX_QUOTED_BARE = 0.015
 """Share of the bare asks of intents that may be answered from an article."""
-NUM_FOLDS = 7
 
 
 @dataclass(frozen=True, slots=True)
