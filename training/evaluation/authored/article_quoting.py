@@ -15,9 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from model_store.bundle import open_bundle
 from model_store.digest import short
@@ -28,7 +25,7 @@ from model_store.knowledge.offer import HELP_PLAN
 from model_store.store import DEFAULT_BUNDLE
 from training.data.domain_pack import DomainPack
 from training.evaluation.authored.help_articles import Case, Shelves, article_cases, is_offer_right
-from training.evaluation.authored.passage_fit import NUM_FOLDS, bare_asks, development_asks
+from training.evaluation.authored.passage_fit import NUM_FOLDS, bare_asks, development_asks, fit_logistic
 from training.evaluation.dialogues.asking_back import AskingBack, PlanReading, topic_of
 from training.evaluation.plan_choice import first_token_probabilities
 from training.evaluation.subject import Subject
@@ -136,12 +133,8 @@ def fit_weights(rule: ArticleRule, reads: Sequence[Read], made_of: str = "") -> 
     names = tuple(Evidence.model_fields)
     found = [rule.evidence(read.plan, read.case.offered.fit).model_dump() for read in reads if read.case.offered]
     rows = np.array([[evidence[name] for name in names] for evidence in found])
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression())
-    pipeline.fit(rows, [read.is_right for read in reads if read.case.offered])
-    scaler, regression = pipeline[0], pipeline[1]
-    weights = regression.coef_[0] / scaler.scale_
-    bias = float(regression.intercept_[0] - weights @ scaler.mean_)
-    slopes = Evidence(**dict(zip(names, map(float, weights), strict=True)))
+    bias, weights = fit_logistic(rows, [read.is_right for read in reads if read.case.offered])
+    slopes = Evidence(**dict(zip(names, weights, strict=True)))
     return QuotingWeights(made_of=made_of, bias=bias, weights=slopes, quote_from=0.0)
 
 

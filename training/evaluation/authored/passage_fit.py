@@ -127,13 +127,18 @@ def fit_rule(samples: Sequence[Sample], words: dict[str, WordCounts], made_of: s
     """A logistic regression from signs to whether what is found answers; `offer_from` is even odds."""
     names = tuple(FitSigns.model_fields)
     rows = np.array([[sample.signs.model_dump()[name] for name in names] for sample in samples])
+    bias, weights = fit_logistic(rows, [sample.is_right for sample in samples])
+    slopes = FitSigns(**dict(zip(names, weights, strict=True)))
+    return FitRule(made_of=made_of, bias=bias, weights=slopes, offer_from=0.5, words=words)
+
+
+def fit_logistic(rows: NDArray[np.float64], is_right: Sequence[bool]) -> tuple[float, list[float]]:
+    """Bias and weights of a logistic regression over rows [n, F] as they are; it was fitted to standardised ones."""
     pipeline = make_pipeline(StandardScaler(), LogisticRegression())
-    pipeline.fit(rows, [sample.is_right for sample in samples])
+    pipeline.fit(rows, is_right)
     scaler, regression = pipeline[0], pipeline[1]
     weights = regression.coef_[0] / scaler.scale_
-    bias = float(regression.intercept_[0] - weights @ scaler.mean_)
-    slopes = FitSigns(**dict(zip(names, map(float, weights), strict=True)))
-    return FitRule(made_of=made_of, bias=bias, weights=slopes, offer_from=0.5, words=words)
+    return float(regression.intercept_[0] - weights @ scaler.mean_), list(map(float, weights))
 
 
 def fits_out_of_fold(samples: Sequence[Sample], rule: FitRule) -> NDArray[np.float64]:
