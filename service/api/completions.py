@@ -49,7 +49,7 @@ async def create_completion(body: ChatCompletionRequest, request: Request) -> Re
     headers = {"x-model-digest": reply.head.model_digest, **(REPLAYED_HEADER if reply.is_replay else {})}
     if body.stream:
         return EventStreamResponse(
-            _encode_stream(reply, body),
+            encode_stream(reply, body),
             on_close=reply.cancel,
             heartbeat_seconds=settings.heartbeat_seconds,
             headers=headers,
@@ -111,16 +111,23 @@ def _has_json(scope: ASGIScope) -> bool:
     return is_json(next((value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"), ""))
 
 
-async def _encode_stream(reply: Reply, body: ChatCompletionRequest) -> AsyncIterator[bytes]:
-    """The events of a stream, which ends with [DONE] or with one `error` event."""
+async def encode_stream(reply: Reply, body: ChatCompletionRequest) -> AsyncIterator[bytes]:
+    """The events of a stream, which ends with [DONE] or with one `error` event.
+
+    What follows the last choice's last words comes as one: each piece is a message through the application and a frame.
+    """
+    ending = b""
     try:
         async for piece in stream_pieces(reply, has_logprobs=bool(body.logprobs), has_usage=body.has_usage_delta):
-            yield encode_event(piece)
+            if "feedback_token" in piece:  # every choice has ended
+                ending += encode_event(piece)
+            else:
+                yield encode_event(piece)
     except (ServiceError, RecordsError) as error:
         _, envelope, _ = translate(error)
-        yield encode_event(envelope, event="error")
+        yield ending + encode_event(envelope, event="error")
         return
-    yield DONE
+    yield ending + DONE
 
 
 async def _unless_disconnected(work: Awaitable[Json], receive: Receive) -> Json | None:

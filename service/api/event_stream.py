@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 DONE = b"data: [DONE]\n\n"
+"""Ends a stream that went well; nothing comes behind it."""
 _HEARTBEAT = b": heartbeat\n\n"
 _HEADERS = {
     "cache-control": "no-cache",
@@ -63,9 +64,12 @@ class EventStreamResponse(Response):
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        has_ended = False
         async for event in self._events:
-            await self._send(send, event)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            has_ended = event.endswith(DONE)
+            await self._send(send, event, is_last=has_ended)
+        if not has_ended:  # but by an error
+            await self._send(send, b"", is_last=True)
 
     async def _keep_alive(self, sender: asyncio.Task[None], watcher: asyncio.Task[None], send: Send) -> None:
         """Returns when one of the two has ended; says meanwhile that the stream lives whenever it has been quiet."""
@@ -80,9 +84,9 @@ class EventStreamResponse(Response):
             if time.monotonic() >= self._last_sent_at + self._heartbeat_seconds:
                 await self._send(send, _HEARTBEAT)
 
-    async def _send(self, send: Send, body: bytes) -> None:
+    async def _send(self, send: Send, body: bytes, *, is_last: bool = False) -> None:
         self._last_sent_at = time.monotonic()
-        message: Message = {"type": "http.response.body", "body": body, "more_body": True}
+        message: Message = {"type": "http.response.body", "body": body, "more_body": not is_last}
         await send(message)
 
 
