@@ -16,6 +16,7 @@ from model_store.bundle import Bundle
 from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS, TRAINING_EXAMPLES_COLUMNS
 from model_store.contract.manifest import MANIFEST_NAME
 from model_store.erasures import ErasureList, read_erasures
+from model_store.replies import ORDER_NAME, REPLIES_NAME
 from model_store.store import ModelStore
 from training.config import TrainingConfig
 from training.data.feedback_rows import RawRow, read_export, read_turns, read_view
@@ -31,6 +32,9 @@ TURNS_NAME = "turns.jsonl"
 BASE_NAME = "base"
 CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 """What training needs of a bundle."""
+_KNOWN_REPLIES = (REPLIES_NAME, ORDER_NAME)
+"""What its wording is kept to where it is served, which an older bundle lacks: without them the gate would measure
+replies that nobody gets, and what corrections have taught would end with the next version."""
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
@@ -92,7 +96,7 @@ def turns_text(rows: list[RawRow], *, max_turns: int) -> str:
 
 
 def copy_checkpoint(bundle: Bundle, directory: Path) -> None:
-    """Copies a verified version's training files and manifest into a fresh directory.
+    """Copies a verified version's training files, known replies and manifest into a fresh directory.
 
     Raises DataNotFoundError for a version that was published without them.
     """
@@ -105,7 +109,7 @@ def copy_checkpoint(bundle: Bundle, directory: Path) -> None:
         )
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    for name in CHECKPOINT_FILES:
+    for name in (*CHECKPOINT_FILES, *bundle.manifest.files.keys() & set(_KNOWN_REPLIES)):
         (directory / name).write_bytes(bundle.read_bytes(name))
     (directory / MANIFEST_NAME).write_bytes(bundle.manifest.canonical_bytes())
 

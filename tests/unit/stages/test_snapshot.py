@@ -7,6 +7,7 @@ import pytest
 
 from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS
 from model_store.errors import AliasNotFoundError
+from model_store.replies import load_replies
 from service.records.sql_store import SqlRecordStore
 from tests.bundles import make_bundle
 from tests.unit.stages.feedback_workspace import (
@@ -19,6 +20,7 @@ from tests.unit.stages.feedback_workspace import (
 )
 from training.data.feedback_rows import read_export, read_view
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
+from training.evaluation.held_out import known_phrases
 from training.reformer.model import load_policy
 from training.stages import snapshot
 from training.stages.snapshot import snapshot_text
@@ -57,6 +59,20 @@ def test_the_base_that_training_starts_from_is_the_stable_version(tmp_path: Path
     stored = local_store(shelf[0]).open("stable").path("model.safetensors").read_bytes()
     assert workspace.path("base/model.safetensors").read_bytes() == stored
     assert load_policy(workspace.path("base")).config.hidden_size == 64
+
+
+def test_what_the_stable_version_keeps_its_wording_to_is_frozen_with_it(
+    tmp_path: Path, shelf: tuple[Path, str]
+) -> None:
+    """The gate then measures replies as they are served, and what corrections taught goes on into the next version."""
+    config = make_config()
+    url = make_database(tmp_path / "records.db", [raw_row()])
+    workspace = make_workspace(tmp_path / "w", config, database_url=url, model_store=str(shelf[0]))
+    snapshot.run(config, workspace)
+    policy, stable = load_policy(workspace.path("base")), local_store(shelf[0]).open("stable")
+    frozen = list(load_replies(workspace.path("base"), policy.config.vocab_size))
+    assert frozen == list(load_replies(stable.directory, policy.config.vocab_size)) and len(frozen) > 100
+    assert known_phrases(workspace.path("base"), policy) is not None
 
 
 def test_what_was_said_without_a_thumb_is_frozen_too(tmp_path: Path, shelf: tuple[Path, str]) -> None:
