@@ -17,7 +17,7 @@ from model_store.graphs import keep_heap_small
 from service import erasure_commands, handover_commands, key_commands, record_commands, review_commands
 from service.access.key_store import has_live_key
 from service.app import DEFAULT_FACTS_FILE, create_app
-from service.http_server import build_server
+from service.http_server import build_server, set_program_aside
 from service.settings import Settings, check_bind
 from service.telemetry import configure_logging
 
@@ -58,6 +58,7 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
     keep_heap_small()
     server = build_server(create_app(settings), settings)
+    set_program_aside()
     server.run()
     return 0 if server.started else 1
 

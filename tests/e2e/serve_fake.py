@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model_store.bundle import Bundle
 from service.app import create_app
-from service.http_server import build_server
+from service.http_server import build_server, set_program_aside
 from service.settings import Settings
 from service.telemetry import configure_logging
 from tests.contract.fake_engine import FakeEngine, FakeEngines, make_chat_bundle
@@ -34,7 +34,9 @@ def main(directory: Path, port: int, pace: str, plans: Sequence[str] = ()) -> No
     settings = Settings(
         port=port, data_dir=directory / "data", default_bundle=directory / "bundle", drain_seconds=2.0, num_slots=4
     )
-    build_server(create_app(settings, open_engine=open_engine), settings).run()
+    server = build_server(create_app(settings, open_engine=open_engine), settings)
+    set_program_aside()
+    server.run()
 
 
 if __name__ == "__main__":
