@@ -7,7 +7,8 @@ them.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict
@@ -242,10 +243,21 @@ def measure_kl(
 ) -> Figure:
     """KL(candidate ‖ base), nats a completion: the mean log-ratio over the candidate's samples (k1, unbiased)."""
     whole = {"temperature": 1.0, "top_p": 1.0, "opening_min_p": 0.0}
-    replies = measurement.sample(candidate, prompts[:_MAX_SCORED_PROMPTS], **whole)
+    with worded_freely(candidate):
+        replies = measurement.sample(candidate, prompts[:_MAX_SCORED_PROMPTS], **whole)
     texts = [as_scored(reply, measurement.tokenizer) for reply in replies]
     ours, theirs = log_likelihoods(candidate, texts), log_likelihoods(base, texts)
     return mean([our - their for our, their in zip(ours, theirs, strict=True)])
+
+
+@contextmanager
+def worded_freely(policy: ReformerPolicy) -> Iterator[None]:
+    """Lets a policy leave the phrases that it is kept to: what it draws then has the probabilities that it gives."""
+    phrases, policy.phrases = policy.phrases, None
+    try:
+        yield
+    finally:
+        policy.phrases = phrases
 
 
 def authored_perplexity(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]) -> float:

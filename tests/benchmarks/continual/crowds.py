@@ -31,6 +31,7 @@ from training.evaluation.held_out import (
     sample_replies,
 )
 from training.evaluation.judge import language_of, pack_judge
+from training.evaluation.scorecard import worded_freely
 from training.reformer.model import ReformerPolicy
 from training.rlhf.estimators import distinct_n
 
@@ -183,14 +184,10 @@ class Audience:
     def _kl(self, policy: ReformerPolicy, first: ReformerPolicy) -> float:
         """The mean log-ratio over the version's own samples at temperature 1 (k1, unbiased)."""
         whole = Sampling(temperature=1.0, top_p=1.0, opening_min_p=0.0)
-        phrases = policy.phrases, first.phrases
-        policy.phrases = first.phrases = None  # of networks: what both are kept to says nothing about either
-        try:
+        with worded_freely(policy):  # of networks: what both are kept to says nothing about either
             replies = sample_replies(policy, self._tokenizer, self._judged, whole)
-            texts = [as_scored(reply, self._tokenizer) for reply in replies]
-            ours, theirs = log_likelihoods(policy, texts), log_likelihoods(first, texts)
-        finally:
-            policy.phrases, first.phrases = phrases
+        texts = [as_scored(reply, self._tokenizer) for reply in replies]
+        ours, theirs = log_likelihoods(policy, texts), log_likelihoods(first, texts)
         return fmean(our - their for our, their in zip(ours, theirs, strict=True))
 
 

@@ -28,8 +28,12 @@ from training.config import TrainingConfig
 from training.data.domain_pack import load_pack
 from training.data.feedback_rows import Example
 from training.errors import ExportRefusedError
+from training.evaluation.held_out import Sampling, known_phrases
+from training.evaluation.judge import pack_judge
+from training.evaluation.paired_replies import Precision
 from training.evaluation.reporting.gate_report import GateReport
-from training.evaluation.scorecard import Scorecard
+from training.evaluation.scorecard import Measurement, Scorecard, measure_kl
+from training.evaluation.thumbs_judge import ThumbsJudge
 from training.export import parity
 from training.export.onnx_graph import build_graph
 from training.reformer.heads import RewardModel
@@ -92,6 +96,21 @@ def test_a_policy_that_hardly_moved_measures_as_one(gated: Workspace) -> None:
     assert np.log(card.candidate.perplexity) == pytest.approx(np.log(card.base.perplexity), rel=0.02)
     assert card.judge_has_opinion and 0.2 < card.win_rate.value < 0.8
     assert len(gated.path("held_out_replies.jsonl").read_text().splitlines()) == 24
+
+
+def test_the_kl_is_of_the_networks_whatever_they_are_kept_to(gated: Workspace) -> None:
+    """Replies that are kept to phrases are not drawn from what scores them: their mean log-ratio is no KL."""
+    base, candidate = (load_policy(gated.path(name)) for name in ("base", "policy"))
+    tokenizer = Tokenizer.load(gated.path("base") / "tokenizer.json")
+    sampling, precision = Sampling(max_new_tokens=12), Precision(1.0, 1)
+    pack, judge = load_pack("shop"), pack_judge("shop")
+    measurement = Measurement(pack, tokenizer, judge, ThumbsJudge([]), 8, precision, sampling)
+    prompts = measurement.questionnaire().prompts
+    freely = measure_kl(base, candidate, measurement, prompts)
+    book = candidate.phrases = known_phrases(gated.path("base"), candidate)
+    kept = measurement.sample(candidate, prompts)
+    assert measure_kl(base, candidate, measurement, prompts) == freely
+    assert book is not None and candidate.phrases is book and measurement.sample(candidate, prompts) == kept
 
 
 def test_the_bundle_is_whole_and_says_where_it_comes_from(gated: Workspace) -> None:
