@@ -24,6 +24,7 @@ class Precision:
     max_standard_error: float
     """Of the change in the share of fitting wordings."""
     max_replies_per_prompt: int
+    min_replies_per_prompt: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,14 @@ class DrawnReplies:
 def draw_pairs(
     base: ReformerPolicy, candidate: ReformerPolicy, questionnaire: Questionnaire, precision: Precision
 ) -> tuple[DrawnReplies, DrawnReplies]:
-    """One round of both, then more until the wording's change is known as precisely as asked, or no more are left."""
+    """As many rounds of both as asked for at least, then more until the wording's change is known precisely enough.
+
+    Never more than are allowed.
+    """
     theirs, ours = questionnaire.answer(base, 0), questionnaire.answer(candidate, 0)
     for number in range(1, precision.max_replies_per_prompt):
-        if wording_change(theirs, ours).standard_error <= precision.max_standard_error:
+        is_precise = wording_change(theirs, ours).standard_error <= precision.max_standard_error
+        if is_precise and number >= precision.min_replies_per_prompt:
             break
         theirs = theirs.joined(questionnaire.answer(base, number))
         ours = ours.joined(questionnaire.answer(candidate, number))

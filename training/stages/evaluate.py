@@ -41,7 +41,11 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         intent_judge=pack_judge(config.corpus.domain_pack),
         thumbs_judge=ThumbsJudge(independent_examples(examples)),
         num_prompts=config.gate.num_prompts,
-        precision=Precision(config.gate.max_ability_loss / _POWER, config.gate.max_replies_per_prompt),
+        precision=Precision(
+            config.gate.max_ability_loss / _POWER,
+            config.gate.max_replies_per_prompt,
+            config.gate.min_replies_per_prompt,
+        ),
         sampling=Sampling(max_new_tokens=config.policy.max_completion_tokens, seed=config.seed),
     )
     comparison = compare(

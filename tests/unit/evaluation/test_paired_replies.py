@@ -74,11 +74,14 @@ def test_a_wording_is_judged_by_the_plan_it_follows(tokenizer: Tokenizer) -> Non
 
 
 def test_replies_are_drawn_until_the_change_is_known_or_no_more_are_left(tokenizer: Tokenizer) -> None:
-    """Equal policies are known to be equal after one round; different ones take all rounds that there are."""
+    """Equal policies are known to be equal after one round, or as many as are drawn anyway; different ones take all
+    rounds that there are."""
     base, other = tiny(tokenizer, 1), tiny(tokenizer, 2)
     asking = Questionnaire(gate_prompts(PACK, 40), tokenizer, pack_judge("shop"), Sampling(max_new_tokens=12))
     theirs, ours = draw_pairs(base, base, asking, Precision(0.001, 3))
     assert len(theirs.rounds) == len(ours.rounds) == 1 and theirs == ours
+    for most, drawn in ((5, 2), (1, 1)):
+        assert len(draw_pairs(base, base, asking, Precision(0.001, most, 2))[0].rounds) == drawn
     theirs, ours = draw_pairs(base, other, asking, Precision(-1.0, 3))
     assert len(theirs.rounds) == len(ours.rounds) == len(ours.fits) == 3
     assert theirs.rounds[0] != theirs.rounds[1] and len(theirs.every) == 120
