@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from model_store.errors import CodedError
+from service.api.door.connection import LeanConnection
 from service.api.door.door import Door, Refusal
 from service.chat.chatbot import Chatbot
 from service.settings import Settings
@@ -175,6 +176,10 @@ class DoorProtocol(DeadlineProtocol):
     """HTTP/1.1 that asks the door about whole requests first. What the door does not refuse never knows of it."""
 
     door: Door
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn = LeanConnection(h11.SERVER)
 
     def data_received(self, data: bytes) -> None:
         """What came: a whole request, or anything else."""
