@@ -4,8 +4,9 @@ The longest end of the reply so far that any authored reply holds tells how auth
 unbounded order, Liu et al. 2024, 2401.17377). A small network is confused by conversations of several turns; where it
 wavers, a continuation that no author wrote is hardly ever a sentence. Where it is very sure, it says what it likes.
 
-Nothing is said twice in a conversation while there is something else to say, and a reply that was written to follow
-another is kept for that (`replies.Order`): a plan that was answered once goes on with its later replies.
+Nothing is said twice in a conversation while there is something else to say, a reply that was written to follow another
+is kept for that (`replies.Order`), and what was written for what the customer just said goes before what fits anything,
+while what supposes something that he has not said is left out (`reply_fit`).
 
 Left out: counts, for the network knows better than frequency what fits, and an index of suffixes: a reply is followed
 token by token, and only who leaves the book looks for a place in it again.
@@ -13,6 +14,7 @@ token by token, and only who leaves the book looks for a place in it again.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +23,9 @@ from numpy.typing import NDArray
 from model_store.contract.chat_template import message_start
 from model_store.contract.control_tokens import ASSISTANT_ID, EOS_ID, PLACEHOLDER_IDS, USER_ID
 from model_store.contract.placeholders import ENTITY_PLACEHOLDERS
-from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, Order
+from model_store.contract.tokenizer import Tokenizer
+from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, Order, load_conditions, load_order, load_replies
+from model_store.reply_fit import Fitting, ReplyFit
 
 MIN_SHARE = 1e-6
 """Of the probability: with less for all that authors wrote, the network is sure of something else. As small as this,
@@ -36,8 +40,10 @@ _Float = TypeVar("_Float", bound=np.floating[Any])
 class PhraseBook:
     """Authored replies, each from its plan to its end of sequence. Not thread-safe."""
 
-    def __init__(self, replies: Iterable[Sequence[int]], vocab_size: int, order: Order = ()) -> None:
-        """Replies of token ids below `vocab_size`; `order` says which of them follow others."""
+    def __init__(
+        self, replies: Iterable[Sequence[int]], vocab_size: int, order: Order = (), fit: ReplyFit | None = None
+    ) -> None:
+        """Replies of token ids below `vocab_size`; `order` says which of them follow others, `fit` whom they suit."""
         rows = [np.asarray(reply, np.int32) for reply in replies if len(reply)]
         self.token_ids = np.concatenate([*rows, np.zeros(0, np.int32)])
         """[N]: the replies in a row."""
@@ -50,6 +56,28 @@ class PhraseBook:
         self._used = frozenset(np.unique(self.token_ids).tolist())
         self._views: dict[frozenset[int], NDArray[np.bool_]] = {}
         self._timing = _Timing(rows, order)
+        self._fit = fit
+
+    @classmethod
+    def load(cls, bundle_directory: Path, vocab_size: int) -> "PhraseBook":
+        """The book of a bundle's replies; empty where it knows none.
+
+        Raises ValueError for files that are not what they should be, InvalidTokenizerError.
+        """
+        replies = list(load_replies(bundle_directory, vocab_size))
+        conditions = load_conditions(bundle_directory, len(replies))
+        tokenizer = Tokenizer.load(bundle_directory / "tokenizer.json") if conditions else None
+        fit = ReplyFit(conditions, replies, tokenizer.decode) if tokenizer else None
+        return cls(replies, vocab_size, load_order(bundle_directory, len(replies)), fit)
+
+    def __bool__(self) -> bool:
+        """Whether there is any reply in it."""
+        return len(self._starts) > 0
+
+    @property
+    def replies(self) -> list[NDArray[np.int32]]:
+        """Each reply's token ids."""
+        return np.split(self.token_ids, self._starts[1:]) if self else []
 
     def open(self, banned: Collection[int], prompt_ids: Sequence[int] = ()) -> "Place":
         """The beginning of all replies that have their time in a rendered conversation and hold no `banned` token:
@@ -57,8 +85,11 @@ class PhraseBook:
         sayable = self._sayable(self._used.intersection(banned))
         earlier = _replies_in(prompt_ids)
         given = _ENTITY_IDS.intersection(prompt_ids[message_start(prompt_ids) :])
-        is_timely = self._timing.timely(sayable, earlier, given)
-        return Place(self, np.repeat(is_timely, self._lengths), never_leaves=self._timing.is_known and bool(earlier))
+        fitting = self._fit.of(prompt_ids) if self._fit else None
+        is_timely = self._timing.timely(sayable, earlier, given, fitting)
+        # What was written for some customers only, no network has learned: it would leave the book at once.
+        never_leaves = fitting is not None or (self._timing.is_known and bool(earlier))
+        return Place(self, np.repeat(is_timely, self._lengths), never_leaves=never_leaves)
 
     def starts(self, sayable: NDArray[np.bool_]) -> _Places:
         """Where replies begin."""
@@ -103,12 +134,32 @@ class _Timing:
         self.is_known = bool(order)
 
     def timely(
-        self, sayable: NDArray[np.bool_], earlier: Sequence[tuple[int, ...]], given: Collection[int]
+        self,
+        sayable: NDArray[np.bool_],
+        earlier: Sequence[tuple[int, ...]],
+        given: Collection[int],
+        fitting: Fitting | None = None,
     ) -> NDArray[np.bool_]:
         """[replies]: of those `sayable`, what can be said next, after `earlier` replies.
 
         `given` are the details of the customer's last message: a reply that names one takes it up, whatever was said.
+        Of a plan with replies that speak to what the customer said, only those.
         """
+        if fitting is None:
+            return self._next(sayable, earlier, given, np.zeros(len(sayable), np.bool_))
+        timely = self._next(sayable & fitting.fits, earlier, given, fitting.speaks)
+        speaking = timely & fitting.speaks
+        timely &= speaking | ~self._shares_plan(speaking)
+        unfit = self._next(sayable, earlier, given, fitting.speaks)
+        return timely | (unfit & ~self._shares_plan(timely))  # rather beside the point than not at all
+
+    def _next(
+        self,
+        sayable: NDArray[np.bool_],
+        earlier: Sequence[tuple[int, ...]],
+        given: Collection[int],
+        speaks: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
         anywhere = sayable & ~self._follows
         if not earlier:
             return anywhere
@@ -116,7 +167,7 @@ class _Timing:
         said_before = self._marked(number for numbers in said for number in numbers)
         next_in_talk = self._marked(follower for number in said[-1] for follower in self._followers.get(number, ()))
         later = sayable & ~said_before & (self._after_any | (self._after_its_plan & self._shares_plan(said_before)))
-        takes_up = self._marked(number for detail in given for number in self._by_detail.get(detail, ()))
+        takes_up = self._marked(number for detail in given for number in self._by_detail.get(detail, ())) | speaks
         timely = later | (anywhere & (takes_up | ~self._shares_plan(later))) | (sayable & next_in_talk)
         timely &= ~said_before
         return timely | (anywhere & ~self._shares_plan(timely))  # rather twice than not at all

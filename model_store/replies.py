@@ -1,18 +1,22 @@
 """Replies that a bundle knows: the authored ones as token ids. Serving keeps to their phrases, and guesses by them.
 
 A file of its own in the bundle, beside the network; bundles without it serve as well, only not as fast at first. Which
-of them have their time in a conversation stands in a second one.
+of them have their time in a conversation stands in a second one, and what a customer must have said for some of them in
+a third (`reply_fit`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from model_store.contract.control_tokens import EOS_ID
 
 REPLIES_NAME = "replies.npy"
 ORDER_NAME = "reply_order.npy"
+CONDITIONS_NAME = "reply_conditions.json"
 MAX_TOKENS = 500_000
 """One or two megabytes; further replies are left out."""
 PERSON_PLAN = "human_agent"
@@ -26,11 +30,19 @@ Order = Sequence[tuple[int, int]]
 """(reply, the one that it follows), by their numbers. A reply that follows something is said nowhere else, one that
 follows nothing fits anywhere."""
 
+Conditions = Mapping[int, tuple[str, ...]]
+"""What a customer must have said, by the number of the reply: one of these (`reply_fit`). No entry: anything."""
 
-def save_replies(directory: Path, replies: Iterable[tuple[int, ...]], order: Order = ()) -> None:
+_MAX_CONDITION_BYTES = 4 * 2**20
+_CONDITIONS = TypeAdapter(dict[int, tuple[str, ...]])
+
+
+def save_replies(
+    directory: Path, replies: Iterable[tuple[int, ...]], order: Order = (), conditions: Conditions | None = None
+) -> None:
     """Writes replies, each with its plan in front and the end of sequence at its end: [tokens], 16 bits if they do.
 
-    What does not fit any more is left out, in the order as well.
+    What does not fit any more is left out, in the order and the conditions as well.
     """
     kept: list[int] = []
     numbers = {AFTER_ITS_PLAN: AFTER_ITS_PLAN, AFTER_ANY: AFTER_ANY}
@@ -44,6 +56,9 @@ def save_replies(directory: Path, replies: Iterable[tuple[int, ...]], order: Ord
     np.save(directory / REPLIES_NAME, token_ids.astype(np.uint16) if fits else token_ids, allow_pickle=False)
     if known := sorted({(numbers[pair[0]], numbers[pair[1]]) for pair in order if numbers.keys() >= set(pair)}):
         np.save(directory / ORDER_NAME, np.asarray(known, np.int32), allow_pickle=False)
+    if fitting := {numbers[reply]: when for reply, when in (conditions or {}).items() if reply in numbers}:
+        text = json.dumps(fitting, ensure_ascii=False, sort_keys=True, indent=0)
+        (directory / CONDITIONS_NAME).write_text(text + "\n", encoding="utf-8")
 
 
 def load_replies(directory: Path, vocab_size: int) -> Iterator[tuple[int, ...]]:
@@ -82,3 +97,22 @@ def load_order(directory: Path, num_replies: int) -> tuple[tuple[int, int], ...]
     if len(order) and not (0 <= order[:, 0].min() and AFTER_ANY <= after.min() and order.max() < num_replies):
         raise ValueError(f"{ORDER_NAME} names replies beyond the {num_replies} that there are")
     return tuple((int(reply), int(before)) for reply, before in order)
+
+
+def load_conditions(directory: Path, num_replies: int) -> Conditions:
+    """What must have been said for a bundle's replies; nothing where it has no such file.
+
+    Raises ValueError for a file that is no such object, and for replies that there are not.
+    """
+    path = directory / CONDITIONS_NAME
+    if not path.exists():
+        return {}
+    if path.stat().st_size > _MAX_CONDITION_BYTES:
+        raise ValueError(f"{CONDITIONS_NAME} is larger than {_MAX_CONDITION_BYTES} bytes")
+    try:
+        conditions = _CONDITIONS.validate_json(path.read_bytes())
+    except ValidationError:
+        raise ValueError(f"{CONDITIONS_NAME} is no object of lists of texts by the numbers of replies") from None
+    if conditions and not 0 <= min(conditions) <= max(conditions) < num_replies:
+        raise ValueError(f"{CONDITIONS_NAME} names replies beyond the {num_replies} that there are")
+    return conditions

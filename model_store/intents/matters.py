@@ -6,13 +6,17 @@ bundle's replies tell by their words. Service and evaluation count alike.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from model_store.contract.conversation import Message, Role
 from model_store.contract.placeholders import FACT_PLACEHOLDERS, LIKE_A_PLACEHOLDER
 from model_store.contract.tokenizer import Tokenizer
+from model_store.replies import load_conditions, load_replies
+from model_store.reply_fit import ReplyFit
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
@@ -20,17 +24,37 @@ _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 class KnownReplies:
     """A bundle's authored replies, and what each is about. Immutable."""
 
-    def __init__(self, replies: Iterable[tuple[str, str]] = ()) -> None:
-        """Plans and the masked words that follow them."""
+    def __init__(self, replies: Iterable[tuple[str, str]] = (), fit: ReplyFit | None = None) -> None:
+        """Plans and the masked words that follow them; `fit` says by their numbers whom they suit."""
+        self._replies = [(plan.partition("/")[0], text.strip()) for plan, text in replies]
+        self._fit = fit
         topics: dict[str, set[str]] = defaultdict(set)
-        for plan, text in replies:
-            topics[text.strip()].add(plan.partition("/")[0])
+        for topic, text in self._replies:
+            if topic:
+                topics[text].add(topic)
         self._topics = {text: frozenset(names) for text, names in topics.items()}
 
     @classmethod
-    def decoded(cls, replies: Iterable[Sequence[int]], tokenizer: Tokenizer) -> "KnownReplies":
-        """Of replies as a bundle has them, from plan to end of sequence."""
-        return cls((plan, tokenizer.decode(reply)) for reply in replies if (plan := tokenizer.plan_of(reply)))
+    def load(cls, bundle_directory: Path, vocab_size: int, tokenizer: Tokenizer) -> "KnownReplies":
+        """Those of a bundle. Raises ValueError for files that are not what they should be."""
+        replies = list(load_replies(bundle_directory, vocab_size))
+        conditions = load_conditions(bundle_directory, len(replies))
+        fit = ReplyFit(conditions, replies, tokenizer.decode) if conditions else None
+        return cls(((tokenizer.plan_of(reply) or "", tokenizer.decode(reply)) for reply in replies), fit)
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """The masked words of each."""
+        return (text for _, text in self._replies)
+
+    def answers(self, topic: str, conversation: Sequence[Message]) -> bool:
+        """Whether there is something about `topic` that was written for what the customer says last, and is unsaid."""
+        if self._fit is None:
+            return False
+        said = {message.content.strip() for message in conversation if message.role is Role.ASSISTANT}
+        speaks = self._fit.of_said([each.content for each in conversation if each.role is Role.USER]).speaks
+        written = (self._replies[number] for number in np.flatnonzero(speaks))
+        return any(about == topic and text not in said for about, text in written)
 
     def topics_of(self, masked: str) -> frozenset[str]:
         """What an earlier reply may have been about: several where authors said the same, none if nobody did."""
@@ -61,11 +85,14 @@ class FruitlessRule(BaseModel):
     def is_enough(self, topic: str, earlier: Sequence[Message], known: KnownReplies, matters: Collection[str]) -> bool:
         """Whether masked messages `earlier` hold so many answers about `topic` that one more would be one too many.
 
-        Only `matters` are counted, and answered: who greets four times wants nothing. The bot's last replies count, up
-        to one about another matter, or to the words of this rule. Small talk, questions and articles in between, and
-        words that nobody wrote, neither count nor end it.
+        Not where there is one that was written for what the customer just said. Only `matters` are counted, and
+        answered: who greets four times wants nothing. The bot's last replies count, up to one about another matter, or
+        to the words of this rule. Small talk, questions and articles in between, and words that nobody wrote, neither
+        count nor end it.
         """
         if not self.after or topic not in matters:
+            return False
+        if known.answers(topic, earlier):
             return False
         num_answers = 0
         for reply in self._replies_since(earlier):

@@ -19,7 +19,6 @@ from model_store.contract.safety.reply_check import AuthoredSentences
 from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import AliasNotFoundError, InvalidTokenizerError, StoreError, StoreUnavailableError
 from model_store.intents.matters import KnownReplies
-from model_store.replies import load_replies
 from model_store.store import AliasState, ModelStore, Release
 from service.chat.engine_worker import EngineWorker
 from service.engine.errors import EngineError
@@ -298,8 +297,8 @@ def open_version(
 
 def read_authored(bundle: Bundle, tokenizer: Tokenizer) -> Authored:
     """The replies that come with a version that has been opened; blocks."""
-    replies = list(load_replies(bundle.directory, bundle.manifest.architecture.vocab_size))
-    return Authored(AuthoredSentences(map(tokenizer.decode, replies)), KnownReplies.decoded(replies, tokenizer))
+    known = KnownReplies.load(bundle.directory, bundle.manifest.architecture.vocab_size, tokenizer)
+    return Authored(AuthoredSentences(known.texts), known)
 
 
 def is_in_canary(conversation_key: str, candidate_digest: str, share: float) -> bool:

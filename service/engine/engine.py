@@ -3,13 +3,12 @@
 No text, no HTTP, no threads: `service.chat` owns the worker thread, the tokenizer and stop strings.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from model_store.contract.manifest import GoldenRun, Manifest
 from model_store.graphs import return_free_memory
 from model_store.phrases import PhraseBook
-from model_store.replies import REPLIES_NAME, Order, load_order, load_replies
+from model_store.replies import REPLIES_NAME
 from service.engine.admission import Admission
 from service.engine.drafting.drafter import Drafter
 from service.engine.errors import EngineClosedError, GoldenRunMismatchError, ModelUnusableError
@@ -33,11 +32,10 @@ class Engine:
         max_context: int,
         vocab_size: int,
         options: EngineOptions,
-        replies: Sequence[Sequence[int]] = (),
-        order: Order = (),
+        book: PhraseBook | None = None,
     ) -> None:
-        """`replies` are what the bundle knows: drafts begin with them, and wordings are kept to them on request,
-        each at its time by `order`."""
+        """`book` holds the replies that the bundle knows: drafts begin with them, and wordings are kept to them on
+        request."""
         self.max_context = max_context
         """Positions that prompt and completion share; a prompt may take all but one."""
         self._vocab_size = vocab_size
@@ -47,9 +45,9 @@ class Engine:
         # A reply may not depend on whether it was drafted, so on a processor where bits would change there are none.
         is_exact = options.max_draft_tokens > 0 and session.repeats_bits(1 + options.max_draft_tokens)
         self.drafter = Drafter(options.max_draft_tokens if is_exact else 0)
-        for reply in replies if self.drafter.max_tokens else ():
-            self.drafter.read(reply)
-        self._phrases = PhraseBook(replies, vocab_size, order) if replies and options.knows_phrases else None
+        for reply in book.replies if book and self.drafter.max_tokens else ():
+            self.drafter.read(reply.tolist())
+        self._phrases = book if book and options.knows_phrases else None
         self._scheduler = Scheduler(session.cache, self._prefix_cache, self.drafter, options.num_slots, max_context)
         self._admission = Admission(options, max_context=max_context, vocab_size=vocab_size)
 
@@ -69,8 +67,8 @@ class Engine:
         if architecture.hashing is not None:
             reader = LongReader(bundle_directory / LONG_MODEL_NAME, architecture, session.cache, options)
             session.read_hashed = reader.read
-        replies, order = _read_replies(bundle_directory, architecture.vocab_size)
-        return cls(session, architecture.max_positions, architecture.vocab_size, options, replies, order)
+        book = _read_book(bundle_directory, architecture.vocab_size)
+        return cls(session, architecture.max_positions, architecture.vocab_size, options, book)
 
     @property
     def has_work(self) -> bool:
@@ -132,10 +130,9 @@ class Engine:
             return_free_memory()
 
 
-def _read_replies(bundle_directory: Path, vocab_size: int) -> tuple[list[tuple[int, ...]], Order]:
+def _read_book(bundle_directory: Path, vocab_size: int) -> PhraseBook:
     try:
-        replies = list(load_replies(bundle_directory, vocab_size))
-        return replies, load_order(bundle_directory, len(replies))
+        return PhraseBook.load(bundle_directory, vocab_size)
     except ValueError as error:
         raise ModelUnusableError(path=bundle_directory / REPLIES_NAME, problem=str(error).rstrip(".")) from error
 

@@ -19,6 +19,7 @@ from model_store.contract.conversation import Message, Role
 from model_store.contract.facts import LANGUAGES
 from model_store.contract.placeholders import ALL_PLACEHOLDERS, ARTICLE, entity_type_of, split_masked
 from model_store.knowledge.offer import HELP_PLAN
+from training.data.fitting.fitting_replies import FittingReplies, parse_fitting
 from training.data.flows.flow import Flow, problems
 from training.data.flows.reading import parse_flow
 from training.data.knowledge.articles import HelpArticle, article_problems, parse_article
@@ -27,7 +28,7 @@ from training.errors import DataNotFoundError, InvalidDomainPackError
 PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
-_BESIDE = ("asks", "development_asks", "later_replies")
+_BESIDE = ("asks", "development_asks", "later_replies", "fitting")
 """Folders with more of a file's intents."""
 _ARTICLES, _HELD_OUT_ARTICLES = "articles/articles.yaml", "articles/held_out.yaml"
 _DEVELOPMENT_ARTICLES = "articles/development.yaml"
@@ -56,6 +57,7 @@ class Intent:
     """(text, reason)"""
     later_replies: tuple[str, ...] = ()
     """What is said to a customer who goes on about it after one of the others; no one is taught them as an answer."""
+    fitting: FittingReplies = FittingReplies()
 
     @property
     def replies(self) -> tuple[str, ...]:
@@ -127,15 +129,15 @@ def load_pack(name: str) -> DomainPack:
     flows: list[Flow] = []
     for path in sorted(root.glob("*/*.yaml")):
         language = path.parent.name
-        more_asks, development_asks, later = (_read_more(path, folder) for folder in _BESIDE)
+        beside = {folder: _read_more(path, folder) for folder in _BESIDE}
         for entry in _read(path):
             if "flow" in entry:
                 flows.append(parse_flow(path, language, entry))
             else:
                 name = entry.get("intent")
-                elsewhere = more_asks.pop(name, ()), development_asks.pop(name, ()), later.pop(name, ())
-                intents.append(_parse_intent(path, language, entry, *elsewhere))
-        for folder, unknown in zip(_BESIDE, (more_asks, development_asks, later), strict=True):
+                more = {folder: of_intents.pop(name, ()) for folder, of_intents in beside.items()}
+                intents.append(_parse_intent(path, language, entry, more))
+        for folder, unknown in beside.items():
             _require(not unknown, root, f"{language}/{folder}/{path.name} names unknown intents {sorted(unknown)}")
     mapping = _read(root / "source_intents.yaml") if (root / "source_intents.yaml").exists() else {}
     phrases = _parse_phrases(root / "phrases.yaml")
@@ -195,7 +197,7 @@ def check_pack(pack: DomainPack, path: Path) -> None:
     for intent in pack.intents:
         where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
         _check_asks(path, where, intent, pack.slots[intent.language])
-        for reply in (*intent.replies, *intent.later_replies):
+        for reply in (*intent.replies, *intent.later_replies, *(each.text for each in intent.fitting.said)):
             _check_reply(path, where, reply)
         for _text, reason in intent.bad_replies:
             _require(reason in BAD_REASONS, path, f"{where}: unknown reason {reason!r}")
@@ -294,7 +296,7 @@ def _read(path: Path) -> Any:
         raise InvalidDomainPackError(path=path, problem=error) from error
 
 
-def _read_more(path: Path, folder: str) -> dict[str, Sequence[str]]:
+def _read_more(path: Path, folder: str) -> dict[str, Any]:
     """Further texts by intent, from the file of the same name in a folder beside it."""
     more = path.parent / folder / path.name
     return dict(_read(more)) if more.exists() else {}
@@ -335,29 +337,25 @@ def _read_help_intents(root: Path) -> tuple[Intent, ...]:
     )
 
 
-def _parse_intent(
-    path: Path,
-    language: str,
-    entry: Mapping[str, Any],
-    more_asks: Sequence[str] = (),
-    development_asks: Sequence[str] = (),
-    later_replies: Sequence[str] = (),
-) -> Intent:
+def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Intent:
+    """`more` is what stands about it in the folders beside its file."""
+    beside = dict.fromkeys(_BESIDE, ()) | dict(more or {})
     try:
         return Intent(
             name=entry["intent"],
             language=language,
             topic=path.stem,
-            asks=tuple(dict.fromkeys(map(str, (*entry["asks"], *more_asks)))),
+            asks=tuple(dict.fromkeys(map(str, (*entry["asks"], *beside["asks"])))),
             held_out_asks=tuple(map(str, entry.get("held_out_asks", ()))),
-            development_asks=tuple(map(str, development_asks)),
+            development_asks=tuple(map(str, beside["development_asks"])),
             replies_by_tone={tone: tuple(entry["replies"].get(tone, ())) for tone in TONES},
             replies_given={key: tuple(texts) for key, texts in (entry.get("replies_given") or {}).items()},
             replies_missing={key: tuple(texts) for key, texts in (entry.get("replies_missing") or {}).items()},
             bad_replies=tuple((bad["text"], bad["reason"]) for bad in entry.get("bad_replies", ())),
-            later_replies=tuple(map(str, later_replies)),
+            later_replies=tuple(map(str, beside["later_replies"])),
+            fitting=parse_fitting(beside["fitting"] or {}),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidDomainPackError(path=path, problem=f"{entry.get('intent')}: {error!r}") from error
 
 

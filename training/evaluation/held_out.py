@@ -16,7 +16,6 @@ from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Message
 from model_store.contract.tokenizer import Tokenizer
 from model_store.phrases import PhraseBook
-from model_store.replies import load_order, load_replies
 from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P
 from training import distributed
 from training.data.domain_pack import DomainPack, Intent, held_out_prompts, user_message
@@ -113,9 +112,7 @@ def sample_replies(
 
 def known_phrases(bundle: Path, policy: ReformerPolicy) -> PhraseBook | None:
     """What a policy's wordings are kept to where it is served out of this bundle; None for one without replies."""
-    vocab_size = int(policy.config.vocab_size)
-    replies = list(load_replies(bundle, vocab_size))
-    return PhraseBook(replies, vocab_size, load_order(bundle, len(replies))) if replies else None
+    return PhraseBook.load(bundle, int(policy.config.vocab_size)) or None
 
 
 @dataclass(frozen=True, slots=True)

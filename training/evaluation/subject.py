@@ -15,7 +15,6 @@ from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.intent_model import IntentModel
 from model_store.intents.listener import Listener
 from model_store.intents.matters import KnownReplies
-from model_store.replies import load_replies
 from training.data.domain_pack import DomainPack, load_pack
 from training.evaluation.ability import answer_everything
 from training.evaluation.held_out import HeldOutPrompt, SampledReply, Sampling, known_phrases, sample_replies
@@ -58,15 +57,15 @@ class Subject:
         policy = load_policy(bundle.directory)
         policy.phrases = known_phrases(bundle.directory, policy)
         policy.listener = Listener(intents, tokenizer) if intents else None
-        replies = list(load_replies(bundle.directory, int(policy.config.vocab_size)))
+        known = KnownReplies.load(bundle.directory, int(policy.config.vocab_size), tokenizer)
         return cls(
             policy,
             tokenizer,
             load_pack(pack_name),
             pack_judge(pack_name),
             intents,
-            authored=AuthoredSentences(map(tokenizer.decode, replies)),
-            known_replies=KnownReplies.decoded(replies, tokenizer),
+            authored=AuthoredSentences(known.texts),
+            known_replies=known,
         )
 
     def answer(self, prompts: Sequence[HeldOutPrompt], sampling: Sampling = GREEDY) -> list[SampledReply]:

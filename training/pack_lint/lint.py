@@ -8,6 +8,7 @@ from pathlib import Path
 
 from training.data.domain_pack import TONES, DomainPack
 from training.pack_lint.contradictions import contradictions
+from training.pack_lint.fitting_rules import fitting_problems
 from training.pack_lint.opposites import opposite_problems, read_opposites
 from training.pack_lint.problem import Problem
 from training.pack_lint.reply_rules import reply_problems
@@ -25,6 +26,7 @@ def lint(pack: DomainPack, directory: Path) -> tuple[Problem, ...]:
         *opposite_problems(pack, pairs),
         *contradictions(pack),
         *reply_problems(pack),
+        *fitting_problems(pack),
         *sentiment_problems(directory, pack.languages),
     )
 

@@ -12,7 +12,7 @@ import math
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -35,7 +35,7 @@ from model_store.contract.manifest import (
 )
 from model_store.contract.tokenizer import Tokenizer
 from model_store.errors import StoreError
-from model_store.replies import Order, load_order, load_replies, save_replies
+from model_store.replies import Conditions, Order, load_conditions, load_order, load_replies, save_replies
 from training.config import TrainingConfig
 from training.data.domain_pack import DomainPack, load_pack, user_message
 from training.data.feedback_rows import Example, read_examples
@@ -101,6 +101,8 @@ class TextSample:
     and guess ahead."""
     order: Order = ()
     """Which of them follow others."""
+    conditions: Conditions = field(default_factory=dict)
+    """For whom they were written."""
     long_texts: tuple[tuple[int, ...], ...] = ()
     """Of a network that hashes, texts that are long enough for it; without any, others are joined."""
 
@@ -166,7 +168,7 @@ def export_bundle(
     (destination / "generation_config.json").unlink(missing_ok=True)
     shutil.copyfile(tokenizer_file, destination / "tokenizer.json")
     if sample.replies:
-        save_replies(destination, sample.replies, sample.order)
+        save_replies(destination, sample.replies, sample.order, sample.conditions)
     for report in notes.reports:
         shutil.copyfile(report, destination / report.name)
     fields: dict[str, object] = {
@@ -265,13 +267,14 @@ def text_sample(pack: DomainPack, tokenizer: Tokenizer) -> TextSample:
     step = max(1, len(known) // _NUM_CALIBRATION)
     prompts = gate_prompts(pack, _NUM_MEASURED)
     held_out = [text for prompt in prompts for text in authored_texts(prompt, tokenizer)[:1]]
-    replies = authored_replies(pack, tokenizer)
+    replies, is_spoken = authored_replies(pack, tokenizer), _has_plans_of(pack, tokenizer)
     return TextSample(
         calibration=tuple(_conversation(ask, reply, tokenizer) for ask, reply in known[::step]),
         held_out=tuple((*text.prompt_ids, *text.completion_ids) for text in held_out),
         golden_prompts=tuple(render_prompt(prompt.messages, tokenizer) for prompt in prompts[:_NUM_GOLDEN_PROMPTS]),
         replies=replies.token_ids,
-        order=replies.order if _has_plans_of(pack, tokenizer) else (),
+        order=replies.order if is_spoken else (),
+        conditions=replies.conditions if is_spoken else {},
     )
 
 
@@ -283,7 +286,10 @@ def with_known_replies(sample: TextSample, source: Path, pack: DomainPack, token
     known = tuple(load_replies(source, tokenizer.vocab_size))
     if _has_plans_of(pack, tokenizer):
         return replace(sample, replies=tuple(dict.fromkeys((*sample.replies, *known))))
-    return replace(sample, replies=known, order=load_order(source, len(known))) if known else sample
+    if not known:
+        return sample
+    order, conditions = load_order(source, len(known)), load_conditions(source, len(known))
+    return replace(sample, replies=known, order=order, conditions=conditions)
 
 
 def _has_plans_of(pack: DomainPack, tokenizer: Tokenizer) -> bool:

@@ -10,8 +10,9 @@ from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
 from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, PERSON_PLAN
 from training.data.domain_pack import load_pack
+from training.data.fitting.fitting_replies import FittingReplies, FittingReply
 from training.data.flows.flow import Flow, FlowTurn
-from training.data.flows.reply_order import authored_replies
+from training.data.flows.reply_order import authored_replies, unknown_assumptions
 
 PACK = load_pack("shop")
 SHIPPED = Path(__file__).parents[3] / "model_store" / "default" / "tokenizer.json"
@@ -62,3 +63,29 @@ def test_every_matter_has_something_to_say_to_those_who_come_back() -> None:
     for intent in PACK.intents:
         assert len(intent.later_replies) >= 6 or intent.name in small_talk, (intent.language, intent.name)
         assert not set(intent.later_replies) & set(intent.replies)
+
+
+def test_conditions_are_by_the_numbers_of_their_replies(tokenizer: Tokenizer) -> None:
+    """Of new ones and of those that there were; one for whom something must have been said before follows it."""
+    intent = next(each for each in PACK.intents if each.language == "en" and each.name in tokenizer.plans)
+    said = (
+        FittingReply("It costs <SHIPPING_FEE>.", ("cost",)),
+        FittingReply("Later, then.", (), is_later=True),
+    )
+    fitting = FittingReplies({intent.replies[0]: ("lost",), intent.replies[1]: ()}, said)
+    pack = replace(PACK, intents=(replace(intent, fitting=fitting),), flows=(), help_intents=())
+    authored = authored_replies(pack, tokenizer)
+    texts = [tokenizer.decode(token_ids) for token_ids in authored.token_ids]
+    conditions = {texts[number]: when for number, when in authored.conditions.items()}
+    assert conditions == {intent.replies[0]: ("lost",), intent.replies[1]: (), "It costs <SHIPPING_FEE>.": ("cost",)}
+    assert (texts.index("Later, then."), AFTER_ITS_PLAN) in authored.order
+    assert all(reply != texts.index("It costs <SHIPPING_FEE>.") for reply, _ in authored.order)
+
+
+def test_a_condition_for_a_reply_that_nobody_says_is_found() -> None:
+    """An author has changed the reply and not its condition."""
+    intent = PACK.intents[0]
+    known = replace(intent, fitting=FittingReplies({intent.replies[0]: ()}))
+    other = replace(intent, fitting=FittingReplies({"Nobody says this.": ()}))
+    assert unknown_assumptions(replace(PACK, intents=(known,))) == []
+    assert [text for _, text in unknown_assumptions(replace(PACK, intents=(other,)))] == ["Nobody says this."]

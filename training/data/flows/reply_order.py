@@ -1,4 +1,4 @@
-"""Every reply that a pack's authors wrote, and which of them follow others.
+"""Every reply that a pack's authors wrote, which of them follow others, and for whom they were written.
 
 An intent's replies and a flow's first ones fit wherever their plan does. What a flow says later was written to follow
 what it said before, and an intent's later replies follow any of its plan; those of handing over follow anything, for
@@ -6,14 +6,14 @@ who takes up an offer has said before what it is about.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.conversation import Role
 from model_store.contract.tokenizer import Tokenizer
 from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, PERSON_PLAN
-from training.data.domain_pack import DomainPack, plan_of
+from training.data.domain_pack import DomainPack, Intent, intent_of, plan_of
 from training.data.flows.flow import Flow, FlowTurn
 
 _Reply = tuple[str, str]
@@ -22,10 +22,11 @@ _Reply = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class AuthoredReplies:
-    """Replies from plan to end of sequence, and `model_store.replies.Order` by their numbers."""
+    """Replies from plan to end of sequence; `model_store.replies.Order` and `Conditions` by their numbers."""
 
     token_ids: tuple[tuple[int, ...], ...]
     order: tuple[tuple[int, int], ...]
+    conditions: Mapping[int, tuple[str, ...]]
 
 
 def authored_replies(pack: DomainPack, tokenizer: Tokenizer) -> AuthoredReplies:
@@ -46,12 +47,27 @@ def authored_replies(pack: DomainPack, tokenizer: Tokenizer) -> AuthoredReplies:
         for reply in later
         if reply in restricted
     ]
-    return AuthoredReplies(tuple(_encoded(reply, tokenizer) for reply in replies), tuple(sorted(order)))
+    token_ids = tuple(_encoded(reply, tokenizer) for reply in replies)
+    return AuthoredReplies(token_ids, tuple(sorted(order)), dict(_conditions(pack, replies)))
+
+
+def unknown_assumptions(pack: DomainPack) -> list[tuple[Intent, str]]:
+    """Replies that conditions are written for and that nobody says."""
+    known = {(intent_of(plan), text) for plan, text in (*_said_anywhere(pack), *_said_later(pack))}
+    return [(each, text) for each in pack.intents for text in each.fitting.assumed if (each.name, text) not in known]
+
+
+def _conditions(pack: DomainPack, replies: Sequence[_Reply]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    of_text = {(each.name, text): when for each in pack.intents for text, when in each.fitting.conditions()}
+    for number, (plan, text) in enumerate(replies):
+        if (when := of_text.get((intent_of(plan), text))) is not None:
+            yield number, when
 
 
 def _said_anywhere(pack: DomainPack) -> Iterator[_Reply]:
     for intent in (*pack.intents, *pack.help_intents):
-        for reply in intent.replies:
+        first = (each.text for each in intent.fitting.said if not each.is_later)
+        for reply in (*intent.replies, *first):
             yield plan_of(intent.name), reply
     for flow in pack.flows:
         for path in flow.paths:
@@ -60,7 +76,8 @@ def _said_anywhere(pack: DomainPack) -> Iterator[_Reply]:
 
 def _said_later(pack: DomainPack) -> Iterator[_Reply]:
     for intent in pack.intents:
-        for reply in intent.later_replies:
+        later = (each.text for each in intent.fitting.said if each.is_later)
+        for reply in (*intent.later_replies, *later):
             yield plan_of(intent.name), reply
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from model_store.bundle import open_bundle
 from model_store.contract.manifest import DataLicence, Lineage
 from model_store.contract.tokenizer import Tokenizer
-from model_store.replies import load_replies
 from training.config import TrainingConfig
 from training.data.domain_pack import load_pack
 from training.reformer.model import load_policy
-from training.stages.export import ReleaseNotes, TextSample, export_bundle, text_sample
+from training.stages.export import ReleaseNotes, TextSample, export_bundle, text_sample, with_known_replies
 from training.stages.lengthening.gap import GAP_NAME, LengthFigures
 from training.stages.lengthening.lengthen import LENGTHENED
 from training.stages.lengthening.texts import HELD_OUT_NAME, TRAINING_NAME, LongTexts
@@ -64,8 +63,8 @@ def _metrics(workspace: Workspace) -> dict[str, float]:
 def _sample(config: TrainingConfig, workspace: Workspace, tokenizer: Tokenizer) -> TextSample:
     """The pack's texts, the replies that the bundle knew, and long texts for what only they show."""
     assert config.lengthening is not None and config.model.start_from is not None
-    sample = text_sample(load_pack(config.corpus.domain_pack), tokenizer)
-    known = load_replies(Path(config.model.start_from), tokenizer.vocab_size)
+    pack = load_pack(config.corpus.domain_pack)
+    sample = with_known_replies(text_sample(pack, tokenizer), Path(config.model.start_from), pack, tokenizer)
     beyond = config.lengthening.hashing.hash_beyond
     longest = LongTexts.load(workspace.path(f"{TRAINING_NAME}_{max(config.lengthening.text_lengths)}.npz"))
     shortest = min((length for length in config.lengthening.measured_lengths if length > beyond), default=None)
@@ -73,7 +72,6 @@ def _sample(config: TrainingConfig, workspace: Workspace, tokenizer: Tokenizer) 
     return replace(
         sample,
         calibration=(*sample.calibration, *_rows(longest, _NUM_LONG_TEXTS)),
-        replies=tuple(dict.fromkeys((*known, *sample.replies))),
         long_texts=_rows(held_out, _NUM_LONG_TEXTS),
     )
 

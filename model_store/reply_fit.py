@@ -1,0 +1,135 @@
+"""Which authored replies fit what the customer said: by his language, and by words that his last message has to hold.
+
+Authors know that a reply supposes something ("Did the page freeze?"), or answers what only some ask ("what does
+returning cost"). Its condition is a list of alternatives, one of which is enough; none: never. An alternative is terms
+joined by `&`, all of which have to be there, and behind `!` must not be. A term stands at the beginning of a word, with
+`|` behind it for a whole one; a Chinese one anywhere.
+
+Left out: learned similarity. A condition can be read and mended by who wrote the reply, and costs microseconds.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.contract.control_tokens import ASSISTANT_ID, EOS_ID, SYSTEM_ID, USER_ID
+from model_store.contract.conversation import Message, Role, detect_language, language_of
+from model_store.replies import Conditions
+
+_APOSTROPHES = re.compile("['’‘`]")
+_GAPS = re.compile(r"[^\w<>]+")
+_HAN = re.compile(r"([\u3400-\u9fff])")
+_TURN_IDS = frozenset((USER_ID, ASSISTANT_ID, SYSTEM_ID, EOS_ID))
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """[replies] each: which can be said to this customer, and which were written for what he just said."""
+
+    fits: NDArray[np.bool_]
+    speaks: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Alternative:
+    reply: int
+    needed: frozenset[str]
+    unwanted: frozenset[str]
+
+    def holds(self, found: set[str]) -> bool:
+        return self.needed <= found and not self.unwanted & found
+
+
+class ReplyFit:
+    """The conditions of one bundle's replies. Immutable; safe to share between threads."""
+
+    def __init__(
+        self, conditions: Conditions, replies: Sequence[Sequence[int]], decode: Callable[[Sequence[int]], str]
+    ) -> None:
+        """`decode` gives the masked text of token ids. Raises ValueError for a condition that is none."""
+        self._decode = decode
+        self._is_chinese = np.array([detect_language(decode(reply)) == "zh" for reply in replies], np.bool_)
+        self._is_free = np.ones(len(replies), np.bool_)
+        self._by_term: dict[str, list[_Alternative]] = defaultdict(list)
+        self._without_need: list[_Alternative] = []
+        self._by_beginning: dict[str, set[str]] = defaultdict(set)
+        for reply, alternatives in conditions.items():
+            self._is_free[reply] = False
+            for text in alternatives:
+                self._add(parse_alternative(reply, text))
+
+    def of(self, prompt_ids: Sequence[int]) -> Fitting:
+        """What fits a rendered conversation that ends with the customer's message, or opens a reply to it."""
+        return self.of_said([self._decode(turn) for turn in _customer_turns(prompt_ids)])
+
+    def of_said(self, said: Sequence[str]) -> Fitting:
+        """What fits a customer who has said these masked texts, the last one last."""
+        is_chinese = language_of([Message(Role.USER, text) for text in said]) == "zh"
+        found = self._terms_in(said[-1] if said else "")
+        alternatives = [each for term in found for each in self._by_term.get(term, ())] + self._without_need
+        speaks = np.zeros(len(self._is_free), np.bool_)
+        speaks[[each.reply for each in alternatives if each.holds(found)]] = True
+        speaks &= self._is_chinese == is_chinese
+        return Fitting((self._is_free & (self._is_chinese == is_chinese)) | speaks, speaks)
+
+    def _add(self, alternative: _Alternative) -> None:
+        if alternative.needed:
+            self._by_term[min(alternative.needed)].append(alternative)
+        else:
+            self._without_need.append(alternative)
+        for term in alternative.needed | alternative.unwanted:
+            self._by_beginning[_beginning(term)].add(term)
+
+    def _terms_in(self, message: str) -> set[str]:
+        """Which of all terms a message holds. Looked up by how they begin: there are thousands."""
+        words = _words(message)
+        spaced = f" {words} "
+        solid = words.replace(" ", "")
+        beginnings = {solid[start : start + size] for start in range(len(solid)) for size in (1, 2)}
+        candidates = {term for beginning in beginnings for term in self._by_beginning.get(beginning, ())}
+        return {term for term in candidates if _holds(term, spaced, solid)}
+
+
+def parse_alternative(reply: int, text: str) -> _Alternative:
+    """One alternative of a reply's condition. Raises ValueError where it is empty or holds an empty term."""
+    needed, unwanted = set[str](), set[str]()
+    for part in text.split("&"):
+        is_unwanted = part.strip().startswith("!")
+        term = part.strip().removeprefix("!").strip()
+        ending = "|" if term.endswith("|") else ""
+        plain = _words(term.removesuffix("|"))
+        if not plain:
+            raise ValueError(f"{text!r} is no condition: one of its terms is empty")
+        (unwanted if is_unwanted else needed).add((plain.replace(" ", "") if _HAN.search(plain) else plain) + ending)
+    return _Alternative(reply, frozenset(needed), frozenset(unwanted))
+
+
+def _words(text: str) -> str:
+    """A text's words with single gaps, in lower case, without apostrophes; every Han character is a word."""
+    return " ".join(_GAPS.sub(" ", _HAN.sub(r" \1 ", _APOSTROPHES.sub("", text.lower()))).split())
+
+
+def _beginning(term: str) -> str:
+    return term.removesuffix("|").replace(" ", "")[:2]
+
+
+def _holds(term: str, spaced: str, solid: str) -> bool:
+    if _HAN.search(term):
+        return term.removesuffix("|") in solid
+    return f" {term.removesuffix('|')} " in spaced if term.endswith("|") else f" {term}" in spaced
+
+
+def _customer_turns(prompt_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """What the customer said in a rendered conversation, turn by turn."""
+    start: int | None = None
+    for index, token_id in enumerate(prompt_ids):
+        if token_id in _TURN_IDS:
+            if start is not None:
+                yield prompt_ids[start:index]
+            start = index + 1 if token_id == USER_ID else None
+    if start is not None:
+        yield prompt_ids[start:]

@@ -1,0 +1,59 @@
+"""The pack's files of replies that suit only some customers."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from training.data.domain_pack import load_pack
+from training.data.fitting.fitting_replies import FittingReplies, FittingReply, parse_fitting
+from training.pack_lint.fitting_rules import MIN_FIRST, MIN_LATER, fitting_problems
+
+
+def test_an_entry_is_read_word_for_word() -> None:
+    """What existing replies suppose, and further ones."""
+    entry = {
+        "assume": {"Did it freeze?": ["froze", "crash & !car"], "Good question!": []},
+        "say": [
+            {"when": ["can you see"], "replies": ["I cannot.", "No."]},
+            {"when": [], "replies": ["Then wait."], "later": True},
+        ],
+    }
+    fitting = parse_fitting(entry)
+    assert fitting.assumed == {"Did it freeze?": ("froze", "crash & !car"), "Good question!": ()}
+    assert fitting.said == (
+        FittingReply("I cannot.", ("can you see",)),
+        FittingReply("No.", ("can you see",)),
+        FittingReply("Then wait.", (), is_later=True),
+    )
+    assert "Then wait." not in dict(fitting.conditions())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"asume": {}},
+        {"assume": {"x": "froze"}},
+        {"assume": {"x": ["a & "]}},
+        {"say": [{"replies": ["x"]}]},
+        {"say": [{"when": ["x"], "reply": "x"}]},
+        {"say": ["x"]},
+    ],
+)
+def test_what_an_author_mistyped_is_refused(entry: dict[str, Any]) -> None:
+    """Not passed over: a condition that is not read would let a reply be said to everybody."""
+    with pytest.raises((KeyError, TypeError, AttributeError, ValueError)):
+        parse_fitting(entry)
+
+
+def test_conditions_that_leave_too_little_for_everybody_are_found() -> None:
+    """A reply without one is needed for whoever says something else."""
+    pack = load_pack("shop")
+    intent = next(each for each in pack.intents if each.later_replies)
+    assumed = dict.fromkeys((*intent.replies[MIN_FIRST - 1 :], *intent.later_replies[MIN_LATER - 1 :]), ("x",))
+    scarce = replace(intent, fitting=FittingReplies(assumed))
+    problems = [each.what for each in fitting_problems(replace(pack, intents=(scarce,), flows=()))]
+    assert len(problems) == 2 and all("suppose nothing" in what for what in problems)
+    mended = (FittingReply("One more.", ()), FittingReply("And one.", (), is_later=True))
+    enough = replace(intent, fitting=FittingReplies(assumed, mended))
+    assert list(fitting_problems(replace(pack, intents=(enough,), flows=()))) == []

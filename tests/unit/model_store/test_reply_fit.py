@@ -1,0 +1,130 @@
+"""Replies that suit only some customers: by their language, and by words that their last message holds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID, USER_ID
+from model_store.phrases import PhraseBook
+from model_store.replies import CONDITIONS_NAME, load_conditions, save_replies
+from model_store.reply_fit import ReplyFit, parse_alternative
+
+TEXTS = {10: "Which one?", 11: "It costs nothing.", 12: "Shoes run small.", 13: "哪一件？", 14: "Never again."}
+REPLIES = [(100, number, EOS_ID) for number in TEXTS]
+CONDITIONS = {1: ("cost", "how much & !voucher"), 2: ("shoe", "boot|"), 4: ()}
+SAID = {20: "How much is it?", 21: "what does it COST me", 22: "do you know", 23: "这双鞋多少钱", 24: "A bootleg?"}
+
+
+def decode(token_ids: Sequence[int]) -> str:
+    """One token a text."""
+    return " ".join((TEXTS | SAID).get(int(token_id), "") for token_id in token_ids).strip()
+
+
+def fit(conditions: dict[int, tuple[str, ...]] = CONDITIONS) -> ReplyFit:
+    return ReplyFit(conditions, REPLIES, decode)
+
+
+def said(*texts: str) -> tuple[set[int], set[int]]:
+    """Numbers of the replies that fit, and of those that speak to the last text."""
+    fitting = fit().of_said(texts)
+    return set(np.flatnonzero(fitting.fits).tolist()), set(np.flatnonzero(fitting.speaks).tolist())
+
+
+@pytest.mark.parametrize(
+    ("text", "speaking"),
+    [
+        ("what does it COST me?", {1}),
+        ("How much is it", {1}),
+        ("how much is it with the voucher", set()),
+        ("it's a shoebox", {2}),
+        ("a boot", {2}),
+        ("a bootleg", set()),
+        ("accost him", set()),
+        ("I can't say", set()),
+    ],
+)
+def test_a_reply_speaks_to_a_message_that_holds_its_words(text: str, speaking: set[int]) -> None:
+    """At the beginning of a word, or as a whole one; all terms of one alternative and none that it must not hold."""
+    assert said(text) == ({0} | speaking, speaking)
+
+
+def test_chinese_words_are_found_anywhere_and_apostrophes_do_not_matter() -> None:
+    """There are no gaps between words, Latin ones within included; people leave apostrophes out."""
+    chinese = ReplyFit({3: ("多少 钱", "app", "isn't & 好用")}, REPLIES, decode)
+    for text in ("这个多少钱呀", "用App可以吗", "它isnt很好用"):
+        assert chinese.of_said([text]).speaks[3], text
+    assert not chinese.of_said(["这个多少？钱"]).speaks[0]
+    assert not chinese.of_said(["什么时候到"]).fits[[0, 1, 2, 3]].any()
+
+
+def test_the_last_message_counts_and_the_language_is_the_customers() -> None:
+    """An order number has no language: the one before it tells."""
+    assert said("what does it cost", "and then") == ({0}, set())
+    assert said("哪里", "<ORDER_ID>") == ({3}, set())
+    assert said() == ({0}, set())
+
+
+def test_a_rendered_conversation_is_read_as_its_texts() -> None:
+    """Turn by turn, with the bot's own left out."""
+    prompt = [BOS_ID, USER_ID, 21, ASSISTANT_ID, 11, EOS_ID, USER_ID, 22, ASSISTANT_ID]
+    for token_ids in (prompt, prompt[:-1]):
+        assert np.array_equal(fit().of(token_ids).fits, fit().of_said([SAID[21], SAID[22]]).fits)
+    assert fit().of(prompt[:3]).speaks.tolist() == [False, True, False, False, False]
+
+
+def next_replies(*turns: int) -> set[int]:
+    """Which texts can be said next to a customer who said the last of these; the others in turns with the bot."""
+    prompt = [BOS_ID]
+    for number, token_id in enumerate(turns):
+        prompt += [ASSISTANT_ID, token_id, EOS_ID] if number % 2 else [USER_ID, token_id]
+    place = PhraseBook(REPLIES, 128, (), fit()).open((), [*prompt, ASSISTANT_ID])
+    place.append(100)
+    return set(place.continuations.tolist())
+
+
+def test_who_asks_for_something_hears_what_was_written_for_that() -> None:
+    """And nothing that supposes what was not said; what is retired never comes."""
+    assert next_replies(20) == {11}
+    assert next_replies(22) == {10}
+    assert next_replies(24) == {10}
+
+
+def test_what_was_said_is_not_said_again_where_something_else_fits() -> None:
+    """Where all that fits has been said, rather that once more than what is beside the point."""
+    assert next_replies(20, 11, 21) == {10}
+    assert next_replies(22, 10, 22) == {10}
+    assert next_replies(23) == {13}
+
+
+def test_a_reply_for_some_customers_never_leaves_the_book() -> None:
+    """No network has learned it, so it would be sure of something else."""
+    place = PhraseBook(REPLIES, 128, (), fit()).open((), [BOS_ID, USER_ID, 20, ASSISTANT_ID])
+    place.append(100)
+    scores = np.full(128, -100.0)
+    scores[10] = 100.0
+    assert int(place.keep(scores).argmax()) == 11
+
+
+@pytest.mark.parametrize("text", ["", "a & ", "!", " | ", "?"])
+def test_a_condition_with_an_empty_term_is_refused(text: str) -> None:
+    """It would hold for every message."""
+    with pytest.raises(ValueError, match="empty"):
+        parse_alternative(0, text)
+
+
+def test_conditions_are_kept_beside_their_replies(tmp_path: Path) -> None:
+    """By the numbers that the replies have in the file."""
+    save_replies(tmp_path, [REPLIES[0], (7,) * 600_000, *REPLIES[1:]], (), {2: ("cost",), 1: ("lost",), 3: ()})
+    assert load_conditions(tmp_path, 5) == {1: ("cost",), 2: ()}
+    assert load_conditions(tmp_path / "nothing", 5) == {}
+
+
+@pytest.mark.parametrize("content", [{"5": ["x"]}, {"-1": []}, {"a": []}, [1], {"0": "x"}])
+def test_a_file_that_is_none_of_conditions_is_refused(tmp_path: Path, content: object) -> None:
+    """By name; a bundle's files are not to be trusted."""
+    (tmp_path / CONDITIONS_NAME).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match=CONDITIONS_NAME):
+        load_conditions(tmp_path, 5)

@@ -1,0 +1,1 @@
+"""Replies for what only some customers say, and what the others suppose."""

@@ -1,0 +1,32 @@
+"""Conditions of replies: whether they are written for replies that there are, and leave enough for everybody else."""
+
+from collections.abc import Iterator
+
+from training.data.domain_pack import DomainPack, Intent
+from training.data.flows.reply_order import unknown_assumptions
+from training.pack_lint.problem import Problem
+
+MIN_FIRST, MIN_LATER = 4, 2
+"""Replies that suit whoever has this intent; fewer, and customers soon hear the same again."""
+
+
+def fitting_problems(pack: DomainPack) -> Iterator[Problem]:
+    """What an author has to mend."""
+    for intent, text in unknown_assumptions(pack):
+        yield Problem(intent.language, f"{intent.topic}/{intent.name}", f"has no reply {text!r} to suppose anything")
+    for intent in pack.intents:
+        if intent.fitting.assumed or intent.fitting.said:
+            for what in _shortages(intent):
+                yield Problem(intent.language, f"{intent.topic}/{intent.name}", what)
+
+
+def _shortages(intent: Intent) -> Iterator[str]:
+    said = [reply for reply in intent.fitting.said if not reply.when]
+    for name, replies, is_later, needed in (
+        ("replies", intent.replies, False, MIN_FIRST),
+        ("later replies", intent.later_replies, True, MIN_LATER if intent.later_replies else 0),
+    ):
+        general = {text for text in replies if text not in intent.fitting.assumed}
+        general |= {reply.text for reply in said if reply.is_later == is_later}
+        if len(general) < needed:
+            yield f"{len(general)} {name} that suppose nothing, {needed} are needed"
