@@ -15,7 +15,9 @@ from training.evaluation.dialogues.goals import load_goals
 from training.evaluation.judge import own_words
 
 PACK = load_pack("shop")
+CARD_DESK = load_pack("card_desk")
 TOPICS = {plan.partition("/")[0] for plan in PACK.plans}
+CARD_TOPICS = {plan.partition("/")[0] for plan in CARD_DESK.plans}
 MIN_GOALS = MIN_PAIRS = 40
 MIN_OUT_OF_SCOPE, MIN_ABUSE = 60, 30
 LONGEST_CHANCE = {"en": 14, "zh": 6}
@@ -64,13 +66,22 @@ def test_plans_that_are_named_exist() -> None:
     """A misspelt plan would count as a wrong answer for ever."""
     named = {topic for language in load_goals() for goal in language.goals for topic in goal.topics}
     named |= {topic for pair in load_pairs() for topic in pair.topics}
-    named |= {topic for concern in load_concerns() for topic in concern.plans}
     assert named - TOPICS == set()
+    assert all(concern.plans <= TOPICS or concern.plans <= CARD_TOPICS for concern in load_concerns())
+
+
+@pytest.mark.parametrize("topics", [TOPICS, CARD_TOPICS], ids=["shop", "card desk"])
+def test_each_pack_has_concerns_enough_to_tell_a_point_apart(topics: set[str]) -> None:
+    """With two messages, one other plan for one wording would be more than the point that the gate allows."""
+    heard = [concern for concern in load_concerns() if concern.plans <= topics]
+    both = Counter((concern.attribute, concern.plans) for concern in heard)
+    assert len(heard) >= 130 and sum(count == 2 for count in both.values()) >= 50
 
 
 def test_nothing_is_taken_from_training() -> None:
     """Neither from asks nor from flows, not even in other case or punctuation; a word or two may meet by chance."""
-    asks = {bare(ask) for intent in PACK.intents for ask in (*intent.asks, *intent.held_out_asks)}
+    intents = (*PACK.intents, *CARD_DESK.intents)
+    asks = {bare(ask) for intent in intents for ask in (*intent.asks, *intent.held_out_asks)}
     in_flows = {bare(text) for flow in PACK.flows for turn in flow.turns for text in turn.wordings}
     known = asks | in_flows
     whole = [text for language, text in (*goal_texts(), *other_texts()) if len(bare(text)) > LONGEST_CHANCE[language]]
