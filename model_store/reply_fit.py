@@ -3,14 +3,15 @@
 Authors know that a reply supposes something ("Did the page freeze?"), or answers what only some ask ("what does
 returning cost"). Its condition is a list of alternatives, one of which is enough; none: never. An alternative is terms
 joined by `&`, all of which have to be there, and behind `!` must not be. A term stands at the beginning of a word, with
-`|` behind it for a whole one; a Chinese one anywhere.
+`|` behind it for a whole one; a Chinese one anywhere. Who has not said something is spoken to by no reply that only
+must not be said to others: those with nothing but `!` go with the ones that fit anything.
 
 Left out: learned similarity. A condition can be read and mended by who wrote the reply, and costs microseconds.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,11 +71,15 @@ class ReplyFit:
         """What fits a customer who has said these masked texts, the last one last."""
         is_chinese = language_of([Message(Role.USER, text) for text in said]) == "zh"
         found = self._terms_in(said[-1] if said else "")
-        alternatives = [each for term in found for each in self._by_term.get(term, ())] + self._without_need
-        speaks = np.zeros(len(self._is_free), np.bool_)
-        speaks[[each.reply for each in alternatives if each.holds(found)]] = True
-        speaks &= self._is_chinese == is_chinese
-        return Fitting((self._is_free & (self._is_chinese == is_chinese)) | speaks, speaks)
+        is_spoken = self._is_chinese == is_chinese
+        speaks = self._holding([each for term in found for each in self._by_term.get(term, ())], found) & is_spoken
+        fits = (self._is_free | speaks | self._holding(self._without_need, found)) & is_spoken
+        return Fitting(fits, speaks)
+
+    def _holding(self, alternatives: Iterable[_Alternative], found: set[str]) -> NDArray[np.bool_]:
+        holding = np.zeros(len(self._is_free), np.bool_)
+        holding[[each.reply for each in alternatives if each.holds(found)]] = True
+        return holding
 
     def _add(self, alternative: _Alternative) -> None:
         if alternative.needed:

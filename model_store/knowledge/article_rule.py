@@ -16,7 +16,7 @@ from model_store.contract.placeholders import ARTICLE, FACT_PLACEHOLDERS, LIKE_A
 from model_store.knowledge.offer import HELP_PLAN
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-_SECTIONS = ("article", "fruitless")
+_SECTIONS = ("article", "fruitless", "offers")
 """Of plan rules, those of which a shop's file need only hold the entries that differ."""
 WEIGHTS_FILE = Path(__file__).with_name("quoting.json")
 _FLOOR = 1e-3

@@ -218,7 +218,7 @@ class Chatbot:
             raise
         rules = self._guidance.plans
         plans = plans_for(model.tokenizer.plans, has_offer=question.article is not None)
-        pinned = rules.pinned_plan(plans, question.prompt.messages[-1].content)
+        pinned = rules.pinned_plan(plans, question.prompt.messages, model.authored.replies)
         if pinned is not None:  # what the shop has settled needs no second opinion
             found = None
         elif found is None:

@@ -18,6 +18,7 @@ from model_store.contract.placeholders import FACT_PLACEHOLDERS, LIKE_A_PLACEHOL
 from model_store.digest import short
 from model_store.errors import problems_of
 from model_store.intents.matters import FruitlessRule, KnownReplies
+from model_store.intents.offers import OfferRule
 from model_store.knowledge.article_rule import ArticleRule, rules_over
 from model_store.knowledge.offer import HELP_PLAN
 from model_store.knowledge.search import Passage
@@ -63,6 +64,7 @@ class _PlanRulesFile(_Section):
     hand_over: tuple[str, ...] = ()
     unsure: _Unsure
     fruitless: FruitlessRule
+    offers: OfferRule
     article: ArticleRule
     topics: dict[str, _Wording] = {}
 
@@ -148,11 +150,21 @@ class PlanRules:
             named |= self._file.article.plans
         return tuple(sorted(named - plans.keys()))
 
-    def pinned_plan(self, plans: Mapping[str, int], message: str) -> str | None:
-        """The plan that is settled for this message, if the model has it. A topic's own name asks for that topic."""
-        pinned = (plan for pattern, plan in self._pins if plan in plans and pattern.search(message))
-        topic = self._topic_by_name.get(message.strip())
-        return next(pinned, topic if topic in plans else None)
+    def pinned_plan(
+        self, plans: Mapping[str, int], conversation: Sequence[Message], known: KnownReplies = _NO_REPLIES
+    ) -> str | None:
+        """The plan that is settled for the last of masked messages, if the model has it.
+
+        A topic's own name asks for that topic, and a yes to the offer of a person for that person.
+        """
+        message = conversation[-1].content
+        pinned = [plan for pattern, plan in self._pins if pattern.search(message)]
+        settled = (
+            *pinned,
+            self._topic_by_name.get(message.strip()),
+            self._file.offers.settled_plan(conversation, known),
+        )
+        return next((plan for plan in settled if plan in plans), None)
 
     def allows(self, plan: str) -> bool:
         """Whether the model may choose this plan."""

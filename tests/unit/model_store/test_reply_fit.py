@@ -60,6 +60,14 @@ def test_chinese_words_are_found_anywhere_and_apostrophes_do_not_matter() -> Non
     assert not chinese.of_said(["什么时候到"]).fits[[0, 1, 2, 3]].any()
 
 
+def test_a_reply_that_only_some_must_not_hear_speaks_to_nobody() -> None:
+    """It would drive out all those that fit anything."""
+    conditions = ReplyFit({0: ("!mail & !name",), 1: ("cost",)}, REPLIES, decode)
+    change, told = conditions.of_said(["change it"]), conditions.of_said(["change my e-mail and name"])
+    assert change.fits[0] and not change.speaks[0]
+    assert not told.fits[0]
+
+
 def test_the_last_message_counts_and_the_language_is_the_customers() -> None:
     """An order number has no language: the one before it tells."""
     assert said("what does it cost", "and then") == ({0}, set())

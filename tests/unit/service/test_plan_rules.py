@@ -101,9 +101,9 @@ def test_a_pinned_message_has_its_plan_whatever_the_model_thinks(tmp_path: Path)
     shop = rules(
         tmp_path, pin=[{"pattern": "black ?friday|双十一", "plan": "gift_card"}, {"pattern": "x", "plan": "none"}]
     )
-    pinned = shop.pinned_plan(PLANS, "Any BlackFriday deals?")
+    pinned = shop.pinned_plan(PLANS, [Message(Role.USER, "Any BlackFriday deals?")])
     assert pinned == "gift_card" and shop.opening_ids(PLANS, pinned) == {129}
-    assert shop.pinned_plan(PLANS, "x") is None
+    assert shop.pinned_plan(PLANS, [Message(Role.USER, "x")]) is None
     assert shop.fixed_reply(PlanChoice("gift_card", (("thanks", 0.9),), is_pinned=True), (), "en") is None
     assert shop.unknown_plans(PLANS) == ("none",)
 
@@ -169,6 +169,15 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, changes: dict[str, obj
     with pytest.raises(InvalidDataFileError, match=problem.replace("(", r"\(")) as caught:
         rules(tmp_path, **changes)
     assert "rules.yaml" in str(caught.value)
+
+
+def test_a_yes_to_the_offer_of_a_person_settles_the_plan(tmp_path: Path) -> None:
+    """Where the model has it, and the shop has not switched that off."""
+    offer = Message(Role.ASSISTANT, "Shall I hand you over to a colleague?")
+    talk, plans = [Message(Role.USER, "hm"), offer, Message(Role.USER, "yes please")], {**PLANS, "human_agent": 140}
+    assert SHIPPED.pinned_plan(plans, talk) == "human_agent"
+    assert SHIPPED.pinned_plan(PLANS, talk) is None
+    assert rules(tmp_path, offers={"is_on": False}).pinned_plan(plans, talk) is None
 
 
 def test_what_a_file_does_not_say_is_as_shipped(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.matters import FruitlessRule, KnownReplies
+from model_store.intents.offers import OfferRule
 from model_store.knowledge.article_rule import ArticleRule, rules_over
 from model_store.knowledge.offer import plans_for
 from model_store.knowledge.search import Passage
@@ -75,6 +76,7 @@ class AskingBack:
     topic_names: Mapping[str, Mapping[str, str]]
     article: ArticleRule
     fruitless: FruitlessRule
+    offers: OfferRule
     min_confidence: float = SERVING_MIN_PLAN_CONFIDENCE
 
     @classmethod
@@ -86,7 +88,8 @@ class AskingBack:
         rules = rules_over(_entries(SERVICE_RULES_FILE), _entries(path))
         article = ArticleRule.model_validate(rules["article"])
         fruitless = FruitlessRule.model_validate(rules["fruitless"])
-        return cls(rules["unsure"], rules.get("topics", {}), article, fruitless, min_confidence)
+        offers = OfferRule.model_validate(rules["offers"])
+        return cls(rules["unsure"], rules.get("topics", {}), article, fruitless, offers, min_confidence)
 
     def quotes(self, reading: PlanReading, offered: Passage) -> bool:
         """Whether an offered passage is quoted by the rule, whatever the plan says; this comes before asking back."""

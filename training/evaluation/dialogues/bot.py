@@ -53,28 +53,36 @@ class PolicyBot:
         room = max_positions - min(SERVING_MAX_TOKENS, max_positions // 2)
         windows = [fit_window(messages, tokenizer, room) for messages in conversations]
         first = first_token_probabilities(self._subject.policy, tokenizer, windows)
-        readings = [PlanReading.of(row, tokenizer) for row in first]
+        known, offers = self._subject.known_replies, self._asking_back.offers
+        settled = [offers.settled_plan(messages, known) for messages in windows]
+        settled = [plan if plan in tokenizer.plans else None for plan in settled]
+        readings = [
+            PlanReading(plan, ((plan, 1.0),)) if plan else PlanReading.of(row, tokenizer)
+            for plan, row in zip(settled, first, strict=True)
+        ]
         fixed = [
-            self._asking_back.instead_of(reading, messages, language_of(messages), self._subject.known_replies)
-            for reading, messages in zip(readings, conversations, strict=True)
+            None if plan else self._asking_back.instead_of(reading, messages, language_of(messages), known)
+            for plan, reading, messages in zip(settled, readings, conversations, strict=True)
         ]
         own = [index for index, words in enumerate(fixed) if words is None]
-        texts = iter(self._own_words([windows[index] for index in own], [conversations[index] for index in own]))
+        texts = iter(self._own_words([(windows[index], conversations[index], settled[index]) for index in own]))
         return [
             BotReply(words.text if words else next(texts), reading.plan, reading.confidence, words)
             for reading, words in zip(readings, fixed, strict=True)
         ]
 
-    def _own_words(self, windows: Sequence[Sequence[Message]], conversations: Sequence[Sequence[Message]]) -> list[str]:
+    def _own_words(self, asked: Sequence[tuple[Sequence[Message], Sequence[Message], str | None]]) -> list[str]:
+        """The model's reply to each: what it is shown, the whole conversation, and the plan if that is settled."""
         tokenizer = self._subject.tokenizer
+        any_plan = frozenset(plans_for(tokenizer.plans, has_offer=False).values())
         samples = sample_completions(
             self._subject.policy,
-            [render_prompt(window, tokenizer) for window in windows],
-            banned_ids=[banned_ids(messages, tokenizer) for messages in conversations],
+            [render_prompt(window, tokenizer) for window, _, _ in asked],
+            banned_ids=[banned_ids(messages, tokenizer) for _, messages, _ in asked],
             temperature=0.0,
             max_new_tokens=SERVING_MAX_TOKENS,
             seed=0,
-            opening_ids=[frozenset(plans_for(tokenizer.plans, has_offer=False).values())] * len(windows),
+            opening_ids=[frozenset({tokenizer.plans[plan]}) if plan else any_plan for _, _, plan in asked],
         )
         return [tokenizer.decode(sample.token_ids) for sample in samples]
 

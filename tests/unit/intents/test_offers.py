@@ -1,0 +1,71 @@
+"""A yes or a no to the bot's offer of a person, and asking after that person."""
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from model_store.contract.conversation import Message, Role
+from model_store.intents.matters import KnownReplies
+from model_store.intents.offers import OfferRule
+from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE
+
+ENTRIES = yaml.safe_load(DEFAULT_PLAN_RULES_FILE.read_text(encoding="utf-8"))["offers"]
+RULE = OfferRule.model_validate(ENTRIES)
+TAKES_OVER = "A colleague takes over from here."
+KNOWN = KnownReplies([("human_agent", TAKES_OVER), ("refund_status", "It takes <REFUND_TIME>.")])
+OFFERS = (
+    "A colleague can check that. Shall I hand you over?",
+    "I can't look into orders, but a colleague can check it for you. Would you like that?",
+    "需要我帮您转给同事吗？",
+    "这边转接给同事去核实，您看行吗？",
+)
+YES = ("yes", "Yes please!", "ok do it", "sure, go ahead", "please", "yeah that would be great", "OK",
+       "行", "可以", "需要", "要", "好的，转吧", "对 帮我问问", "嗯嗯", "转啊", "麻烦您了", "那你转啊")  # fmt: skip
+NO = ("no", "No thanks", "nope, not now", "不用", "不用了谢谢", "算了", "先不用", "no need")
+NEITHER = ("ok thanks", "yes but my order is A1", "where is it", "no I don't want a callback I want it to work", "好慢",
+           "行李箱有吗", "要多久", "不要换，要退款", "thanks", "好的，谢谢")  # fmt: skip
+
+
+def settled(reply: str, message: str, rule: OfferRule = RULE) -> str | None:
+    """The plan, after a conversation of one exchange."""
+    talk = [Message(Role.USER, "Hi"), Message(Role.ASSISTANT, reply), Message(Role.USER, message)]
+    return rule.settled_plan(talk, KNOWN)
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_a_yes_to_the_offer_of_a_person_is_one(offer: str) -> None:
+    """In either language, with whatever politeness around it; a no is heard as one; what says more is left alone."""
+    assert {message: settled(offer, message) for message in YES} == dict.fromkeys(YES, "human_agent")
+    assert {message: settled(offer, message) for message in NO} == dict.fromkeys(NO, "acknowledge")
+    assert {message: settled(offer, message) for message in NEITHER} == dict.fromkeys(NEITHER)
+
+
+@pytest.mark.parametrize(
+    "reply", ["Which order is it?", "Would you like a refund?", "A colleague takes over.", "哪件？"]
+)
+def test_a_yes_to_anything_else_is_left_to_the_model(reply: str) -> None:
+    """As is one that answers nothing."""
+    assert settled(reply, "yes") is None
+    assert RULE.settled_plan([Message(Role.USER, "yes")], KNOWN) is None
+
+
+def test_who_waits_for_the_person_is_not_greeted_anew() -> None:
+    """Only behind a reply that hands over."""
+    for message in ("hello?", "anyone there", "how long will that be", "等了10分钟了还没人", "要等多久"):
+        assert settled(TAKES_OVER, message) == "human_agent"
+        assert settled("It takes <REFUND_TIME>.", message) is None
+    assert settled(TAKES_OVER, "my order is <ORDER_ID>") is None
+
+
+def test_a_message_that_repeats_itself_takes_no_time() -> None:
+    """Patterns that ship do not try every way to divide it; it would take years."""
+    for piece in ("好的", "麻烦了", "不用了", "嗯", "那就", "yes ", "no ", "ok that "):
+        assert settled(OFFERS[2], piece * (58 // len(piece)) + "x") is None
+
+
+def test_a_shop_can_do_without() -> None:
+    """Then nothing is settled; a broken pattern is refused."""
+    off = OfferRule.model_validate({**ENTRIES, "is_on": False})
+    assert settled(OFFERS[0], "yes", off) is None
+    with pytest.raises(ValidationError, match="regular expression"):
+        OfferRule.model_validate({**ENTRIES, "accepted": {"en": "("}})
