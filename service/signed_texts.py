@@ -6,11 +6,15 @@ Signed, not encrypted. What a text says and how long it is good: its own module'
 
 import hashlib
 
-from itsdangerous import URLSafeTimedSerializer
+from itsdangerous import Signer, URLSafeTimedSerializer
 
 
 def timed_serializer(*secrets: str, salt: str) -> URLSafeTimedSerializer:
     """Signs JSON by the last secret and takes what any of them has signed under this salt; its texts are ASCII."""
+    # A serializer makes a signer for each text, which by itself derives its key anew.
+    keys = [
+        Signer(secret, salt, key_derivation="hmac", digest_method=hashlib.sha256).derive_key() for secret in secrets
+    ]
     return URLSafeTimedSerializer(
-        list(secrets), salt=salt, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        keys, salt=salt, signer_kwargs={"key_derivation": "none", "digest_method": hashlib.sha256}
     )

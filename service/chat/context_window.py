@@ -39,18 +39,23 @@ def fit_prompt(
     """
     num_system = 1 if messages[0].role is Role.SYSTEM else 0
     system, rest = tuple(messages[:num_system]), tuple(messages[num_system:])
-    lengths = [_num_tokens(message, tokenizer) for message in rest]
-    num_fixed = len(render(system, tokenizer, for_completion=True).token_ids)
-    num_free = max_context - max_tokens - num_fixed
     start = 0 if sees_everything else recent_start(rest)
+    prompt = _prompt((*system, *rest[start:]), tokenizer)
+    if len(prompt.token_ids) <= max_context - max_tokens:
+        return prompt
+    lengths = [_num_tokens(message, tokenizer) for message in rest]
+    num_free = max_context - max_tokens - len(_prompt(system, tokenizer).token_ids)
     while start < len(rest) and sum(lengths[start:]) > num_free:
         start = _next_turn(rest, start)
     if start == len(rest):
         raise ContextLengthExceededError(
             param="messages", num_tokens=lengths[-1], max_tokens=max_tokens, max_context=max_context, num_free=num_free
         )
-    kept = (*system, *rest[start:])
-    return Prompt(kept, render(kept, tokenizer, for_completion=True).token_ids)
+    return _prompt((*system, *rest[start:]), tokenizer)
+
+
+def _prompt(messages: tuple[Message, ...], tokenizer: Tokenizer) -> Prompt:
+    return Prompt(messages, render(messages, tokenizer, for_completion=True).token_ids)
 
 
 def _num_tokens(message: Message, tokenizer: Tokenizer) -> int:

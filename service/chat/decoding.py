@@ -42,6 +42,8 @@ class StopMatcher:
         """The text that can be shown now: nothing that may turn out to be part of a stop string."""
         if self.has_stopped:
             return ""
+        if not self._stop:  # most requests name none
+            return piece
         text = self._held + piece
         ends = [position for stop in self._stop if (position := text.find(stop)) >= 0]
         if ends:

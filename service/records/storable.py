@@ -31,16 +31,24 @@ def check_storable(
 
 
 def _problem(value: object) -> str | None:
-    """The first in a value or its parts. Most parts are token ids and logprobs, hundreds a record: they come first."""
+    """The first in a value or its parts, most of which are texts."""
+    if isinstance(value, str):
+        return _text_problem(value)
     if value is None or isinstance(value, int):
         return None
     if isinstance(value, float):
         return None if math.isfinite(value) else "a number that is not finite"
-    if isinstance(value, str):
-        return _text_problem(value)
     if isinstance(value, datetime):
         return "a time without a time zone" if value.tzinfo is None else None
+    if isinstance(value, tuple) and _are_storable_numbers(value):
+        return None
     return next((problem for part in _parts(value) if (problem := _problem(part)) is not None), None)
+
+
+def _are_storable_numbers(values: tuple[object, ...]) -> bool:
+    """Whether these are ints, or finite floats, alone: token ids and logprobs, hundreds a record and not one by one."""
+    kinds = set(map(type, values))
+    return kinds <= {int} or (kinds == {float} and all(map(math.isfinite, values)))  # type: ignore[arg-type]
 
 
 def _parts(value: object) -> Iterable[object]:

@@ -1,7 +1,9 @@
 """How what the service hands out is signed: what people have in their hands stays good over an upgrade."""
 
+import hashlib
+
 import pytest
-from itsdangerous import BadSignature
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from service.signed_texts import timed_serializer
 
@@ -12,6 +14,17 @@ SIGNED_LONG_AGO = "WyJhIiwxXQ.awzbdA.WWavxpGvFQr1lIqnmfhLdJw4bj8Arup0ijV5_aGawB8
 def test_a_text_that_was_signed_by_an_earlier_version_is_still_good() -> None:
     """Another digest, derivation or form would end all sessions, widget tokens and rights to rate."""
     assert timed_serializer("a secret", salt="rejoinder.test").loads(SIGNED_LONG_AGO) == ["a", 1]
+
+
+def test_a_text_is_signed_as_earlier_versions_verify_it() -> None:
+    """While a release is rolled out, replicas of both versions take each other's texts."""
+    theirs = URLSafeTimedSerializer(
+        ["a secret", "the next"],
+        salt="rejoinder.test",
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
+    ours = timed_serializer("a secret", "the next", salt="rejoinder.test")
+    assert theirs.loads(ours.dumps(["a", 1])) == ["a", 1] == ours.loads(theirs.dumps(["a", 1]))
 
 
 def test_any_of_the_secrets_verifies_and_the_last_one_signs() -> None:
