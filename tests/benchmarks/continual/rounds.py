@@ -4,7 +4,6 @@ The runs are those of `python -m training run` on a real shelf, stage by stage; 
 the shelf, the ratings, every run's workspace and every round's figures, so whatever is stopped goes on where it was.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,28 +12,23 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from model_store.backends.places import open_backend
 from model_store.backends.protocol import Alias
-from model_store.bundle import Bundle
-from model_store.contract.manifest import DataLicence, Lineage
 from model_store.contract.tokenizer import Tokenizer
-from model_store.store import ModelStore
 from tests.benchmarks.continual.crowds import CROWDS, Audience, Scores
+from tests.benchmarks.learning.jobs import as_lines, as_served, candidate, learn, publish_first, shelf
 from tests.benchmarks.learning.presets import Preset, base_config, learning_config
 from training.config import TrainingConfig
-from training.data.domain_pack import load_pack
 from training.data.feedback_rows import RawRow, read_export
 from training.evaluation.figures import Figure, paired_difference
-from training.evaluation.held_out import known_phrases
-from training.pipeline import RUN_STAGES, ExitCode, run_pipeline
-from training.precision import kept_to
+from training.pipeline import ExitCode
 from training.reformer.model import ReformerPolicy, load_policy
-from training.stages.export import ReleaseNotes, export_bundle, text_sample
 from training.workspace import Workspace
 
 _Result = TypeVar("_Result", bound=BaseModel)
 _FIRST = "first"
-_CREATED_AT = "2026-01-01T00:00:00+00:00"
+_ROUND: Mapping[str, Any] = {"max_kl": 0.5, "replay_share": 0.2, "max_minutes": 1000.0}
+"""What a round may change: a sixth of what the gate allows, for another round follows, with authored replies beside the
+ratings. No clock decides, so a busy machine learns what an idle one does."""
 _LENIENT: Mapping[str, Any] = {
     "num_prompts": 16,
     "min_win_rate_lower_bound": 0.0,
@@ -69,7 +63,7 @@ class Plan:
     is_gate_lenient: bool
 
     def config(self, num_threads: int) -> TrainingConfig:
-        """A run's configuration: as `bench_learning` learns, with a gate, and float32 where eight bits are too few."""
+        """A run's configuration: as `bench_learning` learns, less far, with a gate, in float32: too small for less."""
         learning = learning_config(
             base_config(self.preset, num_threads), self.preset, self.algorithm, seed=self.seed, adapter="none"
         )
@@ -78,8 +72,9 @@ class Plan:
         if self.is_gate_lenient:
             gate |= {**_LENIENT, "max_kl": 1000.0, "max_replies_per_prompt": 2}
             feedback = {"min_ratings": 20, "min_per_class": 2}
-        sections = {"name": "bench-continual", "export": {"weights": "float32"}, "gate": gate, "feedback": feedback}
-        return TrainingConfig.model_validate({**learning.model_dump(), **sections})
+        policy = {**learning.policy.model_dump(), **_ROUND}
+        sections = {"policy": policy, "export": {"weights": "float32"}, "gate": gate, "feedback": feedback}
+        return TrainingConfig.model_validate({**learning.model_dump(), "name": "bench-continual", **sections})
 
 
 class Round(BaseModel):
@@ -111,18 +106,16 @@ class Rounds:
     def __init__(self, folder: Path, base: Path, plan: Plan, *, num_threads: int) -> None:
         self._folder, self._base, self._plan = folder, base, plan
         self._config = plan.config(num_threads)
-        self._tokenizer = Tokenizer.load(base / "tokenizer.json")
-        self._audience = Audience(self._tokenizer, num_held_out=plan.preset.num_held_out)
-        self._store = ModelStore(open_backend(str(folder / "models")))
+        self._audience = Audience(Tokenizer.load(base / "tokenizer.json"), num_held_out=plan.preset.num_held_out)
+        self._store = shelf(folder / "models")
 
     def first(self) -> Scores:
         """Publishes the first version, where it is not yet there, and scores it."""
         path = self._folder / "first.json"
         if path.exists():
             return Scores.model_validate_json(path.read_text(encoding="utf-8"))
-        if not self._store.history(Alias.STABLE):
-            self._publish_first()
-        return _keep(path, self._scores(_as_served(self._store.open(Alias.STABLE))))
+        publish_first(self._store, self._base, self._config, self._folder / _FIRST)
+        return _keep(path, self._scores(as_served(self._store.open(Alias.STABLE))))
 
     def round(self, number: int, before: Scores) -> Round:
         """The round of that number, from 1 on, whose customers meet what `before` is about."""
@@ -131,11 +124,10 @@ class Rounds:
             return Round.model_validate_json(path.read_text(encoding="utf-8"))
         started, crowd = time.monotonic(), CROWDS[(number - 1) % len(CROWDS)]
         own = self._ratings(number)
-        workspace = self._run_workspace(number)
-        with kept_to(self._config.precision):
-            outcome = run_pipeline(RUN_STAGES, self._config, workspace)
+        models = self._folder / "models"
+        outcome, workspace = learn(self._config, self._folder / "runs" / str(number), self._so_far(number), models)
         has_learned = "policy" in outcome.results
-        candidate = self._scores(self._candidate(workspace)) if has_learned else None
+        scores = self._scores(candidate(workspace)) if has_learned else None
         is_published = outcome.exit_code is ExitCode.DONE and has_learned
         return _keep(
             path,
@@ -148,9 +140,9 @@ class Rounds:
                 reasons=tuple(outcome.results["gate"]["reasons"]) if has_learned and not is_published else (),
                 version=self._store.resolve(Alias.STABLE).digest,
                 kl=outcome.results["policy"]["kl"] if has_learned else None,
-                candidate=candidate,
-                after=candidate if is_published and candidate else before,
-                gold_change=paired_difference(list(before.gold), list(candidate.gold)) if candidate else None,
+                candidate=scores,
+                after=scores if is_published and scores else before,
+                gold_change=paired_difference(list(before.gold), list(scores.gold)) if scores else None,
                 seconds=time.monotonic() - started,
             ),
         )
@@ -162,53 +154,18 @@ class Rounds:
             bundle = self._store.open(Alias.STABLE)
             crowd = CROWDS[(number - 1) % len(CROWDS)]
             rows = self._audience.rate(
-                _as_served(bundle), crowd, self._plan.num_ratings, round_number=number, digest=bundle.digest
+                as_served(bundle), crowd, self._plan.num_ratings, round_number=number, digest=bundle.digest
             )
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            Workspace(path.parent).write_text(path.name, text)
+            Workspace(path.parent).write_text(path.name, as_lines(rows))
         return read_export(path)
 
-    def _run_workspace(self, number: int) -> Workspace:
-        """With every rating so far, as a database would have them."""
-        workspace = Workspace(self._folder / "runs" / str(number))
+    def _so_far(self, number: int) -> str:
+        """The lines of every rating so far, as a database would have them."""
         paths = [self._folder / "ratings" / f"{earlier}.jsonl" for earlier in range(1, number + 1)]
-        workspace.write_text("ratings.jsonl", "".join(path.read_text(encoding="utf-8") for path in paths))
-        places = {
-            "feedback_file": str(workspace.path("ratings.jsonl")),
-            "model_store": str(self._folder / "models"),
-        }
-        workspace.save_result("inputs", {"created_at": _CREATED_AT, **places})
-        return workspace
-
-    def _candidate(self, workspace: Workspace) -> ReformerPolicy:
-        """What was learned, as it would be served."""
-        policy = load_policy(workspace.path("policy"))
-        policy.phrases = known_phrases(self._store.open(Alias.STABLE).directory, policy)
-        return policy
+        return "".join(path.read_text(encoding="utf-8") for path in paths)
 
     def _scores(self, policy: ReformerPolicy) -> Scores:
         return self._audience.scores(policy, load_policy(self._folder / _FIRST), num_draws=self._plan.num_draws)
-
-    def _publish_first(self) -> None:
-        pack = load_pack(self._config.corpus.domain_pack)
-        notes = ReleaseNotes(
-            name=self._config.name,
-            created_at=_CREATED_AT,
-            lineage=Lineage(config=self._config.digest, stages=("pretrain", "finetune")),
-            licences=(DataLicence(source="authored", licence="Apache-2.0", num_rows=1),),
-            metrics={},
-            languages=pack.languages,
-            weights=self._config.export.weights,
-        )
-        destination, sample = self._folder / _FIRST, text_sample(pack, self._tokenizer)
-        export_bundle(load_policy(self._base), self._base / "tokenizer.json", destination, notes, sample)
-        self._store.promote(Alias.STABLE, self._store.publish(destination), reason="first")
-
-
-def _as_served(bundle: Bundle) -> ReformerPolicy:
-    policy = load_policy(bundle.directory)
-    policy.phrases = known_phrases(bundle.directory, policy)
-    return policy
 
 
 def _keep(path: Path, made: _Result) -> _Result:
