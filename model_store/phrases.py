@@ -24,7 +24,7 @@ from model_store.contract.chat_template import message_start
 from model_store.contract.control_tokens import ASSISTANT_ID, EOS_ID, PLACEHOLDER_IDS, USER_ID
 from model_store.contract.placeholders import ENTITY_PLACEHOLDERS
 from model_store.contract.tokenizer import Tokenizer
-from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, Order, load_conditions, load_order, load_replies
+from model_store.replies import AFTER_ANY, AFTER_ITS_PLAN, CONDITIONS_NAME, Order, load_order, load_replies
 from model_store.reply_fit import Fitting, ReplyFit
 
 MIN_SHARE = 1e-6
@@ -65,9 +65,9 @@ class PhraseBook:
         Raises ValueError for files that are not what they should be, InvalidTokenizerError.
         """
         replies = list(load_replies(bundle_directory, vocab_size))
-        conditions = load_conditions(bundle_directory, len(replies))
-        tokenizer = Tokenizer.load(bundle_directory / "tokenizer.json") if conditions else None
-        fit = ReplyFit(conditions, replies, tokenizer.decode) if tokenizer else None
+        has_conditions = (bundle_directory / CONDITIONS_NAME).exists()
+        tokenizer = Tokenizer.load(bundle_directory / "tokenizer.json") if has_conditions else None
+        fit = ReplyFit.load(bundle_directory, replies, tokenizer) if tokenizer else None
         return cls(replies, vocab_size, load_order(bundle_directory, len(replies)), fit)
 
     def __bool__(self) -> bool:
@@ -117,7 +117,8 @@ class _Timing:
     """Which replies have their time, given what was said before."""
 
     def __init__(self, rows: Sequence[NDArray[np.int32]], order: Order) -> None:
-        self._plans = np.array([row[0] for row in rows], np.int32)
+        plans = np.array([row[0] for row in rows], np.int32)
+        self._plan_numbers = np.unique(plans, return_inverse=True)[1]
         self._by_words: dict[tuple[int, ...], list[int]] = defaultdict(list)
         self._by_detail: dict[int, list[int]] = defaultdict(list)
         for number, row in enumerate(rows):
@@ -150,8 +151,10 @@ class _Timing:
         timely = self._next(sayable & fitting.fits, earlier, given, fitting.speaks)
         speaking = timely & fitting.speaks
         timely &= speaking | ~self._shares_plan(speaking)
-        unfit = self._next(sayable, earlier, given, fitting.speaks)
-        return timely | (unfit & ~self._shares_plan(timely))  # rather beside the point than not at all
+        for further in (sayable & fitting.is_said, sayable):  # rather beside the point than not at all
+            if (further & ~self._shares_plan(timely)).any():
+                timely |= self._next(further, earlier, given, fitting.speaks) & ~self._shares_plan(timely)
+        return timely
 
     def _next(
         self,
@@ -174,10 +177,13 @@ class _Timing:
 
     def _shares_plan(self, replies: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """[replies]: whether one has the plan of one of these."""
-        return np.isin(self._plans, self._plans[replies])
+        is_there = np.zeros(len(self._plan_numbers), np.bool_)
+        is_there[self._plan_numbers[replies]] = True
+        shares: NDArray[np.bool_] = is_there[self._plan_numbers]
+        return shares
 
     def _marked(self, numbers: Iterable[int]) -> NDArray[np.bool_]:
-        marked = np.zeros(len(self._plans), np.bool_)
+        marked = np.zeros(len(self._plan_numbers), np.bool_)
         marked[list(numbers)] = True
         return marked
 

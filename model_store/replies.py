@@ -5,7 +5,9 @@ of them have their time in a conversation stands in a second one, and what a cus
 a third (`reply_fit`).
 """
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from model_store.contract.control_tokens import EOS_ID
 
 REPLIES_NAME = "replies.npy"
 ORDER_NAME = "reply_order.npy"
-CONDITIONS_NAME = "reply_conditions.json"
+CONDITIONS_NAME = "reply_conditions.json.gz"
 MAX_TOKENS = 500_000
 """One or two megabytes; further replies are left out."""
 PERSON_PLAN = "human_agent"
@@ -57,8 +59,8 @@ def save_replies(
     if known := sorted({(numbers[pair[0]], numbers[pair[1]]) for pair in order if numbers.keys() >= set(pair)}):
         np.save(directory / ORDER_NAME, np.asarray(known, np.int32), allow_pickle=False)
     if fitting := {numbers[reply]: when for reply, when in (conditions or {}).items() if reply in numbers}:
-        text = json.dumps(fitting, ensure_ascii=False, sort_keys=True, indent=0)
-        (directory / CONDITIONS_NAME).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(fitting, ensure_ascii=False, sort_keys=True)
+        (directory / CONDITIONS_NAME).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def load_replies(directory: Path, vocab_size: int) -> Iterator[tuple[int, ...]]:
@@ -107,12 +109,14 @@ def load_conditions(directory: Path, num_replies: int) -> Conditions:
     path = directory / CONDITIONS_NAME
     if not path.exists():
         return {}
-    if path.stat().st_size > _MAX_CONDITION_BYTES:
-        raise ValueError(f"{CONDITIONS_NAME} is larger than {_MAX_CONDITION_BYTES} bytes")
     try:
-        conditions = _CONDITIONS.validate_json(path.read_bytes())
-    except ValidationError:
+        with gzip.open(path) as stream:
+            data = stream.read(_MAX_CONDITION_BYTES + 1)
+        conditions = _CONDITIONS.validate_json(data)
+    except (OSError, EOFError, zlib.error, ValidationError):
         raise ValueError(f"{CONDITIONS_NAME} is no object of lists of texts by the numbers of replies") from None
+    if len(data) > _MAX_CONDITION_BYTES:
+        raise ValueError(f"{CONDITIONS_NAME} holds more than {_MAX_CONDITION_BYTES} bytes")
     if conditions and not 0 <= min(conditions) <= max(conditions) < num_replies:
         raise ValueError(f"{CONDITIONS_NAME} names replies beyond the {num_replies} that there are")
     return conditions

@@ -13,26 +13,34 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.contract.control_tokens import ASSISTANT_ID, EOS_ID, SYSTEM_ID, USER_ID
-from model_store.contract.conversation import Message, Role, detect_language, language_of
-from model_store.replies import Conditions
+from model_store.contract.conversation import Message, Role, language_of
+from model_store.contract.tokenizer import Tokenizer
+from model_store.replies import Conditions, load_conditions
 
 _APOSTROPHES = re.compile("['’‘`]")
 _GAPS = re.compile(r"[^\w<>]+")
 _HAN = re.compile(r"([\u3400-\u9fff])")
+_BEGINNING = 5
+"""Letters by which terms are looked up; there are some ten thousand."""
 _TURN_IDS = frozenset((USER_ID, ASSISTANT_ID, SYSTEM_ID, EOS_ID))
 
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """[replies] each: which can be said to this customer, and which were written for what he just said."""
+    """[replies] each: which can be said to this customer, which were written for what he just said, and which are said
+    at all, to somebody."""
 
     fits: NDArray[np.bool_]
     speaks: NDArray[np.bool_]
+    is_said: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +53,50 @@ class _Alternative:
         return self.needed <= found and not self.unwanted & found
 
 
+class _Needle(NamedTuple):
+    """What a term looks like in a message: with gaps between its words, or, as in Chinese, without any."""
+
+    text: str
+    is_solid: bool
+
+    @classmethod
+    def of(cls, term: str) -> "_Needle":
+        if _HAN.search(term):
+            return cls(_solid(term), is_solid=True)
+        return cls(f" {term.removesuffix('|')} " if term.endswith("|") else f" {term}", is_solid=False)
+
+
 class ReplyFit:
     """The conditions of one bundle's replies. Immutable; safe to share between threads."""
 
     def __init__(
-        self, conditions: Conditions, replies: Sequence[Sequence[int]], decode: Callable[[Sequence[int]], str]
+        self, conditions: Conditions, is_chinese: NDArray[np.bool_], decode: Callable[[Sequence[int]], str]
     ) -> None:
-        """`decode` gives the masked text of token ids. Raises ValueError for a condition that is none."""
+        """`is_chinese` says of each reply whether it is; `decode` gives the masked text of token ids.
+
+        Raises ValueError for a condition that is none.
+        """
         self._decode = decode
-        self._is_chinese = np.array([detect_language(decode(reply)) == "zh" for reply in replies], np.bool_)
-        self._is_free = np.ones(len(replies), np.bool_)
+        self._is_chinese = is_chinese
+        self._is_free = np.ones(len(is_chinese), np.bool_)
+        self._is_said = np.ones(len(is_chinese), np.bool_)
         self._by_term: dict[str, list[_Alternative]] = defaultdict(list)
         self._without_need: list[_Alternative] = []
-        self._by_beginning: dict[str, set[str]] = defaultdict(set)
+        self._by_beginning: dict[str, dict[str, _Needle]] = defaultdict(dict)
         for reply, alternatives in conditions.items():
             self._is_free[reply] = False
+            self._is_said[reply] = bool(alternatives)
             for text in alternatives:
                 self._add(parse_alternative(reply, text))
+
+    @classmethod
+    def load(cls, bundle_directory: Path, replies: Sequence[Sequence[int]], tokenizer: Tokenizer) -> "ReplyFit | None":
+        """Of a bundle's replies; None where it has no conditions. Raises ValueError for files that are none."""
+        conditions = load_conditions(bundle_directory, len(replies))
+        if not conditions:
+            return None
+        is_chinese = np.array([not tokenizer.han_ids.isdisjoint(reply) for reply in replies], np.bool_)
+        return cls(conditions, is_chinese, tokenizer.decode)
 
     def of(self, prompt_ids: Sequence[int]) -> Fitting:
         """What fits a rendered conversation that ends with the customer's message, or opens a reply to it."""
@@ -74,7 +109,7 @@ class ReplyFit:
         is_spoken = self._is_chinese == is_chinese
         speaks = self._holding([each for term in found for each in self._by_term.get(term, ())], found) & is_spoken
         fits = (self._is_free | speaks | self._holding(self._without_need, found)) & is_spoken
-        return Fitting(fits, speaks)
+        return Fitting(fits, speaks, self._is_said)
 
     def _holding(self, alternatives: Iterable[_Alternative], found: set[str]) -> NDArray[np.bool_]:
         holding = np.zeros(len(self._is_free), np.bool_)
@@ -87,16 +122,21 @@ class ReplyFit:
         else:
             self._without_need.append(alternative)
         for term in alternative.needed | alternative.unwanted:
-            self._by_beginning[_beginning(term)].add(term)
+            self._by_beginning[_solid(term)[:_BEGINNING]][term] = _Needle.of(term)
 
     def _terms_in(self, message: str) -> set[str]:
-        """Which of all terms a message holds. Looked up by how they begin: there are thousands."""
-        words = _words(message)
-        spaced = f" {words} "
-        solid = words.replace(" ", "")
-        beginnings = {solid[start : start + size] for start in range(len(solid)) for size in (1, 2)}
-        candidates = {term for beginning in beginnings for term in self._by_beginning.get(beginning, ())}
-        return {term for term in candidates if _holds(term, spaced, solid)}
+        """Which of all terms a message holds."""
+        words = _words(message).split()
+        spaced, solid = f" {' '.join(words)} ", "".join(words)
+        starts = accumulate(map(len, words), initial=0)
+        beginnings = {solid[start : start + size] for start in starts for size in range(1, _BEGINNING + 1)}
+        needles = (needles for beginning in beginnings if (needles := self._by_beginning.get(beginning)))
+        return {
+            term
+            for several in needles
+            for term, needle in several.items()
+            if needle.text in (solid if needle.is_solid else spaced)
+        }
 
 
 def parse_alternative(reply: int, text: str) -> _Alternative:
@@ -118,14 +158,8 @@ def _words(text: str) -> str:
     return " ".join(_GAPS.sub(" ", _HAN.sub(r" \1 ", _APOSTROPHES.sub("", text.lower()))).split())
 
 
-def _beginning(term: str) -> str:
-    return term.removesuffix("|").replace(" ", "")[:2]
-
-
-def _holds(term: str, spaced: str, solid: str) -> bool:
-    if _HAN.search(term):
-        return term.removesuffix("|") in solid
-    return f" {term.removesuffix('|')} " in spaced if term.endswith("|") else f" {term}" in spaced
+def _solid(term: str) -> str:
+    return term.removesuffix("|").replace(" ", "")
 
 
 def _customer_turns(prompt_ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from model_store.contract.conversation import Message, Role
 from model_store.contract.placeholders import FACT_PLACEHOLDERS, LIKE_A_PLACEHOLDER
 from model_store.contract.tokenizer import Tokenizer
-from model_store.replies import load_conditions, load_replies
+from model_store.replies import load_replies
 from model_store.reply_fit import ReplyFit
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
@@ -38,9 +38,8 @@ class KnownReplies:
     def load(cls, bundle_directory: Path, vocab_size: int, tokenizer: Tokenizer) -> "KnownReplies":
         """Those of a bundle. Raises ValueError for files that are not what they should be."""
         replies = list(load_replies(bundle_directory, vocab_size))
-        conditions = load_conditions(bundle_directory, len(replies))
-        fit = ReplyFit(conditions, replies, tokenizer.decode) if conditions else None
-        return cls(((tokenizer.plan_of(reply) or "", tokenizer.decode(reply)) for reply in replies), fit)
+        known = ((tokenizer.plan_of(reply) or "", tokenizer.decode(reply)) for reply in replies)
+        return cls(known, ReplyFit.load(bundle_directory, replies, tokenizer))
 
     @property
     def texts(self) -> Iterator[str]:
@@ -92,9 +91,7 @@ class FruitlessRule(BaseModel):
         """
         if not self.after or topic not in matters:
             return False
-        if known.answers(topic, earlier):
-            return False
-        num_answers = 0
+        matter, num_answers = topic, 0
         for reply in self._replies_since(earlier):
             topics = known.topics_of(reply).intersection(matters)
             if topics and topic in self.counts_always and not topics.intersection(self.counts_always):
@@ -103,7 +100,7 @@ class FruitlessRule(BaseModel):
                 num_answers += 1
             elif topics:
                 break
-        return num_answers >= self.after
+        return num_answers >= self.after and not known.answers(matter, earlier)
 
     def _replies_since(self, earlier: Sequence[Message]) -> Iterator[str]:
         """The bot's, the last one first, back to where it left the customer to a person."""

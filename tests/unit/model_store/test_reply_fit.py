@@ -1,5 +1,6 @@
 """Replies that suit only some customers: by their language, and by words that their last message holds."""
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from model_store.reply_fit import ReplyFit, parse_alternative
 TEXTS = {10: "Which one?", 11: "It costs nothing.", 12: "Shoes run small.", 13: "哪一件？", 14: "Never again."}
 REPLIES = [(100, number, EOS_ID) for number in TEXTS]
 CONDITIONS = {1: ("cost", "how much & !voucher"), 2: ("shoe", "boot|"), 4: ()}
+IS_CHINESE = np.array([False, False, False, True, False])
 SAID = {20: "How much is it?", 21: "what does it COST me", 22: "do you know", 23: "这双鞋多少钱", 24: "A bootleg?"}
 
 
@@ -24,7 +26,7 @@ def decode(token_ids: Sequence[int]) -> str:
 
 
 def fit(conditions: dict[int, tuple[str, ...]] = CONDITIONS) -> ReplyFit:
-    return ReplyFit(conditions, REPLIES, decode)
+    return ReplyFit(conditions, IS_CHINESE, decode)
 
 
 def said(*texts: str) -> tuple[set[int], set[int]]:
@@ -53,7 +55,7 @@ def test_a_reply_speaks_to_a_message_that_holds_its_words(text: str, speaking: s
 
 def test_chinese_words_are_found_anywhere_and_apostrophes_do_not_matter() -> None:
     """There are no gaps between words, Latin ones within included; people leave apostrophes out."""
-    chinese = ReplyFit({3: ("多少 钱", "app", "isn't & 好用")}, REPLIES, decode)
+    chinese = ReplyFit({3: ("多少 钱", "app", "isn't & 好用")}, IS_CHINESE, decode)
     for text in ("这个多少钱呀", "用App可以吗", "它isnt很好用"):
         assert chinese.of_said([text]).speaks[3], text
     assert not chinese.of_said(["这个多少？钱"]).speaks[0]
@@ -62,7 +64,7 @@ def test_chinese_words_are_found_anywhere_and_apostrophes_do_not_matter() -> Non
 
 def test_a_reply_that_only_some_must_not_hear_speaks_to_nobody() -> None:
     """It would drive out all those that fit anything."""
-    conditions = ReplyFit({0: ("!mail & !name",), 1: ("cost",)}, REPLIES, decode)
+    conditions = ReplyFit({0: ("!mail & !name",), 1: ("cost",)}, IS_CHINESE, decode)
     change, told = conditions.of_said(["change it"]), conditions.of_said(["change my e-mail and name"])
     assert change.fits[0] and not change.speaks[0]
     assert not told.fits[0]
@@ -104,6 +106,15 @@ def test_what_was_said_is_not_said_again_where_something_else_fits() -> None:
     """Where all that fits has been said, rather that once more than what is beside the point."""
     assert next_replies(20, 11, 21) == {10}
     assert next_replies(22, 10, 22) == {10}
+
+
+def test_a_plan_without_a_reply_that_fits_says_another() -> None:
+    """What is retired only where there is nothing else."""
+    for conditions, expected in (({0: ("zebra",), 1: ("yak",), 2: ()}, {10, 11}), ({0: (), 1: (), 2: ()}, {10, 11, 12})):
+        book = PhraseBook(REPLIES[:3], 128, (), ReplyFit(conditions, IS_CHINESE[:3], decode))
+        place = book.open((), [BOS_ID, USER_ID, 22, ASSISTANT_ID])
+        place.append(100)
+        assert set(place.continuations.tolist()) == expected
     assert next_replies(23) == {13}
 
 
@@ -133,6 +144,15 @@ def test_conditions_are_kept_beside_their_replies(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [{"5": ["x"]}, {"-1": []}, {"a": []}, [1], {"0": "x"}])
 def test_a_file_that_is_none_of_conditions_is_refused(tmp_path: Path, content: object) -> None:
     """By name; a bundle's files are not to be trusted."""
-    (tmp_path / CONDITIONS_NAME).write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / CONDITIONS_NAME).write_bytes(gzip.compress(json.dumps(content).encode()))
     with pytest.raises(ValueError, match=CONDITIONS_NAME):
         load_conditions(tmp_path, 5)
+
+
+def test_a_file_that_grows_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    """Some kilobytes can hold a gigabyte; what is no compressed file is refused as well."""
+    path = tmp_path / CONDITIONS_NAME
+    for content in (gzip.compress(b'{"0": ["x"]}' + b" " * 6_000_000), b"{}", gzip.compress(b"{}")[:-6], b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=CONDITIONS_NAME):
+            load_conditions(tmp_path, 5)
