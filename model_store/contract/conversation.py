@@ -12,6 +12,7 @@ from model_store.errors import InvalidConversationError
 
 _NOT_WORDS = re.compile(r"<[A-Z_0-9]+>|https?://[!-~]+")
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_CHINESE_MARKS = re.compile("[，。？！；：、（）]")
 
 
 class Role(StrEnum):
@@ -55,9 +56,13 @@ def has_han(text: str) -> bool:
 
 
 def language_of(messages: Sequence[Message]) -> str:
-    """What the customer speaks: the language of his last message that has any letters. A bare order number has none."""
+    """What the customer speaks: the language of his last message that has any letters, or else of its marks.
+
+    A bare order number has no language.
+    """
     own = [message.content for message in messages if message.role is Role.USER]
-    return detect_language(next((text for text in reversed(own) if _has_letters(text)), ""))
+    spoken = next((text for text in reversed(own) if _has_letters(text)), None)
+    return detect_language("".join(own) if spoken is None else spoken)
 
 
 def _has_letters(masked: str) -> bool:
@@ -68,9 +73,12 @@ def detect_language(text: str) -> str:
     """`"zh"` when a fifth or more of the letters are Han characters, else `"en"`.
 
     One Han character carries about as much as a short English word, hence the low share; it also makes code-switched
-    Chinese with Latin product names Chinese. Placeholders and links have no language.
+    Chinese with Latin product names Chinese. Placeholders and links have no language; where there are no letters at
+    all, full-width marks are Chinese.
     """
     text = _NOT_WORDS.sub("", text)
     num_han = len(_HAN.findall(text))
     num_letters = sum(character.isalpha() for character in text)
-    return "zh" if num_han and num_han * 5 >= num_letters else "en"
+    if not num_letters:
+        return "zh" if _CHINESE_MARKS.search(text) else "en"
+    return "zh" if num_han * 5 >= num_letters else "en"

@@ -135,6 +135,8 @@ def test_a_conversation_that_cannot_be_answered_is_refused(messages: list[Messag
         ("我忘记了我的账户密码", "zh"),
         ("我的iPhone耳机坏了", "zh"),
         ("???", "en"),
+        ("。。。，，", "zh"),
+        ("？", "zh"),
         ("what is 你好", "zh"),
     ],
 )
