@@ -8,7 +8,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from datetime import datetime
+from functools import partial
+from typing import TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -27,20 +30,21 @@ def configure_logging(level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
+    render: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
     handler = logging.StreamHandler(sys.stderr)
+    # Our own lines go past the standard library, which takes twice the time of a line.
+    structlog.configure(
+        processors=[*shared, *render],
+        logger_factory=partial(_LineLogger, handler),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+    )
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(ensure_ascii=False),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
     handler.setLevel(level.upper())  # the root's level is none for libraries that set their own
@@ -50,6 +54,21 @@ def configure_logging(level: str) -> None:
     for name in ("httpx", "httpcore", "httpx2", "httpcore2", "authlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     root.setLevel(level.upper())
+
+
+class _LineLogger:
+    """What structlog hands its rendered lines to: the stream of a handler, whose own lines come in between."""
+
+    def __init__(self, handler: "logging.StreamHandler[TextIO]", *_: object) -> None:
+        self._handler = handler
+
+    def write(self, line: str) -> None:
+        """Writes a line and flushes. One that cannot be written is lost, as a handler loses it: no request fails."""
+        with self._handler.lock or nullcontext(), suppress(OSError, ValueError):
+            self._handler.stream.write(f"{line}\n")
+            self._handler.stream.flush()
+
+    debug = info = warning = error = critical = write
 
 
 class Telemetry:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import structlog
@@ -33,6 +35,46 @@ def test_a_library_with_a_level_of_its_own_is_held_to_the_setting(
     library.debug("building")
     library.warning("running out")
     assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["running out"]
+
+
+def test_our_own_lines_look_like_the_libraries(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON with event, level and time, the request's id and exceptions; nothing below the level."""
+    configure_logging("info")
+    own, library = structlog.get_logger("own"), logging.getLogger("a-library")
+    with structlog.contextvars.bound_contextvars(request_id="r-1"):
+        own.debug("not shown")
+        own.info("requested", name="顾客", seconds=0.5)
+        library.info("requested")
+        for log in (own, library):
+            try:
+                raise ZeroDivisionError("by nought")
+            except ZeroDivisionError:
+                log.exception("failed")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["level"], line["request_id"]) for line in lines] == [
+        ("requested", "info", "r-1"),
+        ("requested", "info", "r-1"),
+        ("failed", "error", "r-1"),
+        ("failed", "error", "r-1"),
+    ]
+    assert (lines[0]["name"], lines[0]["seconds"]) == ("顾客", 0.5)
+    assert all(line["timestamp"].endswith("Z") for line in lines)
+    assert all("ZeroDivisionError: by nought" in line["exception"] for line in lines[2:])
+
+
+def test_a_line_that_cannot_be_written_fails_nobody(root: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk under the log, or a pipe that nobody reads, costs the line and not the request."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr("sys.stderr", full)
+        configure_logging("info")
+        structlog.get_logger("own").info("requested")
+        logging.getLogger("a-library").info("requested")
+        with pytest.raises(OSError, match="No space left"):  # else neither would have been written
+            full.flush()
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
 
 
 def test_refusals_are_told_of_together(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
