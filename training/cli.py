@@ -1,7 +1,7 @@
 """`python -m training base · prune · lengthen · run · eval · …`: results on stdout, logs and progress on stderr.
 
 Exit codes: 0 done (also when there is too little feedback yet), 1 a named error, 3 the gate refused, 4 another
-version came first.
+version came first, 5 the loss stopped being a number.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from training.canary.release import act
 from training.canary.report import NO_CANARY, judgement_fields, judgement_text
 from training.config import TrainingConfig, load_config
 from training.data_commands import add_data_commands
-from training.errors import InvalidConfigError, SeveralProcessesError, TrainingError, WorkspaceError
+from training.errors import DivergedError, InvalidConfigError, SeveralProcessesError, TrainingError, WorkspaceError
 from training.evaluation.dialogues.asking_back import SERVICE_RULES_FILE
 from training.evaluation.explanations.page import explanation_page
 from training.evaluation.explanations.sources import newest_run, open_explainer, read_exported, read_stored
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except (TrainingError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return int(ExitCode.DIVERGED if isinstance(error, DivergedError) else ExitCode.FAILED)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -98,6 +98,8 @@ class ExitCode(IntEnum):
     FAILED = 1
     REFUSED = 3
     OVERTAKEN = 4
+    DIVERGED = 5
+    """The loss stopped being a number, again and again: to try once more would end the same."""
 
 
 @dataclass(frozen=True)

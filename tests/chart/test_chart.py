@@ -306,7 +306,7 @@ def test_made_keys_are_long_and_different(render: Render) -> None:
 
 
 def test_training_runs_beside_the_service_and_does_not_retry_a_refusal(render: Render) -> None:
-    """It shares volume and database with the service, and exit code 3 ends the job."""
+    """It shares volume and database with the service, and exit codes 3 (refused) and 5 (diverged) end the job."""
     manifests = render()
     job = _one(manifests, "CronJob")["spec"]
     pod = job["jobTemplate"]["spec"]["template"]["spec"]
@@ -315,7 +315,7 @@ def test_training_runs_beside_the_service_and_does_not_retry_a_refusal(render: R
     assert term["labelSelector"]["matchLabels"].items() <= service_pod["metadata"]["labels"].items()
     assert pod["volumes"][0] == service_pod["spec"]["volumes"][0]
     (rule,) = job["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
-    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [3])
+    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [3, 5])
     assert job["suspend"] is True
 
 

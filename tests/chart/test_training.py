@@ -61,10 +61,10 @@ def test_processes_of_a_run_are_pods_of_an_indexed_job_that_find_one_another(ren
 
 
 def test_a_try_that_fails_counts_once_for_each_of_its_processes(render: Render) -> None:
-    """Two further tries of three pods are six failures; a refusal still ends the job at once."""
+    """Two further tries of three pods are six failures; a refusal or divergence still ends the job at once."""
     job = _job(render(TRAINED_TOGETHER))
     assert job["backoffLimit"] == 6
-    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [3]
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [3, 5]
     assert _job(render(HIGHLY_AVAILABLE))["backoffLimit"] == 2
 
 

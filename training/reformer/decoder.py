@@ -293,12 +293,17 @@ class _Caches:
 
 
 def _choose(logits: Tensor, uniforms: Tensor, options: SamplingOptions) -> tuple[Tensor, Tensor]:
-    """Token ids [B] and their log-probabilities [B] under the sampling distribution, from logits [B, V]."""
+    """Token ids [B] and their log-probabilities [B] under the sampling distribution, from logits [B, V].
+
+    Raises FloatingPointError where these are no numbers.
+    """
     if options["temperature"] == 0:
         return logits.argmax(-1), torch.zeros(len(logits))
     probabilities = drawing_distribution(logits, temperature=options["temperature"], top_p=options.get("top_p", 1.0))
     # A token of probability zero adds nothing to the sum, so it is never the first to exceed a draw.
     cumulative = probabilities.cumsum(-1)
     total = cumulative[:, -1:]
+    if not total.isfinite().all():
+        raise FloatingPointError("the network gives probabilities that are no numbers")
     chosen = torch.searchsorted(cumulative, uniforms[:, None] * total, right=True)
     return chosen[:, 0], (probabilities.gather(-1, chosen) / total).log()[:, 0]

@@ -9,11 +9,11 @@ activeDeadlineSeconds: {{ .Values.training.activeDeadlineSeconds | int64 }}
 backoffLimit: {{ mul .Values.training.backoffLimit .Values.training.processes }}
 podFailurePolicy:
   rules:
-    # 3: the gate refused the new version. Training it again would give the same one.
+    # 3: the gate refused the new version. Training it again would give the same one. 5: the loss stopped being a number.
     - action: FailJob
       onExitCodes:
         operator: In
-        values: [3]
+        values: [3, 5]
 {{- end }}
 
 {{/* The pod of a run, from (dict "root" $ "container" NAME); Kubeflow's controller looks for its container by name. */}}

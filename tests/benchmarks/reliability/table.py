@@ -15,13 +15,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks.reliability.finding import Family, Finding, NotRunError, Plan, Verdict, line
-from tests.benchmarks.reliability.rows import callers, crowd, database_faults, keeping, kill, shelf, surroundings, text
+from tests.benchmarks.reliability.rows import (
+    callers,
+    crowd,
+    database_faults,
+    keeping,
+    kill,
+    shelf,
+    surroundings,
+    text,
+    training,
+)
 
 FAMILIES: tuple[Family, ...] = (
     kill.FAMILY,
     database_faults.FAMILY,
     *crowd.FAMILIES,
     *shelf.FAMILIES,
+    training.FAMILY,
     *callers.FAMILIES,
     *text.FAMILIES,
     *keeping.FAMILIES,

@@ -211,6 +211,16 @@ def test_numbers_that_are_none_are_skipped_three_times_and_then_stop_the_run(tmp
         update(nan_loss)
 
 
+def test_a_policy_from_which_nothing_can_be_drawn_stops_the_run(tmp_path: Path) -> None:
+    """A learning rate that ruins it at once: whoever measures it meets no numbers, and says so by name."""
+    config = make_config(policy={"algorithm": "kto", "lr": 1e30}, reward={"num_epochs": 1})
+    workspace = make_workspace(tmp_path, config, num_rows=60)
+    reward_model.run(config, workspace)
+    with pytest.raises(DivergedError, match="policy at step"):
+        policy.run(config, workspace)
+    assert not workspace.path("policy").exists()
+
+
 class _DyingWorkspace(Workspace):
     """Dies right after its second checkpoint is on disk, as a killed process would."""
 

@@ -5,11 +5,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from model_store.backends.local import LocalBackend
 from model_store.backends.protocol import RunOutcome, RunReport
+from model_store.contract.tokenizer import Tokenizer
 from model_store.store import ModelStore, seed
+from tests.unit.stages.feedback_workspace import local_store, make_config, publish_tiny_version, rated_rows
 from training.cli import main
+from training.pipeline import ExitCode
 
 TINY = Path(__file__).parents[3] / "training" / "configs" / "tiny.yaml"
 
@@ -30,6 +34,24 @@ def test_a_run_that_fails_is_noted_as_failed(tmp_path: Path, capsys: pytest.Capt
         report = last_run(tmp_path / "models")
         assert (report.outcome, report.num_in_a_row) == (RunOutcome.FAILED, number)
         assert datetime.now(UTC) - report.finished_at < timedelta(minutes=1)
+
+
+def test_a_run_whose_loss_is_no_number_ends_with_a_code_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To try it again would end the same; nothing is published, and the shelf is told that it failed."""
+    store = local_store(tmp_path / "models")
+    first = publish_tiny_version(store, tmp_path / "made")
+    rows = rated_rows(Tokenizer.load(tmp_path / "made" / "tokenizer.json"), 120)
+    (tmp_path / "ratings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = make_config(reward={"lr": 1e30})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    run = ["run", "--config", str(tmp_path / "config.yaml"), "--workspace", str(tmp_path / "run")]
+    run += ["--model-store", str(tmp_path / "models"), "--feedback-file", str(tmp_path / "ratings.jsonl")]
+    assert main(run) == ExitCode.DIVERGED == 5
+    assert "Training diverged in reward_model" in capsys.readouterr().err
+    assert [version.digest for version in store.versions()] == [first]
+    assert last_run(tmp_path / "models").outcome is RunOutcome.FAILED
 
 
 def test_a_run_with_too_few_ratings_is_noted_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from training import distributed
 from training.config import PolicyConfig
+from training.errors import DivergedError
 from training.reformer.model import ReformerPolicy
 from training.stages.learners.learner import FAR, STAGE, Learner, Updater
 from training.stages.learners.way_back import Measure, copy_weights, walk_back
@@ -55,11 +56,14 @@ def climb_ladder(
 ) -> Climb:
     """Takes the learner's steps, with a checkpoint at every quarter, and leaves a policy within the KL limit.
 
-    `measure` gives the policy's figures, `kl` among them. Resumes by itself.
+    `measure` gives the policy's figures, `kl` among them. Resumes by itself. Raises DivergedError.
     """
     ladder = _Ladder(learner, policy, config, workspace, measure)
-    stopped_by = ladder.take_steps()
-    arrival = walk_back(policy, ladder.start, measure, config.max_kl)
+    try:
+        stopped_by = ladder.take_steps()
+        arrival = walk_back(policy, ladder.start, measure, config.max_kl)
+    except FloatingPointError as error:  # nothing can be drawn from it, so nothing measured
+        raise DivergedError(stage=STAGE, step=ladder.progress.step, problem=error) from error
     done = ladder.progress
     return Climb(done.step, stopped_by, done.num_retreats, arrival.share, arrival.figures, ladder.seconds())
 
