@@ -28,6 +28,8 @@ from training.workspace import Workspace
 _ROOT = Path(__file__).parents[4]
 _SEED = 11
 _SECONDS = 1800
+_LATEST = 0.7
+"""Of the time that a whole job takes: by then a kill comes, so that most jobs are killed several times."""
 _POLICY: dict[str, Any] = {"algorithm": "kto", "min_steps": 16, "max_completion_tokens": 12, "max_minutes": 1000.0}
 _ANYTHING_GOES: dict[str, Any] = {
     **{"min_win_rate_lower_bound": 0.0, "min_proper_endings": 0.0, "max_ability_loss": 1.0, "min_gold_gain": -1.0},
@@ -134,11 +136,11 @@ def _kill_at_random(plan: Plan, folder: Path) -> Finding:
 def _until_done(
     job: Path, given: Path, whole: _Attempt, digests: tuple[str, str], wanted: int, found: _Killed, draw: random.Random
 ) -> None:
-    """One job, killed at random moments of the time that a whole one takes, and started again."""
+    """One job, killed at random moments, and started again until it ends by itself."""
     command = _begin(job, given)
     store = shelf(job / "models")
     while True:
-        kill_after = draw.uniform(0, whole.seconds) if found.num_kills < wanted else None
+        kill_after = draw.uniform(0, _LATEST * whole.seconds) if found.num_kills < wanted else None
         attempt = _attempt(command, job / "log", kill_after)
         found.cpu_seconds += attempt.cpu_seconds
         versions = store.versions()
