@@ -30,6 +30,8 @@ class StreamUnmasker:
     def feed(self, masked_piece: str) -> str:
         """The text that can be shown now."""
         text = self._held + masked_piece
+        if "<" not in text:  # most pieces
+            return text
         tail = _UNDECIDED_TAIL.search(text)
         if tail and len(tail.group()) <= MAX_PLACEHOLDER_LENGTH:
             self._held = tail.group()
