@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 DONE = b"data: [DONE]\n\n"
 """Ends a stream that went well; nothing comes behind it."""
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _HEARTBEAT = b": heartbeat\n\n"
 _HEADERS = {
     "cache-control": "no-cache",
@@ -24,7 +25,7 @@ _HEADERS = {
 def encode_event(data: Mapping[str, object], event: str | None = None) -> bytes:
     """One event. JSON has no raw line breaks, so one `data` line is enough."""
     name = f"event: {event}\n" if event else ""
-    return f"{name}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n\n".encode()
+    return f"{name}data: {_JSON.encode(data)}\n\n".encode()
 
 
 class EventStreamResponse(Response):
