@@ -65,6 +65,11 @@ class Intent:
         groups = (*self.replies_by_tone.values(), *self.replies_given.values(), *self.replies_missing.values())
         return tuple(reply for group in groups for reply in group)
 
+    @property
+    def every_reply(self) -> tuple[str, ...]:
+        """All that is ever said about it: to everybody, later on, and to those who ask for something in particular."""
+        return (*self.replies, *self.later_replies, *(each.text for each in self.fitting.said))
+
 
 @dataclass(frozen=True)
 class Phrases:
@@ -197,7 +202,7 @@ def check_pack(pack: DomainPack, path: Path) -> None:
     for intent in pack.intents:
         where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
         _check_asks(path, where, intent, pack.slots[intent.language])
-        for reply in (*intent.replies, *intent.later_replies, *(each.text for each in intent.fitting.said)):
+        for reply in intent.every_reply:
             _check_reply(path, where, reply)
         for _text, reason in intent.bad_replies:
             _require(reason in BAD_REASONS, path, f"{where}: unknown reason {reason!r}")

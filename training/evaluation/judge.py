@@ -28,7 +28,7 @@ class IntentJudge:
 
     def __init__(self, pack: DomainPack) -> None:
         """Learns a pack's good replies, and its asks because their words tell intents apart. Takes seconds."""
-        replies = sorted({(reply, intent.name) for intent in pack.intents for reply in intent.replies})
+        replies = sorted({(reply, intent.name) for intent in pack.intents for reply in intent.every_reply})
         asks = [(ask, intent.name) for intent in pack.intents for ask in intent.asks[:_MAX_ASKS]]
         self._vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=_NGRAMS, min_df=2, sublinear_tf=True)
         self._replies = self._vectorizer.fit_transform([_prepared(reply) for reply, _ in replies])

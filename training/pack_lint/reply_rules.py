@@ -30,7 +30,7 @@ def broken_rules(text: str, rules: tuple[UnsafeRule, ...]) -> tuple[str, ...]:
 def _replies(pack: DomainPack) -> Iterator[tuple[str, str, str]]:
     """Language, place and text of all that the bot is taught to say."""
     for intent in (*pack.intents, *pack.help_intents):
-        for reply in (*intent.replies, *intent.later_replies, *(each.text for each in intent.fitting.said)):
+        for reply in intent.every_reply:
             yield intent.language, f"{intent.topic}/{intent.name}", reply
     for flow in pack.flows:
         for turn in flow.turns:

@@ -48,7 +48,7 @@ def authored_replies(pack: DomainPack) -> frozenset[str]:
     in_flows = [
         text for flow in pack.flows for turn in flow.turns if turn.role is Role.ASSISTANT for text in turn.wordings
     ]
-    of_intents = [text for each in pack.intents for text in (*each.replies, *each.later_replies)]
+    of_intents = [text for each in pack.intents for text in each.every_reply]
     return frozenset(text.strip() for text in (*of_intents, *in_flows))
 
 
