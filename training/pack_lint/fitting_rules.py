@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
+from model_store.reply_fit import ReplyFit
 from training.data.domain_pack import DomainPack, Intent
 from training.data.flows.reply_order import unknown_assumptions
 from training.pack_lint.problem import Problem
@@ -30,3 +33,16 @@ def _shortages(intent: Intent) -> Iterator[str]:
         general |= {reply.text for reply in said if reply.is_later == is_later}
         if len(general) < needed:
             yield f"{len(general)} {name} that suppose nothing, {needed} are needed"
+
+
+def share_spoken_to(pack: DomainPack, language: str) -> float:
+    """Of the development asks, how many hear a reply that was written for what they say."""
+    intents = [intent for intent in pack.intents if intent.language == language]
+    said = [(intent.name, reply) for intent in intents for reply in intent.fitting.said]
+    conditions = {number: reply.when for number, (_, reply) in enumerate(said) if reply.when}
+    fit = ReplyFit(conditions, np.full(len(said), language == "zh"), lambda _: "")
+    asks = [(intent.name, ask) for intent in intents for ask in intent.development_asks]
+    spoken = [
+        any(said[number][0] == name for number in np.flatnonzero(fit.of_said([ask]).speaks)) for name, ask in asks
+    ]
+    return float(np.mean(spoken)) if spoken else 0.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from training.data.domain_pack import TONES, DomainPack
 from training.pack_lint.contradictions import contradictions
-from training.pack_lint.fitting_rules import fitting_problems
+from training.pack_lint.fitting_rules import fitting_problems, share_spoken_to
 from training.pack_lint.opposites import opposite_problems, read_opposites
 from training.pack_lint.problem import Problem
 from training.pack_lint.reply_rules import reply_problems
@@ -43,6 +43,15 @@ def size_table(pack: DomainPack) -> str:
         reasons = Counter(reason for intent in intents for _, reason in intent.bad_replies)
         shown = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
         lines.append(f"{language} bad replies: {shown or 'none'}")
+        num_said, num_assumed = (
+            sum(len(replies) for replies in of_kind)
+            for of_kind in zip(*((each.fitting.said, each.fitting.assumed) for each in intents), strict=True)
+        )
+        if num_said:
+            lines.append(
+                f"{language} replies for what some customers say: {num_said}, and {num_assumed} of the others suppose"
+                f" something; of the development asks, {100 * share_spoken_to(pack, language):.0f} % are spoken to"
+            )
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from training.data.domain_pack import load_pack
 from training.data.fitting.fitting_replies import FittingReplies, FittingReply, parse_fitting
-from training.pack_lint.fitting_rules import MIN_FIRST, MIN_LATER, fitting_problems
+from training.pack_lint.fitting_rules import MIN_FIRST, MIN_LATER, fitting_problems, share_spoken_to
 
 
 def test_an_entry_is_read_word_for_word() -> None:
@@ -57,3 +57,16 @@ def test_conditions_that_leave_too_little_for_everybody_are_found() -> None:
     mended = (FittingReply("One more.", ()), FittingReply("And one.", (), is_later=True))
     enough = replace(intent, fitting=FittingReplies(assumed, mended))
     assert list(fitting_problems(replace(pack, intents=(enough,), flows=()))) == []
+
+
+def test_how_many_asks_are_spoken_to_is_counted() -> None:
+    """Those that hold the words of a reply of their own intent, in its language."""
+    pack = load_pack("shop")
+    intent = next(each for each in pack.intents if each.language == "en" and len(each.development_asks) > 1)
+    asks = ("what does it cost", "where is it", "how much")
+    said = (FittingReply("It costs <SHIPPING_FEE>.", ("cost", "how much")), FittingReply("Anything.", ()))
+    asked = replace(intent, development_asks=asks, fitting=FittingReplies(said=said))
+    other = replace(intent, name="other", development_asks=("what cost",), fitting=FittingReplies())
+    assert share_spoken_to(replace(pack, intents=(asked,)), "en") == pytest.approx(2 / 3)
+    assert share_spoken_to(replace(pack, intents=(asked, other)), "en") == pytest.approx(2 / 4)
+    assert share_spoken_to(replace(pack, intents=(other,)), "en") == 0
