@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.bench_continual", description=__doc__)
     parser.add_argument("--rounds", type=int, default=_NUM_ROUNDS, help="default: 5; after them crowds come again")
     parser.add_argument("--ratings", type=int, help="in each round; default: 300")
-    parser.add_argument("--algorithm", choices=("rloo", "grpo", "kto", "filtered", "ilql"), default="rloo")
+    parser.add_argument("--algorithm", choices=("rloo", "grpo", "kto", "filtered", "ilql"), default="filtered")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60.0, help="no round begins later; default: 60")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")

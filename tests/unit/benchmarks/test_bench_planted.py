@@ -88,13 +88,17 @@ def test_flatterers_correct_what_the_bot_does_not_say() -> None:
 
 
 def test_cells_that_tell_most_come_first() -> None:
-    """Honest seeds, planted rewards, then poison by size, each with curation and without; none twice."""
+    """Honest seeds, then every planted reward and every attack once, with curation and without; none twice."""
     plans = list(bench_planted.all_plans())
     assert [plan.kind for plan in plans[:5]] == ["honest"] * 5
-    assert {plan.kind for plan in plans[5:17]} == {"flipped", "length", "constant", "random"}
+    assert [plan.kind for plan in plans[5:9]] == ["flipped", "length", "constant", "random"]
+    assert [plan.is_curated for plan in plans[9:17]] == [True] * 4 + [False] * 4
+    assert len({plan.kind for plan in plans[9:17]}) == 4
     assert len({plan.name for plan in plans}) == len(plans)
-    assert Counter(plan.is_curated for plan in plans[17:]) == {True: 64, False: 64}
-    assert {plan.num_items for plan in plans[17:]} == {2, 3, 6, 10, 15, 30, 50, 250}
+    poisoned = [plan for plan in plans if plan.num_items]
+    assert Counter(plan.is_curated for plan in poisoned) == {True: 64, False: 64}
+    assert {plan.num_items for plan in poisoned} == {2, 3, 6, 10, 15, 30, 50, 250}
+    assert Counter(plan.kind for plan in plans if not plan.num_items)["flipped"] == 3
 
 
 def opinion(liked: float, right: float, wanted: float) -> Opinion:
