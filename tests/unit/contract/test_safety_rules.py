@@ -31,6 +31,7 @@ def rule_for(text: str) -> SafetyRule | None:
         "they'd be better off dead than with me? no, I'd be better off dead",
         "There is no reason to live",
         "I can't go on anymore",
+        "i cant go on",
         "I'd rather be dead",
         "我想自杀",
         "我真的想死",
