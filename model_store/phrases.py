@@ -144,25 +144,23 @@ class _Timing:
         """[replies]: of those `sayable`, what can be said next, after `earlier` replies.
 
         `given` are the details of the customer's last message: a reply that names one takes it up, whatever was said.
-        Of a plan with replies that speak to what the customer said, only those.
+        Of a plan with replies that speak to what the customer said, or take a detail up, only those.
         """
+        takes_up = self._marked(number for detail in given for number in self._by_detail.get(detail, ()))
         if fitting is None:
-            return self._next(sayable, earlier, given, np.zeros(len(sayable), np.bool_))
-        timely = self._next(sayable & fitting.fits, earlier, given, fitting.speaks)
-        speaking = timely & fitting.speaks
-        timely &= speaking | ~self._shares_plan(speaking)
+            return self._next(sayable, earlier, takes_up)
+        speaks = fitting.speaks | (takes_up & fitting.fits)
+        timely = self._next(sayable & fitting.fits, earlier, speaks)
+        timely &= speaks | ~self._shares_plan(timely & speaks)
         for further in (sayable & fitting.is_said, sayable):  # rather beside the point than not at all
             if (further & ~self._shares_plan(timely)).any():
-                timely |= self._next(further, earlier, given, fitting.speaks) & ~self._shares_plan(timely)
+                timely |= self._next(further, earlier, takes_up) & ~self._shares_plan(timely)
         return timely
 
     def _next(
-        self,
-        sayable: NDArray[np.bool_],
-        earlier: Sequence[tuple[int, ...]],
-        given: Collection[int],
-        speaks: NDArray[np.bool_],
+        self, sayable: NDArray[np.bool_], earlier: Sequence[tuple[int, ...]], takes_up: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
+        """[replies]: of those `sayable`. What `takes_up` what was just said has its time whatever was said before."""
         anywhere = sayable & ~self._follows
         if not earlier:
             return anywhere
@@ -170,7 +168,6 @@ class _Timing:
         said_before = self._marked(number for numbers in said for number in numbers)
         next_in_talk = self._marked(follower for number in said[-1] for follower in self._followers.get(number, ()))
         later = sayable & ~said_before & (self._after_any | (self._after_its_plan & self._shares_plan(said_before)))
-        takes_up = self._marked(number for detail in given for number in self._by_detail.get(detail, ())) | speaks
         timely = later | (anywhere & (takes_up | ~self._shares_plan(later))) | (sayable & next_in_talk)
         timely &= ~said_before
         return timely | (anywhere & ~self._shares_plan(timely))  # rather twice than not at all

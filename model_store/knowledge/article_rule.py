@@ -91,6 +91,7 @@ class ArticleRule(BaseModel):
     eagerness: Annotated[float, Field(ge=0.01, le=100)]
     instead_of: tuple[str, ...]
     never_instead_of: tuple[str, ...]
+    least_fit_beside_answer: Annotated[float, Field(ge=0, le=1)] = 0.0
     wording: dict[Literal["en", "zh"], _Text]
 
     @field_validator("wording")
@@ -111,8 +112,18 @@ class ArticleRule(BaseModel):
         """Every plan that the rule names."""
         return frozenset((*self.instead_of, *self.never_instead_of))
 
-    def quotes(self, read: ReadPlan, fit: float, min_confidence: float, weights: QuotingWeights | None = None) -> bool:
+    def quotes(
+        self,
+        read: ReadPlan,
+        fit: float,
+        min_confidence: float,
+        weights: QuotingWeights | None = None,
+        *,
+        has_answer: bool = False,
+    ) -> bool:
         """Whether a passage that fits the question this well is quoted by the rule, and not what was planned is said.
+
+        `has_answer`: a reply with that plan was written for what the customer says; then the passage has to fit well.
 
         Who is sure of quoting does so in its own words; below `min_confidence` the model is not. Where quoting is not
         even among the rivals nobody thought of an article. Evidence is weighed by `weights`; None: as shipped.
@@ -122,6 +133,8 @@ class ArticleRule(BaseModel):
             return False
         if read.plan == HELP_PLAN:
             return read.confidence < min_confidence
+        if has_answer and fit < self.least_fit_beside_answer:
+            return False
         learned = weights or shipped_weights()
         return learned.log_odds(self.evidence(read, fit)) + math.log(self.eagerness) >= learned.quote_from
 

@@ -207,8 +207,10 @@ class PlanRules:
         """
         if not choice.is_pinned:
             article = self._file.article
-            if offered is not None and article.quotes(choice, offered.fit, self._min_confidence):
-                return FixedReply(article.wording_in(language), "article")
+            if offered is not None:
+                has_answer = known.answers(topic_of(choice.plan), earlier)
+                if article.quotes(choice, offered.fit, self._min_confidence, has_answer=has_answer):
+                    return FixedReply(article.wording_in(language), "article")
             if self._is_fruitless(choice.plan, earlier, known):
                 return FixedReply(self._file.fruitless.wording_in(language), "fruitless", hands_over=True)
             if choice.confidence < self._min_confidence:

@@ -95,3 +95,68 @@ def test_a_customer_who_was_answered_three_times_about_one_matter_is_left_to_a_p
         assert records.get_completion(completion.id).sampling["rule"] == "fruitless"
     name = f'{{plan="{choice.model_extra["plan"]}",rule="fruitless"}}'
     assert service.metric("rejoinder_replies_total")[name] == before.get(name, 0) + 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("where do i get a returns label", ("label",)),
+        ("who pays the postage if i send it back", ("postage", "pays")),
+        ("do you do student discount?", ("student",)),
+        ("can you look up my order", ("can't see", "can't look")),
+        ("能开专票吗", ("专票",)),
+        ("退货运费谁出", ("运费",)),
+        ("可以用花呗吗", ("花呗", "分期")),
+    ],
+)
+def test_a_customer_hears_what_he_asked_for(service: RunningService, asked: str, words: tuple[str, ...]) -> None:
+    """From the replies of a matter those that were written for it, or a help article about it."""
+    (reply,) = answers(service, asked)
+    assert any(word in reply for word in words), reply
+
+
+@pytest.mark.parametrize(
+    ("asked", "unsaid"),
+    [
+        ("what size duvet cover do i need for a king bed", ("shoe", "body", "tape")),
+        ("how much is the big wool blanket", ("cheaper", "quantities")),
+        ("1.8米的床买多大的被套", ("鞋", "身高", "合身")),
+        ("怎么下单呀", ("提交不了",)),
+    ],
+)
+def test_nothing_is_supposed_that_was_not_said(service: RunningService, asked: str, unsaid: tuple[str, ...]) -> None:
+    """Of shoes where the question is about bedding, of a failure where there was none."""
+    (reply,) = answers(service, asked)
+    assert not any(word in reply for word in unsaid), reply
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"), [("my parcel says delivered but it is not here", "yes please"), ("退款半个月了还没到", "行")]
+)
+def test_who_accepts_a_colleague_gets_one(service: RunningService, asked: str, answer: str) -> None:
+    """Whichever of the bot's replies offered one."""
+    said = [asked]
+    while not answers(service, *said)[-1].rstrip("。.").endswith(("?", "？")) and len(said) < 3:
+        said.append(asked)
+    completion = talk(service, *said, answer)[-1]
+    assert completion.choices[0].model_extra["plan"] == "human_agent"
+    assert completion.choices[0].finish_reason == "handover"
+
+
+@pytest.mark.parametrize(
+    "text", ["nobody will be home tomorrow", "i won't be in on friday, can it come later", "我明天不在家"]
+)
+def test_nobody_is_sent_to_a_crisis_line_for_not_being_at_home(service: RunningService, text: str) -> None:
+    """Though the words are those of people who are."""
+    (completion,) = talk(service, text)
+    assert completion.choices[0].model_extra["rule"] != "crisis"
+    assert "116 123" not in (completion.choices[0].message.content or "")
+
+
+@pytest.mark.parametrize(
+    "text", ["i don't want to be here any more, nobody would miss me", "我不想活了", "i want to kill myself"]
+)
+def test_whoever_cries_for_help_is_told_where_it_is(service: RunningService, text: str) -> None:
+    """In the rule's words."""
+    (completion,) = talk(service, text)
+    assert completion.choices[0].model_extra["rule"] == "crisis"

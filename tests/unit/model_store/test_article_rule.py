@@ -115,3 +115,12 @@ def test_a_shops_own_file_changes_single_entries_of_the_rule_and_whole_sections_
     rules = rules_over(shipped, {"article": {"is_on": False}, "unsure": {}})
     assert rules == {"article": {**ENTRIES, "is_on": False}, "unsure": {}}
     assert rules_over(shipped, {}) == shipped and rules_over(shipped, {"article": 5})["article"] == 5
+
+
+def test_beside_a_reply_that_was_written_for_the_question_a_passage_must_fit_well() -> None:
+    """As well as the rule says; without such a reply the evidence alone decides."""
+    rule = ArticleRule.model_validate({**ENTRIES, "least_fit_beside_answer": 0.6})
+    read = Read("invoice", 0.5, 0.4)
+    eager = rule.model_copy(update={"eagerness": 100.0})
+    for fit, has_answer, expected in ((0.5, True, False), (0.5, False, True), (0.7, True, True)):
+        assert eager.quotes(read, fit, MIN_CONFIDENCE, WEIGHTS, has_answer=has_answer) is expected

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID, USER_ID
+from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID, PLACEHOLDER_IDS, USER_ID
 from model_store.phrases import PhraseBook
 from model_store.replies import CONDITIONS_NAME, load_conditions, save_replies
 from model_store.reply_fit import ReplyFit, parse_alternative
@@ -110,12 +110,27 @@ def test_what_was_said_is_not_said_again_where_something_else_fits() -> None:
 
 def test_a_plan_without_a_reply_that_fits_says_another() -> None:
     """What is retired only where there is nothing else."""
-    for conditions, expected in (({0: ("zebra",), 1: ("yak",), 2: ()}, {10, 11}), ({0: (), 1: (), 2: ()}, {10, 11, 12})):
-        book = PhraseBook(REPLIES[:3], 128, (), ReplyFit(conditions, IS_CHINESE[:3], decode))
+    for conditions, expected in (
+        ({0: ("zebra",), 1: ("yak",), 2: ()}, {10, 11}),
+        ({0: (), 1: (), 2: ()}, {10, 11, 12}),
+    ):
+        three = ReplyFit(conditions, IS_CHINESE[:3], decode)
+        book = PhraseBook(REPLIES[:3], 128, (), three)
         place = book.open((), [BOS_ID, USER_ID, 22, ASSISTANT_ID])
         place.append(100)
         assert set(place.continuations.tolist()) == expected
     assert next_replies(23) == {13}
+
+
+def test_a_reply_that_names_a_detail_speaks_to_who_just_gave_it() -> None:
+    """It goes before those that would ask for it, unless it supposes something else."""
+    order_id = PLACEHOLDER_IDS["<ORDER_ID>"]
+    replies = [(100, 10, EOS_ID), (100, order_id, EOS_ID), (100, 11, order_id, EOS_ID)]
+    book = PhraseBook(replies, 1024, (), ReplyFit({2: ("cost",)}, IS_CHINESE[:3], decode))
+    for said, expected in ((22, {10, order_id}), (order_id, {order_id})):
+        place = book.open((), [BOS_ID, USER_ID, said, ASSISTANT_ID])
+        place.append(100)
+        assert set(place.continuations.tolist()) == expected
 
 
 def test_a_reply_for_some_customers_never_leaves_the_book() -> None:

@@ -15,6 +15,7 @@ from model_store.contract.control_tokens import ARTICLE_ID
 from model_store.contract.conversation import Message
 from model_store.contract.placeholders import fold_case
 from model_store.intents.intent_model import IntentModel
+from model_store.intents.matters import KnownReplies
 from model_store.knowledge.fit import FitRule
 from model_store.knowledge.offer import HELP_PLAN, offer_article
 from model_store.knowledge.search import Embedding, Passage, PassageSearch
@@ -198,15 +199,15 @@ def answer_cases(subject: Subject, cases: Sequence[Case], asking_back: AskingBac
     answers = []
     for case, row in zip(cases, first, strict=True):
         reading = PlanReading.of(row, subject.tokenizer, has_offer=case.offered is not None)
-        answers.append(_by_rule(case, reading, asking_back))
+        answers.append(_by_rule(case, reading, asking_back, subject.known_replies))
     own = [case for case, answer in zip(cases, answers, strict=True) if answer is None]
     prompts = [HeldOutPrompt(HELP_PLAN, _TOPIC, case.language, case.messages, ()) for case in own]
     replies = iter(zip(own, subject.answer(prompts), strict=True))
     return [answer or _in_own_words(*next(replies)) for answer in answers]
 
 
-def _by_rule(case: Case, reading: PlanReading, asking_back: AskingBack) -> Answer | None:
-    if case.offered is not None and asking_back.quotes(reading, case.offered):
+def _by_rule(case: Case, reading: PlanReading, asking_back: AskingBack, known: KnownReplies) -> Answer | None:
+    if case.offered is not None and asking_back.quotes(reading, case.offered, case.messages, known):
         is_right = topic_of(reading.plan) == case.intent and reading.confidence >= asking_back.min_confidence
         return Answer(case, case.offered.title, lost_right_plan=is_right)
     is_asked = asking_back.instead_of(reading, case.messages, case.language) is not None

@@ -91,9 +91,16 @@ class AskingBack:
         offers = OfferRule.model_validate(rules["offers"])
         return cls(rules["unsure"], rules.get("topics", {}), article, fruitless, offers, min_confidence)
 
-    def quotes(self, reading: PlanReading, offered: Passage) -> bool:
+    def quotes(
+        self,
+        reading: PlanReading,
+        offered: Passage,
+        messages: Sequence[Message] = (),
+        known: KnownReplies = _NO_REPLIES,
+    ) -> bool:
         """Whether an offered passage is quoted by the rule, whatever the plan says; this comes before asking back."""
-        return self.article.quotes(reading, offered.fit, self.min_confidence)
+        has_answer = known.answers(topic_of(reading.plan), messages)
+        return self.article.quotes(reading, offered.fit, self.min_confidence, has_answer=has_answer)
 
     def instead_of(
         self, reading: PlanReading, earlier: Sequence[Message], language: str, known: KnownReplies = _NO_REPLIES
