@@ -19,6 +19,8 @@ from model_store.replies import load_replies
 from model_store.reply_fit import ReplyFit
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+_CIRCLES = 2
+"""Times as many answers as are enough, after which not even another one that fits helps."""
 
 
 class KnownReplies:
@@ -84,10 +86,10 @@ class FruitlessRule(BaseModel):
     def is_enough(self, topic: str, earlier: Sequence[Message], known: KnownReplies, matters: Collection[str]) -> bool:
         """Whether masked messages `earlier` hold so many answers about `topic` that one more would be one too many.
 
-        Not where there is one that was written for what the customer just said. Only `matters` are counted, and
-        answered: who greets four times wants nothing. The bot's last replies count, up to one about another matter, or
-        to the words of this rule. Small talk, questions and articles in between, and words that nobody wrote, neither
-        count nor end it.
+        Twice as many where there is one that was written for what the customer just said. Only `matters` are counted,
+        and answered: who greets four times wants nothing. The bot's last replies count, up to one about another matter,
+        or to the words of this rule. Small talk, questions and articles in between, and words that nobody wrote,
+        neither count nor end it.
         """
         if not self.after or topic not in matters:
             return False
@@ -100,7 +102,8 @@ class FruitlessRule(BaseModel):
                 num_answers += 1
             elif topics:
                 break
-        return num_answers >= self.after and not known.answers(matter, earlier)
+        is_round_in_circles = num_answers >= _CIRCLES * self.after
+        return num_answers >= self.after and (is_round_in_circles or not known.answers(matter, earlier))
 
     def _replies_since(self, earlier: Sequence[Message]) -> Iterator[str]:
         """The bot's, the last one first, back to where it left the customer to a person."""

@@ -1,10 +1,12 @@
 """What the bot has said about a matter, told by its words, and when that is enough."""
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from model_store.contract.conversation import Message, Role
 from model_store.intents.matters import FruitlessRule, KnownReplies
+from model_store.reply_fit import ReplyFit
 
 KNOWN = KnownReplies(
     [
@@ -77,3 +79,17 @@ def test_its_words_are_there_in_both_languages_and_hold_facts_alone(wording: dic
     """Nobody could say what another placeholder stands for."""
     with pytest.raises(ValidationError, match="must be there, and hold no placeholders but facts"):
         FruitlessRule.model_validate({"after": 3, "counts_always": (), "wording": wording})
+
+
+def test_an_answer_that_was_written_for_what_is_asked_is_given_first() -> None:
+    """Once; and who is answered twice as often as is enough is left to a person whatever there is to say."""
+    replies = [("track_package", f"Look {number}.") for number in range(6)] + [("track_package", "It costs nothing.")]
+    fit = ReplyFit({6: ("cost",)}, np.zeros(7, np.bool_), lambda _: "")
+    known = KnownReplies(replies, fit)
+    asks = [*after(*(text for _, text in replies[:3]))[:-1], Message(Role.USER, "what does it cost")]
+    assert not RULE.is_enough("track_package", asks, known, MATTERS)
+    assert RULE.is_enough("track_package", [*asks[:-1], Message(Role.USER, "and now?")], known, MATTERS)
+    said = after(*(text for _, text in (*replies[:2], replies[6])))[:-1]
+    assert RULE.is_enough("track_package", [*said, Message(Role.USER, "what does it cost")], known, MATTERS)
+    round_in_circles = after(*(text for _, text in replies[:6]))[:-1]
+    assert RULE.is_enough("track_package", [*round_in_circles, asks[-1]], known, MATTERS)
