@@ -5,7 +5,7 @@ bundle's replies tell by their words. Service and evaluation count alike.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,6 +60,10 @@ class KnownReplies:
     def topics_of(self, masked: str) -> frozenset[str]:
         """What an earlier reply may have been about: several where authors said the same, none if nobody did."""
         return self._topics.get(masked.strip(), frozenset())
+
+    def answers_likeliest(self, probabilities: Mapping[str, float], conversation: Sequence[Message]) -> bool:
+        """`answers` for what an intent model thinks likeliest; false where none was asked."""
+        return bool(probabilities) and self.answers(max(probabilities, key=probabilities.__getitem__), conversation)
 
 
 class FruitlessRule(BaseModel):

@@ -253,13 +253,20 @@ class Chatbot:
             probabilities=heard.probabilities,
         )
         article = search(heard.embedding) if search else None
-        if article is None:
+        if article is None or self._has_better_answer(article, question, model):
             return question
         offered = offer_article(conversation.messages, article.title, article.text, article.language)
         try:
             return replace(question, prompt=_fit(offered, model, max_tokens), article=article)
         except ContextLengthExceededError:
             return question  # A long question matters more than an article about it.
+
+    def _has_better_answer(self, article: Passage, question: _Question, model: LoadedModel) -> bool:
+        """Whether a reply was written for what the customer says, and the article is about it by a word or two."""
+        known, messages = model.authored.replies, question.conversation.messages
+        if self._guidance.plans.offers_beside_answer(article):
+            return False
+        return known.answers_likeliest(question.probabilities, messages)
 
     def _mask(self, request: ChatRequest) -> MaskedConversation:
         if request.is_masked:

@@ -166,6 +166,10 @@ class PlanRules:
         )
         return next((plan for plan in settled if plan in plans), None)
 
+    def offers_beside_answer(self, article: Passage) -> bool:
+        """Whether an article fits well enough to be offered where a reply was written for what the customer says."""
+        return article.fit >= self._file.article.least_fit_beside_answer
+
     def allows(self, plan: str) -> bool:
         """Whether the model may choose this plan."""
         return plan not in self._file.forbid

@@ -163,3 +163,11 @@ def test_whoever_cries_for_help_is_told_where_it_is(service: RunningService, tex
     """In the rule's words."""
     (completion,) = talk(service, text)
     assert completion.choices[0].model_extra["rule"] == "crisis"
+
+
+@pytest.mark.parametrize("text", ["台灯带灯泡吗", "收到台灯灯罩碎了", "超过30天了还能退吗"])
+def test_an_article_that_shares_a_word_does_not_take_the_place_of_an_answer(service: RunningService, text: str) -> None:
+    """A reply was written for what the customer says."""
+    (completion,) = talk(service, text)
+    extra = completion.choices[0].model_extra
+    assert extra["plan"] != "help_article" and extra["rule"] != "article", completion.choices[0].message.content

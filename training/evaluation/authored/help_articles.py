@@ -195,6 +195,7 @@ def intent_cases(pack: DomainPack, unseen: Sequence[HelpArticle], shelves: Shelv
 
 def answer_cases(subject: Subject, cases: Sequence[Case], asking_back: AskingBack) -> list[Answer]:
     """What the bot does in each case, in order: it quotes by the rule, asks back, or replies greedily."""
+    cases = [_without_offer(case) if _has_better_answer(subject, case, asking_back) else case for case in cases]
     first = first_token_probabilities(subject.policy, subject.tokenizer, [case.messages for case in cases])
     answers = []
     for case, row in zip(cases, first, strict=True):
@@ -204,6 +205,19 @@ def answer_cases(subject: Subject, cases: Sequence[Case], asking_back: AskingBac
     prompts = [HeldOutPrompt(HELP_PLAN, _TOPIC, case.language, case.messages, ()) for case in own]
     replies = iter(zip(own, subject.answer(prompts), strict=True))
     return [answer or _in_own_words(*next(replies)) for answer in answers]
+
+
+def _has_better_answer(subject: Subject, case: Case, asking_back: AskingBack) -> bool:
+    """Whether the service would offer nothing: a reply was written for the question, and the article fits it little."""
+    if case.offered is None or case.offered.fit >= asking_back.article.least_fit_beside_answer or not subject.intents:
+        return False
+    heard = subject.intents.probabilities(fold_case(case.question))
+    probabilities = dict(zip(subject.intents.intents, map(float, heard), strict=True))
+    return subject.known_replies.answers_likeliest(probabilities, case.messages)
+
+
+def _without_offer(case: Case) -> Case:
+    return replace(case, offered=None)
 
 
 def _by_rule(case: Case, reading: PlanReading, asking_back: AskingBack, known: KnownReplies) -> Answer | None:
