@@ -7,6 +7,7 @@ corrupt the write-ahead log. PostgreSQL is for several workers or replicas. Stat
 import fcntl
 import math
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,7 +146,7 @@ def _open_sqlite(url: URL, timeout_seconds: float, *, is_writer: bool) -> Engine
         connection.execute(f"PRAGMA busy_timeout={math.ceil(timeout_seconds * 1000)}")
         connection.execute("PRAGMA foreign_keys=ON")
         if is_writer:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _switch_to_wal(connection, timeout_seconds)
             connection.execute("PRAGMA synchronous=FULL")  # NORMAL would acknowledge before the log is on disk
             connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, see `scrub`
         else:
@@ -159,6 +160,20 @@ def _open_sqlite(url: URL, timeout_seconds: float, *, is_writer: bool) -> Engine
     if is_writer:
         _take_turns(engine, timeout_seconds)
     return engine
+
+
+def _switch_to_wal(connection: Any, timeout_seconds: float) -> None:
+    """Turns the write-ahead log on. SQLite does not wait for a process that does so at the same moment: it tells of a
+    lock at once, whatever its busy timeout."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_TURN_SECONDS)
 
 
 def _take_turns(engine: Engine, timeout_seconds: float) -> None:

@@ -33,7 +33,9 @@ def test_what_a_flow_says_later_follows_what_it_said_before(tokenizer: Tokenizer
         for turn in (FlowTurn(Role.USER, ("hm",)), FlowTurn(Role.ASSISTANT, wordings, intent.name))
     ]
     pack = replace(
-        PACK, intents=(replace(intent, later_replies=()),), flows=(Flow("f", "en", (intent.name,), tuple(steps)),)
+        PACK,
+        intents=(replace(intent, later_replies=(), fitting=FittingReplies()),),
+        flows=(Flow("f", "en", (intent.name,), tuple(steps)),),
     )
     authored = authored_replies(replace(pack, help_intents=()), tokenizer)
     texts = [tokenizer.decode(token_ids) for token_ids in authored.token_ids]
