@@ -10,12 +10,13 @@ Left out: learned similarity. A condition can be read and mended by who wrote th
 """
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ _GAPS = re.compile(r"[^\w<>]+")
 _HAN = re.compile(r"([\u3400-\u9fff])")
 _BEGINNING = 5
 """Letters by which terms are looked up; there are some ten thousand."""
+_Value = TypeVar("_Value")
 _TURN_IDS = frozenset((USER_ID, ASSISTANT_ID, SYSTEM_ID, EOS_ID))
 
 
@@ -43,27 +45,30 @@ class Fitting:
     is_said: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class _Alternative:
-    reply: int
-    needed: frozenset[str]
-    unwanted: frozenset[str]
+class Alternative(NamedTuple):
+    """Terms that a message has to hold all of, and terms none of which it may hold. Tuples, for there are tens of
+    thousands of these."""
+
+    needed: tuple[str, ...]
+    unwanted: tuple[str, ...]
 
     def holds(self, found: set[str]) -> bool:
-        return self.needed <= found and not self.unwanted & found
+        """Whether it is true of a message in which these terms were found."""
+        return found.issuperset(self.needed) and found.isdisjoint(self.unwanted)
 
 
 class _Needle(NamedTuple):
     """What a term looks like in a message: with gaps between its words, or, as in Chinese, without any."""
 
+    term: str
     text: str
     is_solid: bool
 
     @classmethod
     def of(cls, term: str) -> "_Needle":
         if _HAN.search(term):
-            return cls(_solid(term), is_solid=True)
-        return cls(f" {term.removesuffix('|')} " if term.endswith("|") else f" {term}", is_solid=False)
+            return cls(term, _solid(term), is_solid=True)
+        return cls(term, f" {term.removesuffix('|')} " if term.endswith("|") else f" {term}", is_solid=False)
 
 
 class ReplyFit:
@@ -80,14 +85,14 @@ class ReplyFit:
         self._is_chinese = is_chinese
         self._is_free = np.ones(len(is_chinese), np.bool_)
         self._is_said = np.ones(len(is_chinese), np.bool_)
-        self._by_term: dict[str, list[_Alternative]] = defaultdict(list)
-        self._without_need: list[_Alternative] = []
-        self._by_beginning: dict[str, dict[str, _Needle]] = defaultdict(dict)
         for reply, alternatives in conditions.items():
             self._is_free[reply] = False
             self._is_said[reply] = bool(alternatives)
-            for text in alternatives:
-                self._add(parse_alternative(reply, text))
+        all_of_them = [(reply, parse_alternative(text)) for reply, several in conditions.items() for text in several]
+        self._without_need = tuple(each for each in all_of_them if not each[1].needed)
+        self._by_term = _grouped((each[1].needed[0], each) for each in all_of_them if each[1].needed)
+        terms = {term for _, alternative in all_of_them for term in (*alternative.needed, *alternative.unwanted)}
+        self._by_beginning = _grouped((_solid(term)[:_BEGINNING], _Needle.of(term)) for term in sorted(terms))
 
     @classmethod
     def load(cls, bundle_directory: Path, replies: Sequence[Sequence[int]], tokenizer: Tokenizer) -> "ReplyFit | None":
@@ -111,18 +116,10 @@ class ReplyFit:
         fits = (self._is_free | speaks | self._holding(self._without_need, found)) & is_spoken
         return Fitting(fits, speaks, self._is_said)
 
-    def _holding(self, alternatives: Iterable[_Alternative], found: set[str]) -> NDArray[np.bool_]:
+    def _holding(self, alternatives: Iterable[tuple[int, Alternative]], found: set[str]) -> NDArray[np.bool_]:
         holding = np.zeros(len(self._is_free), np.bool_)
-        holding[[each.reply for each in alternatives if each.holds(found)]] = True
+        holding[[reply for reply, alternative in alternatives if alternative.holds(found)]] = True
         return holding
-
-    def _add(self, alternative: _Alternative) -> None:
-        if alternative.needed:
-            self._by_term[min(alternative.needed)].append(alternative)
-        else:
-            self._without_need.append(alternative)
-        for term in alternative.needed | alternative.unwanted:
-            self._by_beginning[_solid(term)[:_BEGINNING]][term] = _Needle.of(term)
 
     def _terms_in(self, message: str) -> set[str]:
         """Which of all terms a message holds."""
@@ -130,27 +127,33 @@ class ReplyFit:
         spaced, solid = f" {' '.join(words)} ", "".join(words)
         starts = accumulate(map(len, words), initial=0)
         beginnings = {solid[start : start + size] for start in starts for size in range(1, _BEGINNING + 1)}
-        needles = (needles for beginning in beginnings if (needles := self._by_beginning.get(beginning)))
-        return {
-            term
-            for several in needles
-            for term, needle in several.items()
-            if needle.text in (solid if needle.is_solid else spaced)
-        }
+        needles = (needle for beginning in beginnings for needle in self._by_beginning.get(beginning, ()))
+        return {needle.term for needle in needles if needle.text in (solid if needle.is_solid else spaced)}
 
 
-def parse_alternative(reply: int, text: str) -> _Alternative:
-    """One alternative of a reply's condition. Raises ValueError where it is empty or holds an empty term."""
-    needed, unwanted = set[str](), set[str]()
-    for part in text.split("&"):
-        is_unwanted = part.strip().startswith("!")
-        term = part.strip().removeprefix("!").strip()
-        ending = "|" if term.endswith("|") else ""
-        plain = _words(term.removesuffix("|"))
-        if not plain:
+def _grouped(pairs: Iterable[tuple[str, _Value]]) -> dict[str, tuple[_Value, ...]]:
+    """Values by their keys, in the order in which they come."""
+    groups: dict[str, list[_Value]] = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return {key: tuple(values) for key, values in groups.items()}
+
+
+def _term(text: str) -> str:
+    ending = "|" if text.endswith("|") else ""
+    plain = _words(text.removesuffix("|"))
+    return sys.intern((plain.replace(" ", "") if _HAN.search(plain) else plain) + ending) if plain else ""
+
+
+def parse_alternative(text: str) -> Alternative:
+    """One alternative of a condition. Raises ValueError where it is empty or holds an empty term."""
+    needed, unwanted = list[str](), list[str]()
+    for part in map(str.strip, text.split("&")):
+        term = _term(part.removeprefix("!").strip())
+        if not term:
             raise ValueError(f"{text!r} is no condition: one of its terms is empty")
-        (unwanted if is_unwanted else needed).add((plain.replace(" ", "") if _HAN.search(plain) else plain) + ending)
-    return _Alternative(reply, frozenset(needed), frozenset(unwanted))
+        (unwanted if part.startswith("!") else needed).append(term)
+    return Alternative(tuple(needed), tuple(unwanted))
 
 
 def _words(text: str) -> str:

@@ -146,7 +146,7 @@ def test_a_reply_for_some_customers_never_leaves_the_book() -> None:
 def test_a_condition_with_an_empty_term_is_refused(text: str) -> None:
     """It would hold for every message."""
     with pytest.raises(ValueError, match="empty"):
-        parse_alternative(0, text)
+        parse_alternative(text)
 
 
 def test_conditions_are_kept_beside_their_replies(tmp_path: Path) -> None:

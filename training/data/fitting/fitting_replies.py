@@ -63,5 +63,5 @@ def _alternatives(when: Any) -> tuple[str, ...]:
     if not isinstance(when, list):
         raise TypeError(f"{when!r} is no list of words")
     for text in when:
-        parse_alternative(0, str(text))
+        parse_alternative(str(text))
     return tuple(map(str, when))
