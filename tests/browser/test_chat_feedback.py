@@ -124,6 +124,20 @@ def test_presses_in_a_hurry_end_as_the_last_one_says(chat: ChatPage, service: Ru
     assert _counts(service) == (1, 0)
 
 
+def test_a_withdrawal_during_the_first_request_is_said_as_one(chat: ChatPage, service: RunningService) -> None:
+    """What is said aloud is what the last press did, though the first press's request carried it along."""
+    chat.ask("I forgot my password")
+    chat.page.evaluate(
+        """() => {
+          const [up] = document.querySelector("rejoinder-chat").shadowRoot.querySelectorAll(".thumb");
+          for (const _ of [0, 1]) up.click();
+        }"""
+    )
+    expect(chat.live).to_have_text("Rating withdrawn.")
+    assert _bodies(chat, 2) == [{"rating": "up"}, {"rating": None}]
+    assert _counts(service) == (0, 0)
+
+
 def test_a_thumb_that_could_not_be_sent_is_not_shown_as_given(chat: ChatPage, service: RunningService) -> None:
     """Offline the thumb springs back with a notice; it is stored when the browser is back."""
     chat.expects_failed_requests = True

@@ -20,6 +20,7 @@ export class FeedbackControls {
   #stored;
   #wanted;
   #isSending = false;
+  #announcement = null;
   #isEditing = false;
   #buttons = {};
   #chips = new Map();
@@ -125,11 +126,14 @@ export class FeedbackControls {
     this.#commentField.focus();
   }
 
+  /** `announcement` is said once `wanted` is stored, by whichever press's requests carry it. */
   async #want(wanted, announcement) {
     this.#wanted = wanted;
+    this.#announcement = announcement ?? this.#announcement;
     this.#problem.replaceChildren();
     this.#show();
-    if (!this.#isSending && (await this.#send()) && announcement) this.#announce(announcement);
+    if (!this.#isSending && (await this.#send()) && this.#announcement) this.#announce(this.#announcement);
+    if (!this.#isSending) this.#announcement = null;
     this.#show();
   }
 
