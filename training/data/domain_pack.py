@@ -28,7 +28,7 @@ from training.errors import DataNotFoundError, InvalidDomainPackError
 PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
-_BESIDE = ("asks", "development_asks", "later_replies", "fitting")
+_BESIDE = ("asks", "development_asks", "later_replies", "fitting", "follow_ups", "held_out_follow_ups")
 """Folders with more of a file's intents."""
 _ARTICLES, _HELD_OUT_ARTICLES = "articles/articles.yaml", "articles/held_out.yaml"
 _DEVELOPMENT_ARTICLES = "articles/development.yaml"
@@ -58,6 +58,10 @@ class Intent:
     later_replies: tuple[str, ...] = ()
     """What is said to a customer who goes on about it after one of the others; no one is taught them as an answer."""
     fitting: FittingReplies = FittingReplies()
+    follow_ups: tuple[str, ...] = ()
+    """What customers say next about it, in words that by themselves may point to another intent."""
+    held_out_follow_ups: tuple[str, ...] = ()
+    """More of the same, for evaluation only."""
 
     @property
     def replies(self) -> tuple[str, ...]:
@@ -220,10 +224,11 @@ def check_pack(pack: DomainPack, path: Path) -> None:
 
 def _check_held_out(path: Path, pack: DomainPack) -> None:
     """Nothing held out may occur in training, under any intent, not even in other case or punctuation."""
-    asks = (ask for intent in pack.intents for ask in intent.asks)
+    asks = (ask for intent in pack.intents for ask in (*intent.asks, *intent.follow_ups))
     known = {_bare(text) for text in (*asks, *(text for article in pack.articles for text in article.texts))}
     for intent in pack.intents:
-        shared = [ask for ask in (*intent.held_out_asks, *intent.development_asks) if _bare(ask) in known]
+        unseen = (*intent.held_out_asks, *intent.development_asks, *intent.held_out_follow_ups)
+        shared = [ask for ask in unseen if _bare(ask) in known]
         where = f"{intent.language}/{intent.topic}.yaml {intent.name}"
         _require(not shared, path, f"{where}: held-out asks also occur in asks: {shared[:2]}")
     for article in (*pack.held_out_articles, *pack.development_articles):
@@ -256,7 +261,8 @@ def _bare(ask: str) -> str:
 def _check_asks(path: Path, where: str, intent: Intent, slots: Mapping[str, Sequence[str]]) -> None:
     is_whole = bool(intent.asks) and any(intent.replies_by_tone.values())
     _require(is_whole, path, f"{where}: needs asks, and replies in one of the tones {', '.join(TONES)}")
-    for ask in (*intent.asks, *intent.held_out_asks, *intent.development_asks):
+    later = *intent.follow_ups, *intent.held_out_follow_ups
+    for ask in (*intent.asks, *intent.held_out_asks, *intent.development_asks, *later):
         unknown = [slot for slot in _SLOT.findall(ask) if slot not in slots]
         _require(not unknown, path, f"{where}: unknown slots {unknown} in {ask!r}")
         _check_placeholders(path, where, ask)
@@ -359,6 +365,8 @@ def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more: Map
             bad_replies=tuple((bad["text"], bad["reason"]) for bad in entry.get("bad_replies", ())),
             later_replies=tuple(map(str, beside["later_replies"])),
             fitting=parse_fitting(beside["fitting"] or {}),
+            follow_ups=tuple(map(str, beside["follow_ups"])),
+            held_out_follow_ups=tuple(map(str, beside["held_out_follow_ups"])),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidDomainPackError(path=path, problem=f"{entry.get('intent')}: {error!r}") from error

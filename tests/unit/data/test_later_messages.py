@@ -47,9 +47,10 @@ def test_every_message_has_the_turn_before_it_and_an_intent_that_is_known(pack: 
 
 def test_a_customer_who_goes_on_stays_with_what_he_came_for(pack: DomainPack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the bot has answered; the detail is one that his topic takes, or an order number where it takes none."""
-    topics = {(intent.language, intent.name): intent for intent in pack.intents}
+    topics = {(intent.language, intent.name): replace(intent, follow_ups=()) for intent in pack.intents}
     details = 0
-    for (message, _, _), language, name in made_ones(pack, monkeypatch, 200):
+    fitting_any = replace(pack, intents=tuple(topics.values()))
+    for (message, _, _), language, name in made_ones(fitting_any, monkeypatch, 200):
         given = [detail for detail in ("ORDER_ID", "TRACKING_ID", "EMAIL", "AMOUNT") if f"<{detail}>" in message]
         assert set(given) <= (set(topics[language, name].replies_given) or {"ORDER_ID"})
         details += bool(given)
@@ -78,7 +79,8 @@ def test_a_pack_without_anything_to_go_on_about_has_drawn_messages_only(
     pack: DomainPack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where every message should be made; nor has it anything to go on about."""
-    bare = replace(pack, intents=tuple(replace(intent, replies_given={}, later_replies=()) for intent in pack.intents))
+    silent = (replace(intent, replies_given={}, later_replies=(), follow_ups=()) for intent in pack.intents)
+    bare = replace(pack, intents=tuple(silent))
     assert list(draw_turns_of_talk(bare, sorted(intents_of(pack)), 1)) == []
     assert len(made_ones(bare, monkeypatch, 10)) == 10
 
@@ -91,7 +93,24 @@ def test_half_of_a_talks_messages_go_on_and_the_others_ask_something_else(pack: 
     assert all(len(message.text.split(SEPARATOR)) == 3 for message in talk)
     assert 120 < sum(message.goes_on for message in talk) < 180
     taught = {bare(text) for kinds in taught_wordings().values() for texts in kinds.values() for text in texts}
+    taught |= {bare(text) for intent in pack.intents for text in intent.follow_ups}
     assert all((bare(message.wording) in taught) == message.goes_on for message in talk)
+
+
+def test_what_only_one_matter_s_customers_say_next_is_about_that_matter(
+    pack: DomainPack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """About half of what goes on; what is held out is never drawn."""
+    monkeypatch.setattr(later_messages, "add_typing_noise", lambda text, language, generator: text)
+    of_any = {bare(text) for kinds in taught_wordings().values() for texts in kinds.values() for text in texts}
+    texts = ((intent.language, text) for intent in pack.intents for text in intent.follow_ups)
+    own = {(language, text) for language, text in texts if bare(text) not in of_any}
+    drawn = made_ones(pack, monkeypatch, 300)
+    said = [(language, message, name) for (message, _, _), language, name in drawn if (language, message) in own]
+    assert 90 < len(said) < 210
+    assert all(message in pack.intent(name, language).follow_ups for language, message, name in said)
+    held_out = {text for intent in pack.intents for text in intent.held_out_follow_ups}
+    assert held_out and not held_out & {message for (message, _, _), _, _ in drawn}
 
 
 def bare(text: str) -> str:

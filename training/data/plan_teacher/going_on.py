@@ -1,6 +1,7 @@
 """How customers go on about the matter that they came for without naming it: authored wordings, by language and kind.
 
-`going_on.yaml` is learned from; `going_on_held_out.yaml` holds a fifth of all, which evaluation measures with.
+`going_on.yaml` is learned from; `going_on_held_out.yaml` holds a fifth of all, which evaluation measures with. They fit
+any matter; what is said next about one alone stands in the pack, as its `follow_ups`.
 """
 
 import random
@@ -16,6 +17,8 @@ from training.data.domain_pack import DomainPack, Intent
 _FILE = Path(__file__).with_name("going_on.yaml")
 _HELD_OUT_FILE = Path(__file__).with_name("going_on_held_out.yaml")
 GIVING = "giving"
+OF_ITS_OWN = "of its own"
+"""The kind of a matter's own follow-ups."""
 _ANY_DETAIL = "ORDER_ID"
 """What customers give most often where a topic takes none."""
 
@@ -43,12 +46,14 @@ def held_out_wordings() -> Wordings:
 
 
 def matters_of(pack: DomainPack, intents: Sequence[str]) -> list[Intent]:
-    """The intents that customers go on about: those with replies for it. None in a language without wordings."""
+    """The intents that customers go on about: those with replies or follow-ups for it. None in a language without
+    wordings.
+    """
     return [
         intent
         for intent in pack.intents
         if intent.asks
-        and (intent.later_replies or intent.replies_given)
+        and (intent.later_replies or intent.replies_given or intent.follow_ups)
         and intent.name in intents
         and intent.language in taught_wordings()
     ]

@@ -1,8 +1,9 @@
 """Later messages with the turn before them, and what they are about, for whoever learns to hear them.
 
 Most are drawn from the pack's conversations. Some are made: a customer goes on about what he came for (`going_on`),
-with a bare number or "and now?", though the bot has asked for no number, or has taken him for another: they stay with
-his topic. Or he comes to another matter, which is his message's own.
+with a bare number or "and now?", or with what only fits his matter ("do i pay postage for that"), though the bot has
+asked for no number, or has taken him for another: they stay with his topic. Or he comes to another matter, which is his
+message's own.
 """
 
 import random
@@ -14,7 +15,7 @@ from model_store.contract.conversation import Role
 from model_store.intents.turns import SEPARATOR, turns_before
 from training.data.domain_pack import DomainPack, Intent, fill_slots, intent_of
 from training.data.generator import ConversationGenerator
-from training.data.plan_teacher.going_on import GIVING, go_on, matters_of, taught_wordings
+from training.data.plan_teacher.going_on import GIVING, OF_ITS_OWN, GoingOn, go_on, matters_of, taught_wordings
 from training.data.typing_noise import add_typing_noise
 
 _FLOW_SHARE = 0.5
@@ -25,8 +26,10 @@ _CHANGING_SHARE = 0.2
 """Of all later messages, those that come to another matter."""
 _MISHEARD_SHARE = 0.4
 """Of those that go on, where the bot has answered another question."""
+_OWN_SHARE = 0.5
+"""Of those that go on, which say what only fits their topic, where the pack has such follow-ups."""
 _GIVING_SHARE = 0.4
-"""Of those that go on, which give a detail, where the topic takes one."""
+"""Of the others, which give a detail, where the topic takes one."""
 _GONE_ON_SHARE = 0.25
 """Of what is gone on about, where the customer has done so before."""
 _TWO_EXCHANGES = 4
@@ -73,9 +76,9 @@ def draw_turns_of_talk(pack: DomainPack, intents: Sequence[str], seed: int) -> I
         matter, goes_on = generator.choice(matters), generator.random() < 0.5
         earlier, reply = _exchange(matter, matters, pack, generator)
         if generator.random() < _GONE_ON_SHARE:
-            earlier = go_on(matter, taught_wordings(), generator).text
+            earlier = _going_on(matter, pack, generator).text
         if goes_on:
-            message = go_on(matter, taught_wordings(), generator).text
+            message = _going_on(matter, pack, generator).text
         else:
             message = fill_slots(
                 generator.choice(_other_matter(matter, others, generator).asks), pack.slots[matter.language], generator
@@ -99,9 +102,22 @@ def _made(pack: DomainPack, intents: Sequence[str], generator: random.Random) ->
     while matters:
         topic = generator.choice(matters)
         is_giving = bool(topic.replies_given) and generator.random() < _GIVING_SHARE
-        message = go_on(topic, taught_wordings(), generator, kind=GIVING if is_giving else None)
-        earlier, reply = _exchange(topic, matters, pack, generator)
-        yield _heard(message.text, reply, earlier), topic.language, topic.name
+        message = _going_on(topic, pack, generator, kind=GIVING if is_giving else None)
+        if generator.random() < _GONE_ON_SHARE:
+            # Only the bot's reply still says what it is about.
+            earlier, reply = _going_on(topic, pack, generator).text, generator.choice(topic.every_reply)
+        else:
+            earlier, reply = _exchange(topic, matters, pack, generator)
+        typed = add_typing_noise(message.text, topic.language, generator)
+        yield _heard(typed, reply, earlier), topic.language, topic.name
+
+
+def _going_on(matter: Intent, pack: DomainPack, generator: random.Random, *, kind: str | None = None) -> GoingOn:
+    """One of the matter's own follow-ups, or a wording of this or any kind that fits every matter."""
+    if not matter.follow_ups or generator.random() >= _OWN_SHARE:
+        return go_on(matter, taught_wordings(), generator, kind=kind)
+    text = fill_slots(generator.choice(matter.follow_ups), pack.slots[matter.language], generator)
+    return GoingOn(text, OF_ITS_OWN)
 
 
 def _changing(pack: DomainPack, intents: Sequence[str], generator: random.Random) -> Iterator[LaterMessage]:

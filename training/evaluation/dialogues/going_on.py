@@ -1,9 +1,10 @@
 """Does the bot hear what a later message is about: that a customer goes on about his matter, or that he has another?
 
 Matters are asks that the bot hears rightly and answers; then the customer says one of the held-out ways of going on,
-which name no matter (`data.plan_teacher.going_on`), once or twice, or asks what belongs to another intent and would be
-heard rightly as a first message. One forward pass a message: the plan is the first token. By itself, in two minutes:
-`python -m training.evaluation.dialogues.going_on`, of development asks with `--asks development`.
+which name no matter (`data.plan_teacher.going_on`), once or twice, or one of the matter's own held-out follow-ups, or
+asks what belongs to another intent and would be heard rightly as a first message. One forward pass a message: the plan
+is the first token. By itself, in two minutes: `python -m training.evaluation.dialogues.going_on`, of development asks
+with `--asks development`.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from model_store.intents.intent_model import DEFAULT_DIRECTORY, IntentModel
 from model_store.replies import PERSON_PLAN
 from model_store.store import DEFAULT_BUNDLE
 from training.data.domain_pack import DomainPack, Intent, fill_slots, user_message
-from training.data.plan_teacher.going_on import GoingOn, go_on, held_out_wordings, matters_of
+from training.data.plan_teacher.going_on import OF_ITS_OWN, GoingOn, go_on, held_out_wordings, matters_of
 from training.evaluation.dialogues.conversations import second_questions
 from training.evaluation.figures import Figure, grouped, share
 from training.evaluation.held_out import HeldOutPrompt, SampledReply
@@ -37,7 +38,7 @@ _ALSO_FITTING: Mapping[str, tuple[str, ...]] = {
 """By kind of going on, topics beside the matter that are no mistake: who says yes to a colleague gets one."""
 _SEED = 0
 
-Situation = Literal["once", "twice", "change"]
+Situation = Literal["once", "twice", "own", "change"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class GoingOnFigures(BaseModel):
     """… or for thanks to a colleague that was offered, or for saying that the answer did not help."""
     right_again: Figure
     """The same of a second message that goes on."""
+    right_of_its_own: Figure | None = None
+    """The same of what only its matter's customers say; None in a pack without such follow-ups."""
     right_by_kind: dict[str, Figure]
     change_right: Figure
     """Of messages about another topic, which would be heard rightly as first ones: taken for that topic."""
@@ -82,7 +85,7 @@ class GoingOnFigures(BaseModel):
 def hear_later_messages(subject: Subject, first: Sequence[SampledReply]) -> list[HeardLater]:
     """What becomes of later messages behind `first` replies, of which those with the right plan count."""
     answered = [reply for reply in first if _topic(subject, reply) == reply.prompt.intent]
-    goings = list(_going_on(subject.pack, answered))
+    goings = [*_going_on(subject.pack, answered), *_of_their_own(subject.pack, answered)]
     changes = second_questions(_of_several_intents(answered), _SEED)
     asked: list[tuple[Situation, str, HeldOutPrompt]] = [
         *((situation, going.kind, prompt) for situation, going, prompt in goings),
@@ -113,9 +116,10 @@ def going_on_table(figures: Mapping[str, GoingOnFigures]) -> str:
     """The figures for people; "" without any."""
     lines = []
     for language, each in figures.items():
+        own = f" in words of its own {each.right_of_its_own}," if each.right_of_its_own else ""
         lines.append(
             f"{language}: going on about {each.num_matters} matters, right topic {each.right}, fitting {each.fitting},"
-            f" going on again {each.right_again}; another topic {each.change_right}"
+            f"{own} going on again {each.right_again}; another topic {each.change_right}"
         )
         kinds = ", ".join(f"{kind} {figure.value:.3f}" for kind, figure in each.right_by_kind.items())
         lines.append(f"    by kind: {kinds}")
@@ -126,11 +130,13 @@ def _figures(heard: Sequence[HeardLater]) -> GoingOnFigures:
     by_situation = grouped(heard, lambda each: each.situation)
     once = by_situation.get("once", [])
     by_kind = grouped(once, lambda each: each.kind)
+    own = [each.is_right for each in by_situation.get("own", [])]
     return GoingOnFigures(
         num_matters=len(once),
         right=share([each.is_right for each in once]),
         fitting=share([each.is_fitting for each in once]),
         right_again=share([each.is_right for each in by_situation.get("twice", [])]),
+        right_of_its_own=share(own) if own else None,
         right_by_kind={kind: share([each.is_right for each in messages]) for kind, messages in by_kind.items()},
         change_right=share([each.is_right for each in by_situation.get("change", [])]),
     )
@@ -150,6 +156,18 @@ def _going_on(pack: DomainPack, answered: Sequence[SampledReply]) -> Iterator[tu
         once = _continued(reply.prompt, reply.text, first)
         yield "once", first, once
         yield "twice", second, _continued(once, generator.choice(matter.later_replies), second)
+
+
+def _of_their_own(
+    pack: DomainPack, answered: Sequence[SampledReply]
+) -> Iterator[tuple[Situation, GoingOn, HeldOutPrompt]]:
+    """Behind each reply one of its matter's held-out follow-ups."""
+    generator = random.Random(_SEED)
+    for reply in answered:
+        matter = pack.intent(reply.prompt.intent, reply.prompt.language)
+        if matter is not None and matter.held_out_follow_ups:
+            going = GoingOn(_filled(generator.choice(matter.held_out_follow_ups), pack, matter, generator), OF_ITS_OWN)
+            yield "own", going, _continued(reply.prompt, reply.text, going)
 
 
 def _of_several_intents(replies: Sequence[SampledReply]) -> list[SampledReply]:

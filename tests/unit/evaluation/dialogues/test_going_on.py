@@ -26,6 +26,7 @@ HEARD = [
     HeardLater("once", "en", "failed", "warranty", "bot_unhelpful"),
     HeardLater("once", "en", "cost", "warranty", "bot_unhelpful"),
     HeardLater("twice", "en", "asking", "warranty", "invoice"),
+    HeardLater("own", "en", "of its own", "warranty", "delivery_cost"),
     HeardLater("change", "en", "", "invoice", "invoice"),
     HeardLater("once", "zh", "agreeing", "warranty", "human_agent"),
 ]
@@ -37,6 +38,7 @@ def test_saying_that_nothing_helped_is_no_mistake_but_is_not_the_matter() -> Non
     assert (english.num_matters, chinese.num_matters) == (3, 1)
     assert (english.right.value, english.fitting.value) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
     assert (english.right_again.value, english.change_right.value) == (0, 1)
+    assert english.right_of_its_own and (english.right_of_its_own.value, chinese.right_of_its_own) == (0, None)
     assert (chinese.right.value, chinese.fitting.value) == (0, 1)
     assert {kind: figure.value for kind, figure in english.right_by_kind.items()} == {
         "asking": 1,
@@ -47,7 +49,7 @@ def test_saying_that_nothing_helped_is_no_mistake_but_is_not_the_matter() -> Non
 
 def test_outcomes_keep_changes_of_topic_apart() -> None:
     """One number a message, by language."""
-    assert going_on_outcomes(HEARD, is_change=False) == {"en": [1, 0, 0, 0], "zh": [0]}
+    assert going_on_outcomes(HEARD, is_change=False) == {"en": [1, 0, 0, 0, 0], "zh": [0]}
     assert going_on_outcomes(HEARD, is_change=True) == {"en": [1]}
     assert going_on_table({}) == ""
     assert "going on about 3 matters, right topic 0.333" in going_on_table(going_on_figures(HEARD))
@@ -88,13 +90,18 @@ def test_customers_go_on_about_what_was_heard_rightly_and_change_to_it(
     assert [(each.situation, each.topic, each.is_right) for each in heard] == [
         ("once", "warranty", True),
         ("twice", "warranty", True),
+        ("own", "warranty", True),
         ("change", "thanks", False),
         ("change", "warranty", True),
     ]
-    once, twice, *_ = asked
+    once, twice, own, *_ = asked
     assert [message.role for message in twice.messages] == [Role.USER, Role.ASSISTANT] * 2 + [Role.USER]
     assert twice.messages[:3] == once.messages and once.messages[1] == Message(Role.ASSISTANT, first[0].text)
     held_out = {text for texts in held_out_wordings()["en"].values() for text in texts}
     assert once.messages[-1].content.replace("<ORDER_ID>", "{detail}") in held_out
+    assert own.messages[:2] == once.messages[:2]
+    assert (
+        own.messages[-1].content in next(each for each in pack.intents if each.name == "warranty").held_out_follow_ups
+    )
     alone = hear_later_messages(subject, [replace(first[0], prompt=replace(first[0].prompt, intent="invoice"))])
     assert alone == [], "nothing was heard rightly"
