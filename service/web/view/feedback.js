@@ -20,7 +20,7 @@ export class FeedbackControls {
   #stored;
   #wanted;
   #isSending = false;
-  #announcement = null;
+  #said;
   #isEditing = false;
   #buttons = {};
   #chips = new Map();
@@ -126,14 +126,12 @@ export class FeedbackControls {
     this.#commentField.focus();
   }
 
-  /** `announcement` is said once `wanted` is stored, by whichever press's requests carry it. */
   async #want(wanted, announcement) {
     this.#wanted = wanted;
-    this.#announcement = announcement ?? this.#announcement;
+    if (announcement || !this.#isSending) this.#said = announcement;
     this.#problem.replaceChildren();
     this.#show();
-    if (!this.#isSending && (await this.#send()) && this.#announcement) this.#announce(this.#announcement);
-    if (!this.#isSending) this.#announcement = null;
+    if (!this.#isSending && (await this.#send()) && this.#said) this.#announce(this.#said);
     this.#show();
   }
 
