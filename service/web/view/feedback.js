@@ -1,6 +1,6 @@
 /**
  * The thumbs under a reply, and the reasons and the comment that may follow a thumb down. What is shown as pressed is
- * stored or on its way; every change is one upsert, and a failed one is taken back and offered again.
+ * stored or on its way; every change is one upsert, a failed one is taken back and offered again.
  */
 
 import { button, element, icon } from "./dom.js";
@@ -55,7 +55,7 @@ export class FeedbackControls {
     this.#show();
   }
 
-  /** Folds the form away, unless something is written in it that has not been sent. */
+  /** Folds the form away, unless it holds words that have not been sent. */
   collapse() {
     if (this.#commentField.value.trim() === this.#wanted.comment) this.#isEditing = false;
     this.#show();
@@ -135,7 +135,7 @@ export class FeedbackControls {
     this.#show();
   }
 
-  /** Sends until what is stored is what is wanted: presses during a request end in one more request, in order. */
+  /** Sends until what is stored is what is wanted: presses during a request end in one more. */
   async #send() {
     this.#isSending = true;
     try {
