@@ -57,6 +57,14 @@ class KnownReplies:
         written = (self._replies[number] for number in np.flatnonzero(speaks))
         return any(about == topic and text not in said for about, text in written)
 
+    def is_spoken_of(self, topic: str, conversation: Sequence[Message]) -> bool:
+        """Whether a later message that is not plainly about `topic` may be taken for it all the same: the bot spoke of
+        it last, or something about it was written for what the customer says and is unsaid. Never a first message.
+        """
+        replies = (message.content for message in reversed(conversation) if message.role is Role.ASSISTANT)
+        last = next(replies, None)
+        return last is not None and (topic in self.topics_of(last) or self.answers(topic, conversation))
+
     def topics_of(self, masked: str) -> frozenset[str]:
         """What an earlier reply may have been about: several where authors said the same, none if nobody did."""
         return self._topics.get(masked.strip(), frozenset())

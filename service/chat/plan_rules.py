@@ -217,7 +217,7 @@ class PlanRules:
                     return FixedReply(article.wording_in(language), "article")
             if self._is_fruitless(choice.plan, earlier, known):
                 return FixedReply(self._file.fruitless.wording_in(language), "fruitless", hands_over=True)
-            if choice.confidence < self._min_confidence:
+            if self._is_doubtful(choice, earlier, known):
                 return self._ask_back(choice, earlier, language)
         wording = self._file.wordings.get(choice.plan)
         if wording is None:
@@ -227,6 +227,11 @@ class PlanRules:
     def _is_fruitless(self, plan: str, earlier: Sequence[Message], known: KnownReplies) -> bool:
         matters = self._file.topics.keys()
         return not self.hands_over(plan) and self._file.fruitless.is_enough(topic_of(plan), earlier, known, matters)
+
+    def _is_doubtful(self, choice: PlanChoice, earlier: Sequence[Message], known: KnownReplies) -> bool:
+        topic = topic_of(choice.plan)
+        is_plain = topic in self._file.topics and known.is_spoken_of(topic, earlier)
+        return choice.confidence < self._min_confidence and not is_plain
 
     def _ask_back(self, choice: PlanChoice, earlier: Sequence[Message], language: str) -> FixedReply:
         unsure = self._file.unsure

@@ -84,6 +84,19 @@ def test_both_leave_a_customer_to_a_person_after_as_many_replies(plan: str, num_
     assert (ours is not None) is (num_replies == 3 and plan in ("refund_status", "bot_unhelpful"))
 
 
+@pytest.mark.parametrize(("about", "is_plain"), [("refund_status", True), ("invoice", False), ("thanks", False)])
+def test_both_take_a_doubtful_later_message_for_what_the_bot_spoke_of_last(about: str, is_plain: bool) -> None:
+    """Where that is the likeliest matter."""
+    rivals = (("refund_status", 0.2), ("invoice", 0.15))
+    known = KnownReplies([(about, "Well, well.")])
+    talk = (Message(Role.USER, "Hm"), Message(Role.ASSISTANT, "Well, well."), Message(Role.USER, "And?"))
+    rules = PlanRules.load(min_confidence=SERVING_MIN_PLAN_CONFIDENCE)
+    ours = AskingBack.load().instead_of(PlanReading("refund_status", rivals), talk, "en", known)
+    theirs = rules.fixed_reply(PlanChoice("refund_status", rivals), talk, "en", known=known)
+    assert (ours and ours.text) == (theirs and theirs.text)
+    assert (ours is None) is is_plain
+
+
 @pytest.mark.parametrize("rivals", WITH_OFFER)
 @pytest.mark.parametrize("fit", [0.2, 0.5])
 def test_both_quote_an_offered_article_in_the_same_cases(rivals: tuple[tuple[str, float], ...], fit: float) -> None:

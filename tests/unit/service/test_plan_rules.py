@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from model_store.contract.conversation import Message, Role
 from model_store.intents.matters import KnownReplies
 from model_store.knowledge.search import Passage
+from model_store.reply_fit import ReplyFit
 from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE, PlanChoice, PlanRules
 from service.errors import InvalidDataFileError
 
@@ -67,6 +69,28 @@ def test_who_asked_before_and_is_still_not_sure_hands_over(language: str) -> Non
     second = SHIPPED.fixed_reply(TORN, earlier, language)
     assert second is not None and second.rule == "hand_over" and second.finish_reason == "handover"
     assert "<SUPPORT_PHONE>" in second.text
+
+
+def test_a_later_message_is_no_riddle_where_the_bot_just_spoke_of_its_likeliest_matter() -> None:
+    """Nor where a reply was written for what the customer says; a first message is asked about all the same."""
+    last = KnownReplies([("track_package", "Look here."), ("gift_card", "Try again.")])
+    asked = Message(Role.USER, "can i have the right one")
+    for reply, rule in (("Look here.", None), ("Try again.", "unsure"), ("Whatever.", "unsure")):
+        fixed = SHIPPED.fixed_reply(TORN, (asked, Message(Role.ASSISTANT, reply), asked), "en", known=last)
+        assert (fixed.rule if fixed else None) == rule
+    is_chinese = np.zeros(1, np.bool_)
+    fit = ReplyFit({0: ("right one",)}, is_chinese, lambda token_ids: "")
+    written = KnownReplies([("track_package", "The right one is on its way to nobody.")], fit)
+    later = (asked, Message(Role.ASSISTANT, "Whatever."), asked)
+    assert SHIPPED.fixed_reply(TORN, later, "en", known=written) is None
+    first = SHIPPED.fixed_reply(TORN, (asked,), "en", known=written)
+    assert first is not None and first.rule == "unsure"
+    small_talk = PlanChoice("thanks", (("thanks", 0.2),))
+    said = KnownReplies([("thanks", "You're welcome.")])
+    fixed = SHIPPED.fixed_reply(
+        small_talk, (asked, Message(Role.ASSISTANT, "You're welcome."), asked), "en", known=said
+    )
+    assert fixed is not None and fixed.rule == "unsure"
 
 
 def test_who_goes_on_about_a_matter_after_three_replies_about_it_is_left_to_a_person(tmp_path: Path) -> None:

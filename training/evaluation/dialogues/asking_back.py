@@ -112,7 +112,8 @@ class AskingBack:
         topic = topic_of(reading.plan)
         if topic != PERSON_PLAN and self.fruitless.is_enough(topic, earlier, known, self.topic_names):
             return FixedWords(self.fruitless.wording_in(language), (), hands_over=True)
-        if reading.confidence >= self.min_confidence:
+        is_plain = topic in self.topic_names and known.is_spoken_of(topic, earlier)
+        if reading.confidence >= self.min_confidence or is_plain:
             return None
         if any(message.role is Role.ASSISTANT and self._questions.fullmatch(message.content) for message in earlier):
             return FixedWords(self.unsure["again"][language], (), hands_over=True)
