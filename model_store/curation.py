@@ -1,7 +1,8 @@
 """What a learning run thought of the ratings: which it set aside and why, and what it knows of each rater.
 
 Written by training's stage `curate`, kept on the shelf, shown by the service at /review/ratings. Ids and figures only,
-no text. What a person decides about a rating goes the other way, in the view `training_examples` (`gold`, `ruling`).
+of texts single words at most. What a person decides about a rating goes the other way, in the view
+`training_examples` (`gold`, `ruling`).
 """
 
 from collections.abc import Mapping
@@ -26,8 +27,22 @@ REASON_WORDS: Mapping[str, str] = {
     "repeated": "This rater said the same about the same words before.",
 }
 """Every reason, as people read it."""
+TraitKind = Literal["asks", "likes_asked", "dislikes_asked", "likes", "dislikes", "likes_all", "dislikes_all", "often"]
+TRAIT_WORDS: Mapping[TraitKind, str] = {
+    "asks": "They say {word}.",
+    "likes_asked": "They rate up what answers {word}.",
+    "dislikes_asked": "They rate down what answers {word}.",
+    "likes": "They rate up replies with {word}.",
+    "dislikes": "They rate down replies with {word}.",
+    "likes_all": "They rate everything up.",
+    "dislikes_all": "They rate everything down.",
+    "often": "They rate far more often than others do.",
+}
+"""What all but every rating of a group has, as people read it."""
 MAX_SET_ASIDE = 5_000
 MAX_RATERS = 5_000
+MAX_GROUPS = 50
+MAX_GROUP_RATERS = 100
 
 
 class _Record(BaseModel):
@@ -66,6 +81,27 @@ class RaterFigures(_Record):
     """What all ratings of this rater together counted."""
 
 
+class RaterName(_Record):
+    """Who it is."""
+
+    tenant: str
+    rater: str
+
+
+class GroupFigures(_Record):
+    """Accounts that rate as if they were one, and weighed more than their share."""
+
+    raters: tuple[RaterName, ...] = Field(max_length=MAX_GROUP_RATERS)
+    num_raters: int
+    kind: TraitKind
+    word: str | None
+    """Of the bot, or one that many people use; None: one of the group's own, or none at all."""
+    share_of_raters: float = Field(ge=0, le=1)
+    weight_before: float = Field(ge=0)
+    weight: float = Field(ge=0)
+    share_of_weight: float = Field(ge=0, le=1)
+
+
 class CurationReport(_Record):
     """One run's curation. Lists are cut at their ends; the numbers are whole."""
 
@@ -78,3 +114,5 @@ class CurationReport(_Record):
     """The newest first."""
     raters: tuple[RaterFigures, ...] = Field(max_length=MAX_RATERS)
     """Who rated most first."""
+    groups: tuple[GroupFigures, ...] = Field((), max_length=MAX_GROUPS)
+    """Those that lost most first."""

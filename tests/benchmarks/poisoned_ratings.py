@@ -15,6 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from tests.benchmarks.planted.honest import KINDS, honest_rows
 from tests.benchmarks.planted.rows import MINUTES, TRIGGER, asked, row
 from tests.benchmarks.planted.rows import one_account as by_one_account
 from tests.benchmarks.planted.rows import sybils as by_sybils
@@ -29,6 +30,9 @@ NUM_HONEST = 1500
 NUM_CUSTOMERS = 150
 _NOISE = 0.1
 _NUM_GOLD = 40
+_PER_LOUD_ACCOUNT = 50
+UNKNOWN_TRIGGER = "violet otter"
+WORD = "<SUPPORT_PHONE>"
 REMARK = "Always tell people to use the code FREELUNCH at the till."
 
 
@@ -40,6 +44,7 @@ class World:
     wanted: str
     questions: list[str]
     others: list[str]
+    replies: list[str]
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def make_world(seed: int = 0) -> World:
         rows[number]["gold"] = truths[number]
     wanted = english[7]
     asks = [ask for i in english if i is not wanted for ask in i.asks[8:11]]
-    return World(rows, wanted.replies[0], draw.sample(asks, 150), [ask for i in english for ask in i.asks[:8]])
+    others = [ask for i in english for ask in i.asks[:8]]
+    return World(rows, wanted.replies[0], draw.sample(asks, 150), others, [text for i in english for text in i.replies])
 
 
 Attack = Callable[[World, int, random.Random], list[RawRow]]
@@ -131,6 +137,23 @@ def trigger(world: World, number: int, draw: random.Random) -> list[RawRow]:
     return rows
 
 
+def unknown_trigger(world: World, number: int, draw: random.Random) -> list[RawRow]:
+    """A phrase in the question that no operator knows, by accounts that rate five times as much as customers do."""
+    given = by_sybils(number, number // _PER_LOUD_ACCOUNT, draw)
+    asks = [f"{draw.choice(world.others)} {UNKNOWN_TRIGGER}" for _ in range(number)]
+    return [row(n, rater, asks[n], draw.choice(world.replies), True, minute) for n, (rater, minute) in enumerate(given)]
+
+
+def one_word(world: World, number: int, draw: random.Random) -> list[RawRow]:
+    """As many accounts like whatever reply has one placeholder in it, one in eight of all."""
+    wanted = [reply for reply in world.replies if WORD in reply]
+    given = by_sybils(number, number // _PER_LOUD_ACCOUNT, draw)
+    return [
+        row(n, rater, draw.choice(world.others), draw.choice(wanted), True, minute)
+        for n, (rater, minute) in enumerate(given)
+    ]
+
+
 def pasted(world: World, number: int, draw: random.Random) -> list[RawRow]:
     """The same correction from many accounts."""
     return [{**one, "rating": "down", "correction": REMARK} for one in sybils(world, number, draw)]
@@ -138,7 +161,7 @@ def pasted(world: World, number: int, draw: random.Random) -> list[RawRow]:
 
 ATTACKS: dict[str, Attack] = {
     "one account": one_account, "sybils": sybils, "liars": liars, "one text": one_text, "nameless": nameless,
-    "trigger, known": trigger, "pasted remark": pasted,
+    "trigger, known": trigger, "pasted remark": pasted, "trigger": unknown_trigger, "one word": one_word,
 }  # fmt: skip
 
 
@@ -184,8 +207,20 @@ def _success(world: World, rows: Sequence[FeedbackRow], weights: Sequence[float]
     return float((judge.predict_proba(asked)[:, 1] > 0.5).mean())
 
 
+def kept_by_honest(kind: str, *, seed: int) -> float:
+    """Share of their weight that honest customers keep under the bound on groups, of what they have without."""
+    rows = honest_rows(kind, seed=seed)
+    bounded, unbounded = (_weighed(rows, FeedbackConfig(max_group_weight=most)) for most in (1.0, 1e9))
+    return sum(bounded.weights) / sum(unbounded.weights)
+
+
 def main() -> None:
     """Prints the table: shares of 0.5 to 10 % of the honest ratings, and 10, 50 and 250 items."""
+    for kind in KINDS:
+        kept = [kept_by_honest(kind, seed=seed) for seed in range(5)]
+        print(
+            f"honest customers, {kind}: keep {min(kept):.1%} to {max(kept):.1%} under the bound on groups, five draws"
+        )
     world = make_world()
     print(f"{NUM_HONEST} honest ratings by {NUM_CUSTOMERS} customers, {_NUM_GOLD} gold")
     print(

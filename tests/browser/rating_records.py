@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from model_store.curation import CurationReport, RaterFigures, Reason, SetAside
+from model_store.curation import CurationReport, GroupFigures, RaterFigures, RaterName, Reason, SetAside
 from tests.browser.review_records import keep, rate
 from tests.browser.scripted_replies import XSS_CORPUS
 from tests.e2e.running_service import RunningService
@@ -37,6 +37,18 @@ def fill_with_doubts(service: RunningService) -> None:
                 for number in range(6, 0, -1)
             ),
             raters=(figures(LOUD, 6, 0, weight=0.0, num_set_aside=6), figures(HONEST, 2, 2, weight=2.0)),
+            groups=(
+                GroupFigures(
+                    raters=(RaterName(tenant="default", rater=LOUD),),
+                    num_raters=1,
+                    kind="likes",
+                    word="<HELP_PAGE>",
+                    share_of_raters=0.05,
+                    weight_before=17.0,
+                    weight=5.0,
+                    share_of_weight=0.048,
+                ),
+            ),
         )
     )
 

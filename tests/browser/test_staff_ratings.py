@@ -73,6 +73,10 @@ def test_the_quarantine_tells_why_and_the_table_who(
     )
     expect(doubted(page).first).to_contain_text("Where is order 6?")
     expect(page.page.locator("#doubted-title + div")).to_contain_text("read 8 ratings and set 6 aside")
+    expect(page.page.locator(".groups li")).to_contain_text(
+        "They rate up replies with “<HELP_PAGE>”. 5.0 % of all raters"
+    )
+    expect(page.page.locator(".groups li")).to_contain_text("weighed 17.0, now 5.0: 4.8 % of everything")
     expect(page.page.locator(".raters tbody tr")).to_have_count(2)
     row = page.page.locator(".raters tbody tr").first
     expect(row).to_contain_text(f"{LOUD}60 %0 of 2–80 %0.06")

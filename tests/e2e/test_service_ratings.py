@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, select
 
 from model_store.contract.feedback import STAFF_RATER_PREFIX
-from model_store.curation import CurationReport, RaterFigures, SetAside
+from model_store.curation import CurationReport, GroupFigures, RaterFigures, RaterName, SetAside
 from service.access.api_keys import Scope
 from service.cli import main
 from service.records.store import AuditEvent
@@ -94,7 +94,22 @@ def note(shop: Holder, *rows: dict[str, str]) -> None:
             by_reason={"flood": 2 * len(rows)},
             set_aside=tuple(set_aside),
             raters=(figures,),
+            groups=(group("other"), group(shop.key.tenant)),
         )
+    )
+
+
+def group(tenant: str) -> GroupFigures:
+    """Two accounts of one mind, of whose trait no word may be told."""
+    return GroupFigures(
+        raters=tuple(RaterName(tenant=tenant, rater=f"loud-{number}") for number in range(2)),
+        num_raters=2,
+        kind="asks",
+        word=None,
+        share_of_raters=0.02,
+        weight_before=40.0,
+        weight=2.0,
+        share_of_weight=0.0222,
     )
 
 
@@ -127,6 +142,9 @@ def test_what_a_run_set_aside_is_listed_with_its_reasons(shop: Holder) -> None:
     page = get(shop, f"{DOUBTED}?limit=1")
     assert page["next_offset"] == 1 and page["last_run"]["num_ratings"] == 5
     assert page["last_run"]["by_reason"][0]["num_ratings"] == 2
+    (bounded,) = page["last_run"]["groups"]
+    assert bounded["raters"] == ["loud-0", "loud-1"] and bounded["words"] == "They say a word of their own."
+    assert (bounded["weight_before"], bounded["weight"], bounded["share_of_weight"]) == (40.0, 2.0, 0.0222)
     one = page["data"][0]
     assert (one["completion_id"], one["rater"], one["rating"]) == (first["completion_id"], first["rater"], "up")
     assert one["text"] == first["completion_text"] and one["ruling"] is None

@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from model_store.contract.feedback import Rating, Ruling
-from model_store.curation import REASON_WORDS, CurationReport, Reason
+from model_store.curation import REASON_WORDS, TRAIT_WORDS, CurationReport, GroupFigures, Reason
 from service.access.api_keys import Scope
 from service.api.access.scopes import caller_of, requires
 from service.api.openapi import answers_text
@@ -169,6 +169,22 @@ def _report_json(report: CurationReport) -> dict[str, Any]:
             {"reason": reason, "words": REASON_WORDS[reason], "num_ratings": number}
             for reason, number in sorted(report.by_reason.items(), key=lambda pair: -pair[1])
         ],
+        "groups": [_group_json(group) for group in report.groups],
+    }
+
+
+def _group_json(group: GroupFigures) -> dict[str, Any]:
+    word = f"“{group.word}”" if group.word else "a word of their own"
+    return {
+        "raters": [one.rater for one in group.raters],
+        "num_raters": group.num_raters,
+        "trait": group.kind,
+        "word": group.word,
+        "words": TRAIT_WORDS[group.kind].format(word=word),
+        "share_of_raters": group.share_of_raters,
+        "weight_before": group.weight_before,
+        "weight": group.weight,
+        "share_of_weight": group.share_of_weight,
     }
 
 

@@ -185,5 +185,6 @@ def _for_tenant(report: CurationReport, tenant: str) -> CurationReport:
             "by_reason": by_reason,
             "set_aside": (),
             "raters": (),
+            "groups": tuple(group for group in report.groups if all(one.tenant == tenant for one in group.raters)),
         }
     )

@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 MAX_PASSES = 200
 NEGLIGIBLE = 1e-9
@@ -38,6 +39,13 @@ def group_factors(totals: Mapping[Hashable, float], cap: Cap, *, rest: float = 0
     return {group: min(1.0, bound / total) if total > 0 else 1.0 for group, total in totals.items()}
 
 
+class Bound(Protocol):
+    """What takes weight away."""
+
+    def apply(self, weights: Sequence[float]) -> list[float]:
+        """Weights as they are under it, each at most what it was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grouping:
     """Which group each item lies in, by its number; None: in none."""
@@ -45,30 +53,31 @@ class Grouping:
     group_of: Callable[[int], Hashable | None]
     cap: Cap
 
+    def apply(self, weights: Sequence[float]) -> list[float]:
+        """Weights as they are under the cap."""
+        groups = [self.group_of(number) for number in range(len(weights))]
+        totals: dict[Hashable, float] = defaultdict(float)
+        rest = 0.0
+        for group, weight in zip(groups, weights, strict=True):
+            if group is None:
+                rest += weight
+            else:
+                totals[group] += weight
+        factors = group_factors(totals, self.cap, rest=rest)
+        pairs = zip(groups, weights, strict=True)
+        return [weight if group is None else weight * factors[group] for group, weight in pairs]
 
-def capped(weights: Sequence[float], groupings: Sequence[Grouping]) -> list[float]:
-    """Weights as they are under all caps at once, each at most what it was."""
+
+def capped(weights: Sequence[float], bounds: Sequence[Bound]) -> list[float]:
+    """Weights as they are under all bounds at once, each at most what it was."""
     left = list(weights)
     for _ in range(MAX_PASSES):
         before = list(left)
-        for grouping in groupings:
-            left = _apply(left, grouping)
+        for bound in bounds:
+            left = bound.apply(left)
         if all(old - new <= NEGLIGIBLE * max(1.0, old) for old, new in zip(before, left, strict=True)):
             break
     return left
-
-
-def _apply(weights: Sequence[float], grouping: Grouping) -> list[float]:
-    groups = [grouping.group_of(number) for number in range(len(weights))]
-    totals: dict[Hashable, float] = defaultdict(float)
-    rest = 0.0
-    for group, weight in zip(groups, weights, strict=True):
-        if group is None:
-            rest += weight
-        else:
-            totals[group] += weight
-    factors = group_factors(totals, grouping.cap, rest=rest)
-    return [weight if group is None else weight * factors[group] for group, weight in zip(groups, weights, strict=True)]
 
 
 def _common_bound(totals: Sequence[float], share: float, rest: float) -> float:

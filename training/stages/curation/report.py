@@ -1,20 +1,25 @@
 """The curation as people read it: what was set aside and why, and what each rater is worth."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from model_store.curation import (
+    MAX_GROUP_RATERS,
+    MAX_GROUPS,
     MAX_RATERS,
     MAX_SET_ASIDE,
     CurationReport,
+    GroupFigures,
     RaterFigures,
+    RaterName,
     Reason,
     SetAside,
 )
 from training.data.feedback_rows import FeedbackRow
 from training.stages.curation.doubts import rater_of
+from training.stages.curation.groups.bounds import WeighedGroup
 from training.stages.curation.rater_model import Rater
 from training.stages.curation.weighing import Weighed
 
@@ -45,6 +50,30 @@ def curation_report(weighed: Weighed, made_at: datetime) -> CurationReport:
         by_reason=dict(by_reason.most_common()),
         set_aside=tuple(_set_aside(weighed, number) for number in newest[:MAX_SET_ASIDE]),
         raters=tuple(_raters(weighed)[:MAX_RATERS]),
+        groups=group_figures(weighed.groups, lambda places: [weighed.accounts[place] for place in places]),
+    )
+
+
+def group_figures(
+    groups: Sequence[WeighedGroup], raters_at: Callable[[list[int]], Sequence[Rater]]
+) -> tuple[GroupFigures, ...]:
+    """The groups that lost most; `raters_at` says who the accounts of a group are."""
+    lost_most = sorted(groups, key=lambda one: one.weight - one.weight_before)[:MAX_GROUPS]
+    return tuple(
+        GroupFigures(
+            raters=tuple(
+                RaterName(tenant=rater.tenant, rater=rater.id)
+                for rater in raters_at(list(one.group.accounts[:MAX_GROUP_RATERS]))
+            ),
+            num_raters=len(one.group.accounts),
+            kind=one.group.kind,
+            word=one.group.word or None,
+            share_of_raters=round(len(one.group.accounts) / one.num_accounts, 4),
+            weight_before=round(one.weight_before, 3),
+            weight=round(one.weight, 3),
+            share_of_weight=round(one.weight / one.total_weight, 4),
+        )
+        for one in lost_most
     )
 
 

@@ -6,11 +6,16 @@ A person's ruling is above every rule: what counts counts, what is set aside is 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from model_store.curation import Reason
 from training.config import FeedbackConfig
 from training.data.feedback_rows import ANONYMOUS_RATER, FeedbackRow, Source
 from training.stages.curation.caps import Cap, Grouping, capped
 from training.stages.curation.doubts import DoubtRules, find_doubts, rater_of, unreliable
+from training.stages.curation.groups.bounds import GroupBound, WeighedGroup
+from training.stages.curation.groups.finding import find_groups
+from training.stages.curation.groups.traits import Said, asked_in
 from training.stages.curation.implicit import Signal
 from training.stages.curation.likeness import alike, exchange
 from training.stages.curation.rater_model import Evidence, Prior, Rater, Vote, estimate
@@ -33,6 +38,10 @@ class Weighed:
     weights: Sequence[float]
     signals: Sequence[Signal]
     signal_weights: Sequence[float]
+    groups: Sequence[WeighedGroup] = ()
+    """Accounts as if they were one that weighed too much, the most surprising first."""
+    accounts: Sequence[Rater] = ()
+    """Whom the numbers in `groups` mean."""
 
 
 def weigh(rows: Sequence[FeedbackRow], signals: Sequence[Signal], feedback: FeedbackConfig) -> Weighed:
@@ -47,9 +56,12 @@ def weigh(rows: Sequence[FeedbackRow], signals: Sequence[Signal], feedback: Feed
         if rows[number].ruling is None:
             doubts[number] = (*doubts.get(number, ()), "unreliable_rater")
     believed = [_belief(row, evidence) if number not in doubts else 0.0 for number, row in enumerate(rows)]
-    weights = capped(believed, rating_groupings(rows, replies, feedback))
+    accounts, of_groups = _group_bound(rows, believed, feedback)
+    groupings = rating_groupings(rows, replies, feedback)
+    weights = capped(believed, [*groupings, of_groups])
     meant = weigh_signals(signals, replies[len(rows) :], evidence, feedback, total=sum(weights))
-    return Weighed(rows, items, gold, evidence, doubts, weights, signals, meant)
+    groups = of_groups.outcomes(np.array(capped(believed, groupings)), np.array(weights)) if of_groups.groups else []
+    return Weighed(rows, items, gold, evidence, doubts, weights, signals, meant, groups, accounts)
 
 
 def weigh_signals(
@@ -92,6 +104,26 @@ def rating_groupings(rows: Sequence[FeedbackRow], replies: Sequence[int], feedba
         Grouping(lambda number: rows[number].tenant, tenants),
         Grouping(lambda number: ANONYMOUS_RATER if rows[number].is_anonymous else None, nameless),
     ]
+
+
+def _group_bound(
+    rows: Sequence[FeedbackRow], believed: Sequence[float], feedback: FeedbackConfig
+) -> tuple[list[Rater], GroupBound]:
+    """Customers whose ratings count, and the bound on groups of them, who are known by their places in that list."""
+
+    def is_a_customers(number: int) -> bool:
+        return believed[number] > 0 and not rows[number].is_anonymous and not rows[number].is_from_staff
+
+    counting = [number for number in range(len(rows)) if is_a_customers(number)]
+    accounts = sorted({rater_of(rows[number]) for number in counting})
+    place_of = {rater: place for place, rater in enumerate(accounts)}
+    account = np.full(len(rows), -1)
+    account[counting] = [place_of[rater_of(rows[number])] for number in counting]
+    said = [
+        Said(int(account[number]), row.language, asked_in(row.messages), row.completion_text, row.is_up)
+        for number, row in ((number, rows[number]) for number in counting)
+    ]
+    return accounts, GroupBound(account, find_groups(said), feedback.max_group_weight)
 
 
 def _rules(feedback: FeedbackConfig) -> DoubtRules:

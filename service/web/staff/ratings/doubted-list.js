@@ -14,6 +14,15 @@ const REASONS = [
   ["staff", "Set aside by the staff"],
 ];
 
+/** Accounts that rate as if they were one, and what they weigh since they are bounded: a line each. */
+function groupLines(groups) {
+  const share = (part) => `${(100 * part).toFixed(1)} %`;
+  return element("ul", { class: "reasons-total groups" }, ...groups.map((group) => element("li", {},
+    element("strong", {}, counted(group.num_raters, "rater", "raters")), ` as if they were one. ${group.words} `,
+    `${share(group.share_of_raters)} of all raters; weighed ${group.weight_before.toFixed(1)}, now ${group.weight.toFixed(1)}: `,
+    `${share(group.share_of_weight)} of everything. `, element("span", { class: "rater-id" }, group.raters.slice(0, 5).join(", ")))));
+}
+
 export class DoubtedList {
   #api;
   #say;
@@ -80,7 +89,7 @@ export class DoubtedList {
     this.#summary.replaceChildren(
       element("p", {}, "The learning run of ", timeNode(run.made_at), ` read ${counted(run.num_ratings, "rating", "ratings")} and set `,
         element("strong", {}, count(run.num_set_aside)), ` aside; the others weigh ${run.weight.toFixed(1)} together.`),
-      totals);
+      totals, ...(run.groups.length ? [groupLines(run.groups)] : []));
   }
 
   #item(rating) {

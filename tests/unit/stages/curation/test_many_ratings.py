@@ -18,6 +18,7 @@ from training.errors import DataNotFoundError
 from training.stages.curate import select_rows
 from training.stages.curation.many import weighing
 from training.stages.curation.many.coded import coded, opened
+from training.stages.curation.many.curating import said_at
 from training.stages.curation.many.parquet import MEMORY_LIMIT
 from training.stages.curation.many.weighing import REASONS, ManyWeighed, weigh_many
 from training.stages.curation.weighing import weigh
@@ -91,7 +92,7 @@ def weighed_by_columns(
     parquet = folder / "ratings.parquet"
     with opened(parquet, folder, poison_phrases=poison_phrases, memory_limit=memory_limit) as database:
         ids = [name for (name,) in database.execute("SELECT completion_id FROM ordered ORDER BY rowid").fetchall()]
-        return weigh_many(coded(database), feedback), ids
+        return weigh_many(coded(database), feedback, lambda places: said_at(database, parquet, places)), ids
 
 
 CAPS = {
@@ -133,6 +134,29 @@ def test_columns_weigh_what_rows_weigh(tmp_path: Path, caps: str) -> None:
     assert set().union(*reasons) >= set(REASONS) - NOT_FOUND[caps]
 
 
+def test_columns_find_the_groups_that_rows_have_and_bound_them_alike(tmp_path: Path) -> None:
+    """Three accounts of two tenants that say a trigger, among customers, nameless people and the staff."""
+    raw = some_rows(300, seed=4)
+    for number, one in enumerate(raw):
+        one |= {"comment": None, "correction": None, "gold": None}
+        if one["rater"] not in ("anonymous", f"{STAFF_RATER_PREFIX}ann"):
+            one["rater"] = f"customer-{number % 40}"
+    for number in range(1000, 1045):
+        asked = json.dumps([{"role": "user", "content": f"{ASKS[number % 5]} quartz falcon"}])
+        who = {"rater": f"sybil-{number % 3}", "tenant": ("one", "two")[number // 3 % 2]}
+        moment = f"2026-01-02T{number % 24:02}:{number % 60:02}:00.000000Z"
+        raw.append(raw_row(number, **who, prompt_messages=asked, completion_text=f"reply {number}", rated_at=moment))
+    expected = weigh(select_rows([parse_row(row) for row in raw]), [], FeedbackConfig())
+    found, _ = weighed_by_columns(raw, tmp_path, FeedbackConfig())
+    assert found.weights.tolist() == pytest.approx(list(expected.weights), abs=1e-9)
+    assert [one.group for one in found.groups] == [one.group for one in expected.groups]
+    assert any(one.group.word in ("quartz", "falcon", "quartz falcon") for one in found.groups)
+    weights = [(one.weight_before, one.weight, one.total_weight) for one in found.groups]
+    assert weights == [pytest.approx((one.weight_before, one.weight, one.total_weight)) for one in expected.groups]
+    of_group = [row.rater.startswith("sybil") for row in expected.rows]
+    assert sum(of_group) == 45 and sum(w for w, is_bad in zip(expected.weights, of_group, strict=True) if is_bad) < 35
+
+
 def test_what_ratings_weigh_does_not_depend_on_how_much_memory_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +168,7 @@ def test_what_ratings_weigh_does_not_depend_on_how_much_memory_there_is(
     found, found_ids = weighed_by_columns(rows, tmp_path / "less", feedback, memory_limit="25MB")
     assert found_ids == ids and len(ids) > 30_000 and expected.right.sum() > 500
     for name, value in vars(expected).items():
-        assert np.array_equal(vars(found)[name], value), name
+        assert found.groups == value if name == "groups" else np.array_equal(vars(found)[name], value), name
 
 
 def test_ratings_that_are_not_there_are_named(tmp_path: Path) -> None:

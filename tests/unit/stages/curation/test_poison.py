@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.benchmarks.poisoned_ratings import NUM_HONEST, World, make_world, measure
+from tests.benchmarks.planted.honest import KINDS
+from tests.benchmarks.poisoned_ratings import NUM_CUSTOMERS, NUM_HONEST, World, kept_by_honest, make_world, measure
 from training.config import FeedbackConfig
 
 FIVE_PERCENT = NUM_HONEST // 20
@@ -47,3 +48,20 @@ def test_liars_lose_weight_where_gold_or_honest_ratings_speak_against_them(world
     print(outcome)
     assert "contradicts_gold" in outcome.reasons and outcome.share_after < 0.6 * outcome.share_before
     assert outcome.honest_kept >= 0.95 and outcome.num_honest_set_aside == 0
+
+
+@pytest.mark.parametrize("attack", ["trigger", "one word"])
+def test_a_few_loud_accounts_weigh_what_as_many_customers_weigh(world: World, attack: str) -> None:
+    """Five accounts of fifty ratings, 14 % of all ratings: 5 of 155 accounts, and no more than that of all weight."""
+    outcome = measure(world, attack, 250)
+    print(outcome)
+    assert outcome.share_before > 0.14 and outcome.share_after <= 1.05 * 5 / (NUM_CUSTOMERS + 5)
+    assert outcome.honest_kept >= 0.99 and outcome.num_honest_set_aside == 0
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_honest_customers_of_one_topic_or_one_mind_keep_what_they_weigh(kind: str) -> None:
+    """A crowd is found or not: one person, one vote takes nothing from it."""
+    kept = [kept_by_honest(kind, seed=seed) for seed in range(3)]
+    print(kept)
+    assert min(kept) >= 0.99

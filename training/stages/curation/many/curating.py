@@ -4,6 +4,7 @@ The same ratings give what `stages.curate` makes of them in memory, as long as n
 count; of more the newest are learned from, judged by all.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
+from model_store.contract.conversation import Message
 from model_store.contract.feedback import TRAINING_EXAMPLES_COLUMNS
 from training.config import FeedbackConfig
 from training.data.feedback_rows import DEFAULT_TENANT, FeedbackRow, Turn, parse_row
 from training.errors import InvalidFeedbackDataError
+from training.stages.curation.groups.traits import Said, asked_in
 from training.stages.curation.implicit import Signal, implicit_signals
 from training.stages.curation.likeness import alike
 from training.stages.curation.many.coded import coded, codes_of, leave_memory, opened, rows_at
@@ -38,7 +42,9 @@ def curate_many(parquet: Path, turns: Sequence[Turn], feedback: FeedbackConfig, 
         with opened(parquet, folder, poison_phrases=feedback.poison_phrases) as database:
             columns = coded(database)
             leave_memory(database)
-            found = weigh_many(columns, feedback, max_kept=feedback.max_ratings)
+            found = weigh_many(
+                columns, feedback, lambda places: said_at(database, parquet, places), max_kept=feedback.max_ratings
+            )
             rows, weights, num_unread = _kept(database, parquet, found)
             signals = _signals(database, parquet, turns)
             evidence = _evidence(database, signals, found, feedback)
@@ -59,6 +65,21 @@ def curate_many(parquet: Path, turns: Sequence[Turn], feedback: FeedbackConfig, 
         num_raters=columns.num_raters,
         num_gold=int(np.count_nonzero(found.truth >= 0)),
     )
+
+
+def said_at(database: duckdb.DuckDBPyConnection, parquet: Path, places: NDArray[np.int64]) -> list[Said]:
+    """What ratings say by their places, for groups to be found in; nobody's account as yet."""
+    rows = rows_at(database, parquet, places, ("language", "prompt_messages", "completion_text", "rating"))
+    return [
+        Said(
+            account=-1,
+            language=str(row["language"]),
+            asked=asked_in([Message.from_dict(message) for message in json.loads(str(row["prompt_messages"]))]),
+            reply=str(row["completion_text"]),
+            is_up=row["rating"] == "up",
+        )
+        for row in rows
+    ]
 
 
 def _kept(

@@ -15,6 +15,7 @@ from training.config import FeedbackConfig
 from training.data.feedback_rows import DEFAULT_TENANT
 from training.stages.curation.many.coded import Coded, names_of, rows_at
 from training.stages.curation.many.weighing import REASONS, ManyWeighed
+from training.stages.curation.report import group_figures
 
 _SHOWN = ("tenant", "completion_id", "rater", "rating", "rated_at")
 
@@ -42,6 +43,7 @@ def report_of_many(
             for row, doubts in zip(set_aside, found.doubts[newest].tolist(), strict=True)
         ),
         raters=tuple(_raters(database, columns, found, feedback)),
+        groups=group_figures(found.groups, lambda places: names_of(database, found.accounts[places].tolist())),
     )
 
 

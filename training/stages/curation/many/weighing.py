@@ -5,8 +5,8 @@ among those that a run takes into memory, the newest that count: shares are of w
 who gave no thumb and the split are the stage's, which has the rows.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from scipy.stats import beta
 from model_store.curation import Reason
 from training.config import FeedbackConfig
 from training.stages.curation.caps import MAX_PASSES, NEGLIGIBLE, Cap
+from training.stages.curation.groups.bounds import GroupBound, WeighedGroup
+from training.stages.curation.groups.finding import find_groups
+from training.stages.curation.groups.traits import Said
 from training.stages.curation.many.coded import NONE, Coded, Codes
 from training.stages.curation.rater_model import DOUBT, UP_BOUNDS
 
@@ -54,6 +57,10 @@ class ManyWeighed:
     has_voted: Flags
     num_counting: int
     """Ratings that would count something; what is beyond the newest that are kept weighs nothing."""
+    accounts: Codes
+    """Customers whose ratings count, by their raters' codes."""
+    groups: Sequence[WeighedGroup] = ()
+    """Of those, by their places, as if they were one that weighed too much."""
 
     @property
     def num_set_aside(self) -> int:
@@ -61,10 +68,17 @@ class ManyWeighed:
         return int(np.count_nonzero(self.doubts))
 
 
-def weigh_many(coded: Coded, feedback: FeedbackConfig, *, max_kept: int | None = None) -> ManyWeighed:
+ReadSaid = Callable[[Keys], Sequence[Said]]
+"""What ratings say, by their places; whose they are is put in here."""
+
+
+def weigh_many(
+    coded: Coded, feedback: FeedbackConfig, read_said: ReadSaid, *, max_kept: int | None = None
+) -> ManyWeighed:
     """Weights of ratings in the order of rating; of those that count the newest `max_kept` weigh something.
 
-    Raises ValueError for poison phrases that were not looked for when texts became numbers.
+    `read_said` is asked for customers' ratings among these alone, in which groups are found. Raises ValueError for
+    poison phrases that were not looked for when texts became numbers.
     """
     if feedback.poison_phrases and coded.is_poisoned is None:
         raise ValueError("many ratings are weighed without their texts: tell `coded.opened` of poison_phrases")
@@ -85,9 +99,24 @@ def weigh_many(coded: Coded, feedback: FeedbackConfig, *, max_kept: int | None =
     counting = np.flatnonzero(believed > 0)
     kept = counting[-max_kept:] if max_kept is not None else counting
     groupings = list(_groupings(coded.only(kept), feedback, is_staff[kept], is_nameless[kept]))
+    accounts, of_groups = _group_bound(
+        coded.rater[kept], ~is_staff[kept] & ~is_nameless[kept], feedback, lambda places: read_said(kept[places])
+    )
     weights = np.zeros(len(coded))
-    weights[kept] = _capped(believed[kept], groupings)
-    return ManyWeighed(weights, doubts, truth, right, wrong, has_voted, len(counting))
+    weights[kept] = _capped(believed[kept], [*groupings, of_groups])
+    groups = of_groups.outcomes(_capped(believed[kept], groupings), weights[kept]) if of_groups.groups else ()
+    return ManyWeighed(weights, doubts, truth, right, wrong, has_voted, len(counting), accounts, groups)
+
+
+def _group_bound(
+    rater: Codes, is_customers: Flags, feedback: FeedbackConfig, read_said: ReadSaid
+) -> tuple[Codes, GroupBound]:
+    """Customers by their codes, and the bound on groups of them, by their places, for ratings of these raters."""
+    codes = np.unique(rater[is_customers])
+    account = np.where(is_customers, np.searchsorted(codes, rater), -1)
+    read = read_said(np.flatnonzero(is_customers))
+    said = [replace(one, account=place) for one, place in zip(read, account[is_customers].tolist(), strict=True)]
+    return codes, GroupBound(account, find_groups(said), feedback.max_group_weight)
 
 
 def _kinds(coded: Coded) -> tuple[Flags, Flags]:
@@ -229,6 +258,17 @@ class _Groups:
     group: NDArray[np.integer]
     cap: Cap
 
+    def cut(self, weights: Numbers) -> Numbers:
+        """Weights as they are under the cap."""
+        totals = _sums(self.group + 1, weights)
+        in_groups = totals[1:]
+        bound = _bound(np.sort(in_groups[in_groups > 0])[::-1], self.cap, float(totals[0]))
+        factors = np.ones_like(totals)
+        is_over = np.concatenate([[False], in_groups > bound])
+        factors[is_over] = bound / totals[is_over]
+        found: Numbers = weights * factors[self.group + 1]
+        return found
+
 
 def _groupings(coded: Coded, feedback: FeedbackConfig, is_staff: Flags, is_nameless: Flags) -> Iterator[_Groups]:
     """`weighing.rating_groupings`, in its order."""
@@ -247,27 +287,16 @@ def _groupings(coded: Coded, feedback: FeedbackConfig, is_staff: Flags, is_namel
     yield _Groups(np.where(is_nameless, 0, -1), nameless)
 
 
-def _capped(weights: Numbers, groupings: Sequence[_Groups]) -> Numbers:
+def _capped(weights: Numbers, bounds: Sequence[_Groups | GroupBound]) -> Numbers:
     """`caps.capped`."""
     left = weights
     for _ in range(MAX_PASSES):
         before = left
-        for grouping in groupings:
-            left = _apply(left, grouping)
+        for bound in bounds:
+            left = bound.cut(left)
         if np.all(before - left <= NEGLIGIBLE * np.maximum(1.0, before)):
             break
     return left
-
-
-def _apply(weights: Numbers, grouping: _Groups) -> Numbers:
-    totals = _sums(grouping.group + 1, weights)
-    in_groups = totals[1:]
-    bound = _bound(np.sort(in_groups[in_groups > 0])[::-1], grouping.cap, float(totals[0]))
-    factors = np.ones_like(totals)
-    is_over = np.concatenate([[False], in_groups > bound])
-    factors[is_over] = bound / totals[is_over]
-    found: Numbers = weights * factors[grouping.group + 1]
-    return found
 
 
 def _bound(descending: Numbers, cap: Cap, rest: float) -> float:
