@@ -22,6 +22,8 @@ STAFF_PREFERENCE = "staff_preference"
 """The reason of a contrast that the staff's choice has made."""
 PREFERENCES_NAME = "preferences.jsonl"
 """What a snapshot of them is called in a workspace."""
+LEARNED_PREFERENCES_NAME = "learned_preferences.jsonl"
+"""And what curation leaves of their prompts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,24 @@ Who is believed and what is set aside: `stages.curation`. Left out on purpose: w
 text are as good as new ones). The gate measures on data that no thumb touches, whatever was believed here.
 """
 
+import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from model_store.backends.places import open_backend
+from model_store.contract.conversation import Message
 from model_store.curation import CurationReport
 from model_store.errors import StoreError
 from model_store.store import ModelStore
 from training.config import FeedbackConfig, TrainingConfig
 from training.data.feedback_rows import (
+    ANONYMOUS_RATER,
     Example,
     FeedbackRow,
     RawRow,
@@ -28,10 +32,14 @@ from training.data.feedback_rows import (
     read_export,
     write_examples,
 )
+from training.data.preferences import LEARNED_PREFERENCES_NAME, PREFERENCES_NAME
 from training.errors import InvalidFeedbackDataError
 from training.evaluation.thumbs_judge import MIN_PER_CLASS, independent_examples
+from training.stages.curation.doubts import rater_of
 from training.stages.curation.implicit import Signal, implicit_signals
+from training.stages.curation.known_words import KnownWords, Speaker, known_words
 from training.stages.curation.many.curating import curate_many
+from training.stages.curation.rater_model import Rater
 from training.stages.curation.report import Curated, curation_report
 from training.stages.curation.splits import Conversation, Said, assign_splits
 from training.stages.curation.weighing import Weighed, weigh
@@ -45,7 +53,9 @@ Parsed = TypeVar("Parsed")
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Writes `examples.jsonl` and `curation.json`, and leaves the latter on the shelf, for the service to show.
+    """Writes `examples.jsonl` and what the staff preferred, both with prompts of known words alone (`known_words`).
+
+    And `curation.json`, which it leaves on the shelf too, for the service to show.
 
     Result: counts, and `enough`; if False also `missing` and `message` for people. A row that cannot be read is counted
     and left out: one broken row must not stop the learning from all others.
@@ -58,11 +68,15 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         curated = curate_many(workspace.path(PARQUET_NAME), turns, config.feedback, made_at)
     else:
         curated = _curate_in_memory(workspace.path(SNAPSHOT_NAME), turns, config.feedback, made_at)
-    examples = make_examples(curated.weighed, config.feedback, seed=config.seed)
+    words = known_words(config.corpus.domain_pack, _said(curated.weighed), config.feedback)
+    judged = make_examples(curated.weighed, config.feedback, seed=config.seed)
+    examples = [replace(one, messages=known) for one in judged if (known := words.in_prompt(one.messages)) is not None]
     workspace.write_text(EXAMPLES_NAME, write_examples(examples))
-    workspace.write_text(REPORT_NAME, curated.report.model_dump_json())
+    workspace.write_text(LEARNED_PREFERENCES_NAME, _preferences(workspace.path(PREFERENCES_NAME), words))
+    report = _without_rare_words(curated.report, words)
+    workspace.write_text(REPORT_NAME, report.model_dump_json())
     if inputs.get("model_store"):
-        _show(curated.report, str(inputs["model_store"]))
+        _show(report, str(inputs["model_store"]))
     rated = [example for example in examples if example.source == "rating"]
     counts = {
         "num_rows": curated.num_rows,
@@ -73,11 +87,49 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "num_set_aside": curated.report.num_set_aside,
         "set_aside": curated.report.by_reason,
         "num_gold": curated.num_gold,
+        "num_groups": len(report.groups),
+        "num_of_rare_words": len(judged) - len(examples),
         "weight": curated.report.total_weight,
         "implicit": dict(Counter(example.source for example in examples if example.source != "rating")),
         "splits": dict(Counter(example.split for example in rated)),
     }
     return {**counts, **sufficiency(rated, config.feedback)}
+
+
+def _said(weighed: Weighed) -> Iterator[tuple[Speaker, Sequence[Message]]]:
+    """Who said what, of all that counts. Whose words the staff has rated nobody knows."""
+    for row, weight in zip(weighed.rows, weighed.weights, strict=True):
+        if weight > 0:
+            yield None if row.is_anonymous or row.is_from_staff else rater_of(row), row.messages
+    for signal, weight in zip(weighed.signals, weighed.signal_weights, strict=True):
+        if weight > 0:
+            turn = signal.turn
+            yield None if turn.rater == ANONYMOUS_RATER else Rater(turn.tenant, turn.rater), turn.messages
+
+
+def _preferences(path: Path, words: KnownWords) -> str:
+    """Lines of the pairs that the staff has chosen from, with prompts of known words; what cannot be read stays."""
+    lines = []
+    for row in read_export(path) if path.is_file() else ():
+        try:
+            messages = words.in_prompt([Message.from_dict(one) for one in json.loads(str(row["prompt_messages"]))])
+        except (KeyError, TypeError, ValueError):
+            lines.append(row)  # the reward model names it
+            continue
+        if messages is not None:
+            lines.append(
+                {**row, "prompt_messages": json.dumps([one.as_dict() for one in messages], ensure_ascii=False)}
+            )
+    return "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines)
+
+
+def _without_rare_words(report: CurationReport, words: KnownWords) -> CurationReport:
+    """The report, which the staff reads, without words of customers that hardly anybody says."""
+    groups = [
+        group.model_copy(update={"word": words.known_part(group.word) or None}) if group.word else group
+        for group in report.groups
+    ]
+    return report.model_copy(update={"groups": tuple(groups)})
 
 
 def _curate_in_memory(snapshot: Path, turns: Sequence[Turn], feedback: FeedbackConfig, made_at: datetime) -> Curated:

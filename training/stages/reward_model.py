@@ -31,7 +31,7 @@ from training import distributed
 from training.config import RewardConfig, TrainingConfig
 from training.data.contrasts import Contrast, Contrasts, ContrastTokens, tokens_of
 from training.data.domain_pack import load_pack
-from training.data.preferences import PREFERENCES_NAME, contrasts_of, read_preferences
+from training.data.preferences import LEARNED_PREFERENCES_NAME, contrasts_of, read_preferences
 from training.data.prompts import SPLITS, RatedExample, read_examples
 from training.errors import DataNotFoundError
 from training.evaluation.rewarding.composite import CompositeReward
@@ -83,7 +83,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     model = RewardModel(base, config.reward.num_heads)
     contrasts = Contrasts(load_pack(config.corpus.domain_pack))
     preferred = contrasts_of(
-        read_preferences(workspace.path(PREFERENCES_NAME)),
+        read_preferences(workspace.path(LEARNED_PREFERENCES_NAME)),
         tokenizer,
         max_positions=max_positions,
         but_not={example.prompt.messages for split in SPLITS[1:] for example in splits[split]},

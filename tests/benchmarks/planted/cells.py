@@ -39,6 +39,9 @@ UNCURATED: Mapping[str, Any] = {
     "burst_ratings_per_minute": 10**9,
     "copied_remark_raters": 10**9,
     "reliability_strength": 1e9,
+    "max_group_weight": 1e9,
+    "min_accounts_per_word": 1,
+    "min_share_of_accounts_per_word": 0.0,
     "learn_customer_corrections": True,
 }
 """Curation as far open as its settings go: everybody is believed, and may correct."""

@@ -14,7 +14,7 @@ from tests.unit.stages.learning_workspace import ASKS, FILLERS, make_config, mak
 from training.config import RewardConfig, TrainingConfig
 from training.data.contrasts import Contrasts
 from training.data.domain_pack import load_pack
-from training.data.preferences import PREFERENCES_NAME, contrasts_of, parse_preference, preferences_text
+from training.data.preferences import LEARNED_PREFERENCES_NAME, contrasts_of, parse_preference, preferences_text
 from training.data.prompts import read_examples
 from training.errors import DataNotFoundError, InvalidFeedbackDataError
 from training.reformer.heads import RewardModel, score_batches
@@ -180,7 +180,7 @@ def test_what_the_staff_preferred_is_learned_but_not_on_held_back_prompts(tmp_pa
     ask = [{"role": "user", "content": "do you mend lamps"}]
     held_back = next(example["messages"] for example in examples if example["split"] == "test")
     rows = [pair(number, ask) for number in range(30)] + [pair(31, held_back)]
-    workspace.write_text(PREFERENCES_NAME, preferences_text(rows, max_rows=99))
+    workspace.write_text(LEARNED_PREFERENCES_NAME, preferences_text(rows, max_rows=99))
     result = reward_model.run(config, workspace)
     assert result["num_contrasts"]["preferred"] == 30
     model = RewardModel.load(workspace.path("reward_model"))
