@@ -6,7 +6,8 @@ wavers, a continuation that no author wrote is hardly ever a sentence. Where it 
 
 Nothing is said twice in a conversation while there is something else to say, a reply that was written to follow another
 is kept for that (`replies.Order`), and what was written for what the customer just said goes before what fits anything,
-while what supposes something that he has not said is left out (`reply_fit`).
+and before what was written for much less of it, while what supposes something that he has not said is left out
+(`reply_fit`).
 
 Left out: counts, for the network knows better than frequency what fits, and an index of suffixes: a reply is followed
 token by token, and only who leaves the book looks for a place in it again.
@@ -30,6 +31,8 @@ from model_store.reply_fit import Fitting, ReplyFit
 MIN_SHARE = 1e-6
 """Of the probability: with less for all that authors wrote, the network is sure of something else. As small as this,
 because a network that is confused is not always unsure."""
+_LEAST_TOLD = 2 / 3
+"""Of the letters that the best reply of a plan was written for: those that were written for fewer wait."""
 _MAX_VIEWS = 16
 _ENTITY_IDS = frozenset(PLACEHOLDER_IDS[name] for name in ENTITY_PLACEHOLDERS)
 
@@ -144,7 +147,8 @@ class _Timing:
         """[replies]: of those `sayable`, what can be said next, after `earlier` replies.
 
         `given` are the details of the customer's last message: a reply that names one takes it up, whatever was said.
-        Of a plan with replies that speak to what the customer said, or take a detail up, only those.
+        Of a plan with replies that speak to what the customer said, or take a detail up, only those; and of those that
+        speak to it none that was written for much less of it than another.
         """
         takes_up = self._marked(number for detail in given for number in self._by_detail.get(detail, ()))
         if fitting is None:
@@ -152,6 +156,7 @@ class _Timing:
         speaks = fitting.speaks | (takes_up & fitting.fits)
         timely = self._next(sayable & fitting.fits, earlier, speaks)
         timely &= speaks | ~self._shares_plan(timely & speaks)
+        timely &= takes_up | (fitting.told >= _LEAST_TOLD * self._most_of_plan(fitting.told * timely))
         for further in (sayable & fitting.is_said, sayable):  # rather beside the point than not at all
             if (further & ~self._shares_plan(timely)).any():
                 timely |= self._next(further, earlier, takes_up) & ~self._shares_plan(timely)
@@ -178,6 +183,13 @@ class _Timing:
         is_there[self._plan_numbers[replies]] = True
         shares: NDArray[np.bool_] = is_there[self._plan_numbers]
         return shares
+
+    def _most_of_plan(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[replies]: the largest of the values of the replies that share one's plan."""
+        most = np.zeros(len(self._plan_numbers), np.int64)
+        there = np.flatnonzero(values)
+        np.maximum.at(most, self._plan_numbers[there], values[there])
+        return most[self._plan_numbers]
 
     def _marked(self, numbers: Iterable[int]) -> NDArray[np.bool_]:
         marked = np.zeros(len(self._plan_numbers), np.bool_)

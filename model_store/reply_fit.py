@@ -37,12 +37,18 @@ _TURN_IDS = frozenset((USER_ID, ASSISTANT_ID, SYSTEM_ID, EOS_ID))
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """[replies] each: which can be said to this customer, which were written for what he just said, and which are said
-    at all, to somebody."""
+    """[replies] each: which can be said to this customer; for how many letters of what he just said each was written,
+    where it was; and which are said at all, to somebody."""
 
     fits: NDArray[np.bool_]
-    speaks: NDArray[np.bool_]
+    told: NDArray[np.int64]
     is_said: NDArray[np.bool_]
+
+    @property
+    def speaks(self) -> NDArray[np.bool_]:
+        """[replies]: which were written for what he just said."""
+        written: NDArray[np.bool_] = self.told > 0
+        return written
 
 
 class Alternative(NamedTuple):
@@ -55,6 +61,11 @@ class Alternative(NamedTuple):
     def holds(self, found: set[str]) -> bool:
         """Whether it is true of a message in which these terms were found."""
         return found.issuperset(self.needed) and found.isdisjoint(self.unwanted)
+
+    @property
+    def num_letters(self) -> int:
+        """Of the terms that a message has to hold; a Han character is worth two."""
+        return sum(len(_solid(term)) + len(_HAN.findall(term)) for term in self.needed)
 
 
 class _Needle(NamedTuple):
@@ -112,14 +123,18 @@ class ReplyFit:
         is_chinese = language_of([Message(Role.USER, text) for text in said]) == "zh"
         found = self._terms_in(said[-1] if said else "")
         is_spoken = self._is_chinese == is_chinese
-        speaks = self._holding([each for term in found for each in self._by_term.get(term, ())], found) & is_spoken
-        fits = (self._is_free | speaks | self._holding(self._without_need, found)) & is_spoken
-        return Fitting(fits, speaks, self._is_said)
+        told = self._told([each for term in found for each in self._by_term.get(term, ())], found) * is_spoken
+        has_not_said = np.zeros(len(is_spoken), np.bool_)
+        has_not_said[[reply for reply, alternative in self._without_need if alternative.holds(found)]] = True
+        fits = (self._is_free | has_not_said | (told > 0)) & is_spoken
+        return Fitting(fits, told, self._is_said)
 
-    def _holding(self, alternatives: Iterable[tuple[int, Alternative]], found: set[str]) -> NDArray[np.bool_]:
-        holding = np.zeros(len(self._is_free), np.bool_)
-        holding[[reply for reply, alternative in alternatives if alternative.holds(found)]] = True
-        return holding
+    def _told(self, alternatives: Iterable[tuple[int, Alternative]], found: set[str]) -> NDArray[np.int64]:
+        told = np.zeros(len(self._is_free), np.int64)
+        for reply, alternative in alternatives:
+            if alternative.holds(found):
+                told[reply] = max(told[reply], alternative.num_letters)
+        return told
 
     def _terms_in(self, message: str) -> set[str]:
         """Which of all terms a message holds."""

@@ -102,6 +102,30 @@ def test_who_asks_for_something_hears_what_was_written_for_that() -> None:
     assert next_replies(24) == {10}
 
 
+@pytest.mark.parametrize(
+    ("narrow", "broad", "expected"),
+    [("how much & it", "how", {10}), ("how much", "much & it", {10, 11}), ("much", "lost", {10})],
+)
+def test_what_was_written_for_most_of_a_message_goes_before_what_was_for_little(
+    narrow: str, broad: str, expected: set[int]
+) -> None:
+    """While it is unsaid, and unless both were written for nearly as much."""
+    book = PhraseBook(REPLIES[:2], 128, (), ReplyFit({0: (narrow, "is"), 1: (broad,)}, IS_CHINESE[:2], decode))
+    place = book.open((), [BOS_ID, USER_ID, 20, ASSISTANT_ID])
+    place.append(100)
+    assert set(place.continuations.tolist()) == expected
+    again = book.open((), [BOS_ID, USER_ID, 20, ASSISTANT_ID, 10, EOS_ID, USER_ID, 20, ASSISTANT_ID])
+    again.append(100)
+    assert set(again.continuations.tolist()) == ({10} if broad == "lost" else {11})
+
+
+def test_a_han_character_tells_as_much_as_two_letters() -> None:
+    """And several alternatives count as the one that tells most."""
+    chinese = ReplyFit({3: ("多少 钱", "鞋")}, IS_CHINESE, decode)
+    assert chinese.of_said(["这双鞋多少钱"]).told.tolist() == [0, 0, 0, 6, 0]
+    assert fit().of_said(["How much does it cost"]).told.tolist() == [0, 7, 0, 0, 0]
+
+
 def test_what_was_said_is_not_said_again_where_something_else_fits() -> None:
     """Where all that fits has been said, rather that once more than what is beside the point."""
     assert next_replies(20, 11, 21) == {10}
