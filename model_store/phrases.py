@@ -14,7 +14,7 @@ token by token, and only who leaves the book looks for a place in it again.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ MIN_SHARE = 1e-6
 because a network that is confused is not always unsure."""
 _LEAST_TOLD = 2 / 3
 """Of the letters that the best reply of a plan was written for: those that were written for fewer wait."""
+_NO_ANSWERS: Mapping[int, int] = {}
 _MAX_VIEWS = 16
 _ENTITY_IDS = frozenset(PLACEHOLDER_IDS[name] for name in ENTITY_PLACEHOLDERS)
 
@@ -44,9 +45,16 @@ class PhraseBook:
     """Authored replies, each from its plan to its end of sequence. Not thread-safe."""
 
     def __init__(
-        self, replies: Iterable[Sequence[int]], vocab_size: int, order: Order = (), fit: ReplyFit | None = None
+        self,
+        replies: Iterable[Sequence[int]],
+        vocab_size: int,
+        order: Order = (),
+        fit: ReplyFit | None = None,
+        answers: Mapping[int, int] = _NO_ANSWERS,
     ) -> None:
-        """Replies of token ids below `vocab_size`; `order` says which of them follow others, `fit` whom they suit."""
+        """Replies of token ids below `vocab_size`; `order` says which of them follow others, `fit` whom they suit, and
+        `answers`, for plans that ask for a detail, which plan answers at once.
+        """
         rows = [np.asarray(reply, np.int32) for reply in replies if len(reply)]
         self.token_ids = np.concatenate([*rows, np.zeros(0, np.int32)])
         """[N]: the replies in a row."""
@@ -58,7 +66,7 @@ class PhraseBook:
         self._first = np.concatenate([[0], np.cumsum(counts)])
         self._used = frozenset(np.unique(self.token_ids).tolist())
         self._views: dict[frozenset[int], NDArray[np.bool_]] = {}
-        self._timing = _Timing(rows, order)
+        self._timing = _Timing(rows, order, answers)
         self._fit = fit
 
     @classmethod
@@ -71,7 +79,8 @@ class PhraseBook:
         has_conditions = (bundle_directory / CONDITIONS_NAME).exists()
         tokenizer = Tokenizer.load(bundle_directory / "tokenizer.json") if has_conditions else None
         fit = ReplyFit.load(bundle_directory, replies, tokenizer) if tokenizer else None
-        return cls(replies, vocab_size, load_order(bundle_directory, len(replies)), fit)
+        order = load_order(bundle_directory, len(replies))
+        return cls(replies, vocab_size, order, fit, _answers(tokenizer.plans) if tokenizer else _NO_ANSWERS)
 
     def __bool__(self) -> bool:
         """Whether there is any reply in it."""
@@ -119,9 +128,14 @@ class PhraseBook:
 class _Timing:
     """Which replies have their time, given what was said before."""
 
-    def __init__(self, rows: Sequence[NDArray[np.int32]], order: Order) -> None:
+    def __init__(self, rows: Sequence[NDArray[np.int32]], order: Order, answers: Mapping[int, int]) -> None:
         plans = np.array([row[0] for row in rows], np.int32)
-        self._plan_numbers = np.unique(plans, return_inverse=True)[1]
+        names, self._plan_numbers = np.unique(plans, return_inverse=True)
+        places = {int(name): place for place, name in enumerate(names)}
+        answered = [places.get(answers.get(int(plan), -1), -1) for plan in plans]
+        self._asks = np.array(answered, np.int64) >= 0
+        self._answered_by = np.where(self._asks, answered, 0).astype(np.int64)
+        """[replies]: of those that ask for a detail, the number of the plan that answers at once."""
         self._by_words: dict[tuple[int, ...], list[int]] = defaultdict(list)
         self._by_detail: dict[int, list[int]] = defaultdict(list)
         for number, row in enumerate(rows):
@@ -148,7 +162,8 @@ class _Timing:
 
         `given` are the details of the customer's last message: a reply that names one takes it up, whatever was said.
         Of a plan with replies that speak to what the customer said, or take a detail up, only those; and of those that
-        speak to it none that was written for much less of it than another.
+        speak to it none that was written for much less of it than another. Nor is he asked for a detail where such a
+        reply answers at once.
         """
         takes_up = self._marked(number for detail in given for number in self._by_detail.get(detail, ()))
         if fitting is None:
@@ -156,11 +171,12 @@ class _Timing:
         speaks = fitting.speaks | (takes_up & fitting.fits)
         timely = self._next(sayable & fitting.fits, earlier, speaks)
         timely &= speaks | ~self._shares_plan(timely & speaks)
-        timely &= takes_up | (fitting.told >= _LEAST_TOLD * self._most_of_plan(fitting.told * timely))
+        most = self._most_by_plan(fitting.told * timely)
+        timely &= takes_up | (fitting.told >= _LEAST_TOLD * most[self._plan_numbers])
         for further in (sayable & fitting.is_said, sayable):  # rather beside the point than not at all
             if (further & ~self._shares_plan(timely)).any():
                 timely |= self._next(further, earlier, takes_up) & ~self._shares_plan(timely)
-        return timely
+        return timely & (speaks | ~self._asks | (most[self._answered_by] == 0))
 
     def _next(
         self, sayable: NDArray[np.bool_], earlier: Sequence[tuple[int, ...]], takes_up: NDArray[np.bool_]
@@ -184,17 +200,23 @@ class _Timing:
         shares: NDArray[np.bool_] = is_there[self._plan_numbers]
         return shares
 
-    def _most_of_plan(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[replies]: the largest of the values of the replies that share one's plan."""
+    def _most_by_plan(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[plan numbers]: the largest of the values [replies], none below 0, of a plan's replies."""
         most = np.zeros(len(self._plan_numbers), np.int64)
         there = np.flatnonzero(values)
         np.maximum.at(most, self._plan_numbers[there], values[there])
-        return most[self._plan_numbers]
+        return most
 
     def _marked(self, numbers: Iterable[int]) -> NDArray[np.bool_]:
         marked = np.zeros(len(self._plan_numbers), np.bool_)
         marked[list(numbers)] = True
         return marked
+
+
+def _answers(plans: Mapping[str, int]) -> dict[int, int]:
+    """For each plan that asks for a detail (`track_package/ask_order_id`) the one that answers (`track_package`)."""
+    topics = {token_id: name.partition("/")[0] for name, token_id in plans.items() if "/" in name}
+    return {token_id: plans[topic] for token_id, topic in topics.items() if topic in plans}
 
 
 def _replies_in(prompt_ids: Sequence[int]) -> list[tuple[int, ...]]:

@@ -157,6 +157,19 @@ def test_a_reply_that_names_a_detail_speaks_to_who_just_gave_it() -> None:
         assert set(place.continuations.tolist()) == expected
 
 
+def test_nobody_is_asked_for_a_detail_where_a_reply_answers_at_once() -> None:
+    """Unless asking, too, was written for what he says."""
+    replies = [(100, 10, EOS_ID), (100, 11, EOS_ID), (101, 12, EOS_ID)]
+    for conditions, said, plans in (
+        ({1: ("cost",)}, 21, {100}),
+        ({1: ("cost",)}, 22, {100, 101}),
+        ({1: ("cost",), 2: ("what",)}, 21, {100, 101}),
+    ):
+        book = PhraseBook(replies, 128, (), ReplyFit(conditions, IS_CHINESE[:3], decode), {101: 100})
+        place = book.open((), [BOS_ID, USER_ID, said, ASSISTANT_ID])
+        assert set(place.continuations.tolist()) == plans
+
+
 def test_a_reply_for_some_customers_never_leaves_the_book() -> None:
     """No network has learned it, so it would be sure of something else."""
     place = PhraseBook(REPLIES, 128, (), fit()).open((), [BOS_ID, USER_ID, 20, ASSISTANT_ID])
