@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.contract.control_tokens import banned_unless_named
-from model_store.contract.conversation import Message, Role, has_han
+from model_store.contract.conversation import Message, Role, has_han, language_of
 from model_store.contract.tokenizer import Tokenizer
 
 DEFAULT_TEMPERATURE = 0.5
@@ -46,9 +46,10 @@ class Opinion:
 def banned_in_reply(messages: Sequence[Message], named: Collection[str], tokenizer: Tokenizer) -> frozenset[int]:
     """Token ids that a reply to masked messages must not hold; `named` are the placeholders that it may use.
 
-    Structure, personal data that nobody named, and Chinese for customers who have not written any: a network that has
+    Structure, personal data that nobody named, and Chinese for customers who have not written any, not even its marks: a network that has
     read two languages slips into the wrong one now and then.
     """
     banned = banned_unless_named(named)
-    speaks_chinese = any(has_han(message.content) for message in messages if message.role is Role.USER)
+    has_written_han = any(has_han(message.content) for message in messages if message.role is Role.USER)
+    speaks_chinese = has_written_han or language_of(messages) == "zh"  # whose "？" is full width
     return banned if speaks_chinese else banned | tokenizer.han_ids

@@ -24,6 +24,8 @@ def test_who_writes_no_chinese_is_answered_without(tokenizer: Tokenizer) -> None
     assert banned >= tokenizer.han_ids and PLACEHOLDER_IDS["<ORDER_ID>"] not in banned
     mixed = (Message(Role.USER, "在吗"), Message(Role.ASSISTANT, "在"), Message(Role.USER, "<ORDER_ID>"))
     assert tokenizer.han_ids.isdisjoint(banned_in_reply(mixed, (), tokenizer))
+    assert tokenizer.han_ids.isdisjoint(banned_in_reply((Message(Role.USER, "？"),), (), tokenizer))
+    assert banned_in_reply((Message(Role.USER, "?"),), (), tokenizer) >= tokenizer.han_ids
 
 
 def test_the_ban_leaves_every_english_reply_and_no_chinese_one(tokenizer: Tokenizer) -> None:
