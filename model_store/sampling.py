@@ -46,8 +46,8 @@ class Opinion:
 def banned_in_reply(messages: Sequence[Message], named: Collection[str], tokenizer: Tokenizer) -> frozenset[int]:
     """Token ids that a reply to masked messages must not hold; `named` are the placeholders that it may use.
 
-    Structure, personal data that nobody named, and Chinese for customers who have not written any, not even its marks: a network that has
-    read two languages slips into the wrong one now and then.
+    Structure, personal data that nobody named, and Chinese for customers who have not written any, nor its marks: a
+    network that has read two languages slips into the wrong one now and then.
     """
     banned = banned_unless_named(named)
     has_written_han = any(has_han(message.content) for message in messages if message.role is Role.USER)
