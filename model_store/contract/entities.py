@@ -103,7 +103,9 @@ _AFTER_PHONES = (
     ),
     _pattern("ORDER_ID", r"#\s?(?P<value>[A-Z0-9-]*\d[A-Z0-9-]{2,})\b|\b\d{3}-\d{6,7}-\d{7}\b|\b\d{6,24}\b"),
     _pattern("ORDER_ID", r"\b(?=[A-Z0-9]{0,7}\d)[A-Z0-9]{3,8}-\d{4,12}\b"),
-    _pattern("ORDER_ID", r"\b[A-Z]{1,5}-?\d{4,16}\b|\b(?=[A-Z0-9]*\d{2})(?=[A-Z0-9]*[A-Z])[A-Z0-9]{8,20}\b"),
+    _pattern("ORDER_ID", r"\b[A-Z]{1,5}-?\d{4,16}\b"),
+    # A word with one or two digits behind it, such as SPRING15, is what vouchers are called.
+    _pattern("ORDER_ID", r"\b(?![A-Z]{4,}\d{1,2}\b)(?=[A-Z0-9]*\d{2})(?=[A-Z0-9]*[A-Z])[A-Z0-9]{8,20}\b"),
     EntityPattern(
         "NAME",
         re.compile(

@@ -17,6 +17,7 @@ CASES = [
         "A1B2-77345, bought with covid-19 and a wh-1000 around",
         "<ORDER_ID>, bought with covid-19 and a <ORDER_ID_2> around",
     ),
+    ("SPRING15 and welcome10 won't go with KX20LM77AB", "SPRING15 and welcome10 won't go with <ORDER_ID>"),
     ("order #1023 and order 9981-22", "order #<ORDER_ID> and order <ORDER_ID_2>"),
     ("tracking 1Z999AA10123456784, paid $23.50 on 12 March", "tracking <TRACKING_ID>, paid <AMOUNT> on <DATE>"),
     ("card 4111 1111 1111 1111", "card <CARD>"),
