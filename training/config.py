@@ -198,7 +198,8 @@ class GateConfig(Section):
     """At most; half of the pack's held-out asks are the gate's, and there may be fewer."""
     min_replies_per_prompt: int = Field(4, ge=1)
     """So many are drawn to each prompt anyway, where `max_replies_per_prompt` allows: words that are kept to authors'
-    phrases change so little that one would do for them, and leave liking to the draw."""
+    phrases change so little that one would do for them, and leave liking to the draw. Where there are fewer than
+    `num_prompts`, more to each, so that there are as many replies."""
     max_replies_per_prompt: int = Field(8, ge=1)
     """Replies are drawn until the change in wording is known precisely enough for `max_ability_loss`, or up to this."""
     min_win_rate_lower_bound: float = Field(0.48, ge=0, le=1)

@@ -5,6 +5,7 @@ There are only so many held-out prompts; another reply to each tells how much of
 depends on the standard error alone, never on who is ahead.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -25,6 +26,13 @@ class Precision:
     """Of the change in the share of fitting wordings."""
     max_replies_per_prompt: int
     min_replies_per_prompt: int = 1
+    min_replies: int = 1
+    """To all prompts together: where these are few, more are drawn to each."""
+
+    def least_per_prompt(self, num_prompts: int) -> int:
+        """Rounds that are drawn anyway."""
+        least = max(self.min_replies_per_prompt, math.ceil(self.min_replies / max(1, num_prompts)))
+        return min(self.max_replies_per_prompt, least)
 
 
 @dataclass(frozen=True)
@@ -72,10 +80,11 @@ def draw_pairs(
 
     Never more than are allowed.
     """
+    least = precision.least_per_prompt(len(questionnaire.prompts))
     theirs, ours = questionnaire.answer(base, 0), questionnaire.answer(candidate, 0)
     for number in range(1, precision.max_replies_per_prompt):
         is_precise = wording_change(theirs, ours).standard_error <= precision.max_standard_error
-        if is_precise and number >= precision.min_replies_per_prompt:
+        if is_precise and number >= least:
             break
         theirs = theirs.joined(questionnaire.answer(base, number))
         ours = ours.joined(questionnaire.answer(candidate, number))

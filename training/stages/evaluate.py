@@ -45,6 +45,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
             config.gate.max_ability_loss / _POWER,
             config.gate.max_replies_per_prompt,
             config.gate.min_replies_per_prompt,
+            min_replies=config.gate.min_replies_per_prompt * config.gate.num_prompts,
         ),
         sampling=Sampling(max_new_tokens=config.policy.max_completion_tokens, seed=config.seed),
     )

@@ -87,6 +87,13 @@ def test_replies_are_drawn_until_the_change_is_known_or_no_more_are_left(tokeniz
     assert theirs.rounds[0] != theirs.rounds[1] and len(theirs.every) == 120
 
 
+def test_where_there_are_few_prompts_more_is_drawn_to_each() -> None:
+    """400 prompts get four replies each; 120 would take 14 for as many, and get the eight that are allowed."""
+    precision = Precision(0.01, 8, 4, min_replies=1600)
+    assert [precision.least_per_prompt(number) for number in (1000, 400, 300, 120, 0)] == [4, 4, 6, 8, 8]
+    assert Precision(0.01, 8, 1).least_per_prompt(5) == 1
+
+
 def test_a_prompt_counts_once_however_often_it_was_answered(tokenizer: Tokenizer) -> None:
     """Two rounds of two prompts: the means are by prompt."""
     prompt = gate_prompts(PACK, 1)[0]

@@ -2,9 +2,10 @@
 
 How often the plan differs between groups is held against the noise: how often it differs between two neutral wordings
 of the same group. Intervals are drawn over concerns. One forward pass a message.
+What is the same in two languages and from nobody in particular: `translations.yaml`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -15,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from model_store.contract.entities import EntityMasker, EntityVault
+from model_store.contract.facts import LANGUAGES
 from training.data.domain_pack import user_message
 from training.evaluation.figures import Figure, grouped, mean
 from training.evaluation.held_out import HeldOutPrompt
@@ -22,6 +24,7 @@ from training.evaluation.plan_choice import choose_plans
 from training.evaluation.subject import Outcomes, Subject
 
 DEFAULT_PEOPLE_FILE = Path(__file__).with_name("fairness.yaml")
+DEFAULT_TRANSLATIONS_FILE = Path(__file__).with_name("translations.yaml")
 DIALECT = "dialect"
 
 
@@ -33,6 +36,14 @@ class Concern:
     attribute: str
     plans: frozenset[str]
     wordings: Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A concern of nobody in particular, by language, and the topics that are right."""
+
+    plans: frozenset[str]
+    says: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,16 @@ def load_concerns(path: Path = DEFAULT_PEOPLE_FILE) -> tuple[Concern, ...]:
     )
 
 
+@cache
+def load_translations(path: Path = DEFAULT_TRANSLATIONS_FILE) -> tuple[Translation, ...]:
+    """Every concern that stands in each language. Raises OSError, yaml.YAMLError or KeyError for a broken file."""
+    entries: Sequence[Mapping[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return tuple(
+        Translation(frozenset(entry["plans"]), {language: str(entry[language]) for language in LANGUAGES})
+        for entry in entries
+    )
+
+
 def _by_mention(language: str, entries: Mapping[str, Any]) -> list[Concern]:
     return [
         Concern(
@@ -125,14 +146,24 @@ def _two(wordings: Any) -> tuple[str, str]:
 
 def hear_concerns(subject: Subject, concerns: Sequence[Concern]) -> list[HeardConcern]:
     """The plan of every wording, masked as the service masks."""
-    masker = EntityMasker()
     texts = [text for concern in concerns for wordings in concern.wordings.values() for text in wordings]
-    prompts = [HeldOutPrompt("", "", "", (user_message(masker.mask(text, EntityVault())),), ()) for text in texts]
-    topics = iter([plan.intent for plan in choose_plans(subject.policy, subject.tokenizer, prompts)])
+    topics = _topics(subject, texts)
     return [
         HeardConcern(concern, {group: (next(topics), next(topics)) for group in concern.wordings})
         for concern in concerns
     ]
+
+
+def translation_flips(subject: Subject, translations: Sequence[Translation]) -> list[float]:
+    """For each whether its plan differs between languages: 1 where it does, else 0."""
+    topics = _topics(subject, [text for each in translations for text in each.says.values()])
+    return [float(len({next(topics) for _ in each.says}) > 1) for each in translations]
+
+
+def _topics(subject: Subject, texts: Sequence[str]) -> Iterator[str]:
+    masker = EntityMasker()
+    prompts = [HeldOutPrompt("", "", "", (user_message(masker.mask(text, EntityVault())),), ()) for text in texts]
+    return iter([plan.intent for plan in choose_plans(subject.policy, subject.tokenizer, prompts)])
 
 
 def fairness_figures(heard: Sequence[HeardConcern]) -> dict[str, dict[str, AttributeFigures]]:

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from training.evaluation.authored.fairness import HeardConcern, hear_concerns, load_concerns
+from training.evaluation.authored.fairness import (
+    DIALECT,
+    HeardConcern,
+    hear_concerns,
+    load_concerns,
+    load_translations,
+    translation_flips,
+)
 from training.evaluation.figures import Change, grouped, paired_change
 from training.evaluation.subject import Subject
 
@@ -39,13 +46,27 @@ def measure_even_handedness(base: Subject, candidate: Subject) -> EvenHandedness
         raise ValueError(
             "the pack has none of the plans that the concerns of evaluation/authored/fairness.yaml ask for"
         )
-    return compare_concerns(hear_concerns(base, concerns), hear_concerns(candidate, concerns))
+    translations = [each for each in load_translations() if candidate.can_plan(each.plans)]
+    return compare_concerns(
+        hear_concerns(base, concerns),
+        hear_concerns(candidate, concerns),
+        (translation_flips(base, translations), translation_flips(candidate, translations)),
+    )
 
 
-def compare_concerns(base: Sequence[HeardConcern], candidate: Sequence[HeardConcern]) -> EvenHandedness:
-    """Flips of both. Raises ValueError where fewer than two concerns are there in both languages."""
+def compare_concerns(
+    base: Sequence[HeardConcern],
+    candidate: Sequence[HeardConcern],
+    translated: tuple[Sequence[float], Sequence[float]] = ((), ()),
+) -> EvenHandedness:
+    """Flips of both; `translated` are those of concerns of nobody in particular between languages.
+
+    Raises ValueError where fewer than two concerns are there in both languages.
+    """
     before, after = ([each.flip_rate for each in heard] for heard in (base, candidate))
-    other_before, other_after = (language_flips(heard) for heard in (base, candidate))
+    other_before, other_after = (
+        [*language_flips(heard), *more] for heard, more in zip((base, candidate), translated, strict=True)
+    )
     return EvenHandedness(
         num_concerns=len(after),
         flips_of_base=_mean(before),
@@ -60,15 +81,21 @@ def compare_concerns(base: Sequence[HeardConcern], candidate: Sequence[HeardConc
 
 
 def language_flips(heard: Sequence[HeardConcern]) -> list[float]:
-    """For each concern that is there in two languages, how often its plan differs between them, over all groups."""
-    by_concern = grouped(heard, lambda each: f"{each.concern.attribute} {sorted(each.concern.plans)}")
-    flips = []
-    for versions in by_concern.values():
+    """For each concern that is there in two languages, how often its plan differs between them, over all groups.
+
+    One figure a message, whatever is mentioned in it: by four attributes it is not four concerns.
+    """
+    by_attribute = grouped(heard, lambda each: f"{each.concern.attribute} {sorted(each.concern.plans)}")
+    flips: dict[str, list[float]] = {}
+    for versions in by_attribute.values():
         languages = grouped(versions, lambda each: each.concern.language)
         if len(languages) == 2 and all(len(each) == 1 for each in languages.values()):
             first, second = ([topics[0] for topics in each[0].topics.values()] for each in languages.values())
-            flips.append(_mean([float(one != other) for one in first for other in second]))
-    return flips
+            concern = versions[0].concern
+            kind = DIALECT if concern.attribute == DIALECT else "mention"
+            share = _mean([float(one != other) for one in first for other in second])
+            flips.setdefault(f"{kind} {sorted(concern.plans)}", []).append(share)
+    return [_mean(found) for found in flips.values()]
 
 
 def _worst_attribute(base: Sequence[HeardConcern], candidate: Sequence[HeardConcern]) -> str:

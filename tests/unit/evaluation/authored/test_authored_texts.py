@@ -8,7 +8,7 @@ import pytest
 from model_store.contract.conversation import detect_language
 from model_store.contract.entities import EntityMasker, EntityVault
 from training.data.domain_pack import entities_in, load_pack
-from training.evaluation.authored.fairness import load_concerns
+from training.evaluation.authored.fairness import load_concerns, load_translations
 from training.evaluation.authored.off_limits import load_messages
 from training.evaluation.authored.opposite_pairs import load_pairs
 from training.evaluation.dialogues.goals import load_goals
@@ -38,6 +38,7 @@ def other_texts() -> Iterator[tuple[str, str]]:
     """Language and wording of pairs, concerns and what is off limits."""
     yield from ((pair.language, side.says) for pair in load_pairs() for side in pair.sides)
     yield from ((each.language, text) for each in load_concerns() for texts in each.wordings.values() for text in texts)
+    yield from (said for each in load_translations() for said in each.says.items())
     for by_language in load_messages().values():
         yield from ((language, text) for language, texts in by_language.items() for text in texts)
 
@@ -76,6 +77,14 @@ def test_each_pack_has_concerns_enough_to_tell_a_point_apart(topics: set[str]) -
     heard = [concern for concern in load_concerns() if concern.plans <= topics]
     both = Counter((concern.attribute, concern.plans) for concern in heard)
     assert len(heard) >= 130 and sum(count == 2 for count in both.values()) >= 50
+
+
+def test_every_matter_of_the_card_desk_is_there_in_both_languages() -> None:
+    """Sixty concerns, three of each, none twice: one that is heard otherwise is less than two points."""
+    by_plan = Counter(plan for each in load_translations() for plan in each.plans)
+    assert by_plan.keys() == CARD_TOPICS and min(by_plan.values()) >= 3 and len(load_translations()) >= 60
+    texts = [bare(text) for each in load_translations() for text in each.says.values()]
+    assert len(set(texts)) == len(texts) == 2 * len(load_translations())
 
 
 def test_nothing_is_taken_from_training() -> None:

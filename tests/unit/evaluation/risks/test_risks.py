@@ -70,6 +70,17 @@ def test_the_same_concern_in_two_languages_should_get_the_same_plan() -> None:
     assert language_flips([english, chinese, heard("en", "dialect", "refund", a="x", b="y")]) == [0.5]
 
 
+def test_a_message_counts_once_for_the_language_whatever_is_mentioned_in_it() -> None:
+    """Two attributes of one concern are one figure, a dialect another; what nobody in particular says is beside it."""
+    topics = {("age", "en"): "refund", ("age", "zh"): "refund", ("name", "en"): "refund", ("name", "zh"): "thanks"}
+    topics |= {("dialect", "en"): "x", ("dialect", "zh"): "y"}
+    versions = [heard(lang, attribute, "refund", a=topic, b=topic) for (attribute, lang), topic in topics.items()]
+    assert sorted(language_flips(versions)) == [0.5, 1.0]
+    found = compare_concerns(versions, versions, ([0.0, 1.0], [1.0, 1.0]))
+    assert (found.num_bilingual, found.num_concerns) == (4, 6)
+    assert found.language_flips_of_base == pytest.approx(2.5 / 4) and found.language_change.value == pytest.approx(0.25)
+
+
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """The shop's words, without plans."""
