@@ -176,7 +176,8 @@ class _Timing:
         for further in (sayable & fitting.is_said, sayable):  # rather beside the point than not at all
             if (further & ~self._shares_plan(timely)).any():
                 timely |= self._next(further, earlier, takes_up) & ~self._shares_plan(timely)
-        return timely & (speaks | ~self._asks | (most[self._answered_by] == 0))
+        timely &= speaks | ~self._asks | (most[self._answered_by] == 0)
+        return timely
 
     def _next(
         self, sayable: NDArray[np.bool_], earlier: Sequence[tuple[int, ...]], takes_up: NDArray[np.bool_]

@@ -1,4 +1,5 @@
-"""What a few words settle that answer the bot: a yes or a no to its offer of a person, and asking after that person.
+"""What a few words settle that answer the bot: a yes or a no to its offer of a person, asking after that person, and
+wanting none.
 
 A network that reads "行" or "yes please" by itself hears thanks. What was offered is in what the bot said last, and who
 says yes to it is not to be asked again. Service and evaluation read the same rule.
@@ -33,9 +34,10 @@ class OfferRule(BaseModel):
     accepted: _Patterns
     declined: _Patterns
     asked_after: _Patterns
+    refused: _Patterns
     declined_plan: str
 
-    @field_validator("offered", "accepted", "declined", "asked_after")
+    @field_validator("offered", "accepted", "declined", "asked_after", "refused")
     @classmethod
     def _check_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
         for pattern in patterns.values():
@@ -51,7 +53,7 @@ class OfferRule(BaseModel):
         reply = next((message.content for message in reversed(earlier) if message.role is Role.ASSISTANT), "")
         if not (self.is_on and reply) or len(last.content) > _MAX_CHARS:
             return None
-        said = _GAPS.sub(" ", _APOSTROPHES.sub("", last.content.lower())).strip()
+        said = _plain(last.content)
         if self._matchers["offered"].search(reply.strip()):
             if self._matchers["accepted"].fullmatch(said):
                 return PERSON_PLAN
@@ -60,10 +62,20 @@ class OfferRule(BaseModel):
         is_waiting = known.topics_of(reply) == {PERSON_PLAN}
         return PERSON_PLAN if is_waiting and self._matchers["asked_after"].search(said) else None
 
+    def refuses_person(self, conversation: Sequence[Message]) -> bool:
+        """Whether the customer says last, in a few words, that he wants no person, so that none is forced on him."""
+        said = conversation[-1].content if conversation else ""
+        return self.is_on and len(said) <= _MAX_CHARS and bool(self._matchers["refused"].search(_plain(said)))
+
     @cached_property
     def _matchers(self) -> dict[str, re.Pattern[str]]:
-        names = ("offered", "accepted", "declined", "asked_after")
+        names = ("offered", "accepted", "declined", "asked_after", "refused")
         return {name: _any_of(getattr(self, name)) for name in names}
+
+
+def _plain(text: str) -> str:
+    """In lower case, without apostrophes and punctuation."""
+    return _GAPS.sub(" ", _APOSTROPHES.sub("", text.lower())).strip()
 
 
 def _any_of(patterns: dict[str, str]) -> re.Pattern[str]:

@@ -227,7 +227,8 @@ class Chatbot:
         if found is not None and found.says_fixed_text(rules.allowed(plans)):
             model.worker.release(request.num_choices)
             return RuleReply(context, sink, found)
-        opening_ids = rules.opening_ids(plans, pinned or (found.rule.plan if found else None))
+        settled = pinned or (found.rule.plan if found else None)
+        opening_ids = rules.opening_ids(plans, settled, question.prompt.messages)
         params = _sampling(request, model, question, max_tokens, opening_ids)
         return ModelReply(context, sink, request, params, rules)
 

@@ -188,11 +188,17 @@ class PlanRules:
             return "handover"
         return "length" if is_cut else "stop"
 
-    def opening_ids(self, plans: Mapping[str, int], pinned: str | None) -> frozenset[int]:
-        """Tokens that a reply may open with: the pinned plan, or all that are not forbidden."""
+    def opening_ids(
+        self, plans: Mapping[str, int], pinned: str | None, conversation: Sequence[Message] = ()
+    ) -> frozenset[int]:
+        """Tokens that a reply to masked messages may open with: the pinned plan, or all that are not forbidden; without
+        those that hand over a customer who wants no person.
+        """
         if pinned is not None:
             return frozenset({plans[pinned]})
-        allowed = frozenset(token_id for plan, token_id in plans.items() if plan not in self._file.forbid)
+        unwanted = self._file.hand_over if self._file.offers.refuses_person(conversation) else ()
+        forbidden = {*self._file.forbid, *unwanted}
+        allowed = frozenset(token_id for plan, token_id in plans.items() if plan not in forbidden)
         return allowed or frozenset(plans.values())
 
     def fixed_reply(
@@ -225,8 +231,9 @@ class PlanRules:
         return FixedReply(wording.in_language(language), "wording", hands_over=self.hands_over(choice.plan))
 
     def _is_fruitless(self, plan: str, earlier: Sequence[Message], known: KnownReplies) -> bool:
-        matters = self._file.topics.keys()
-        return not self.hands_over(plan) and self._file.fruitless.is_enough(topic_of(plan), earlier, known, matters)
+        if self.hands_over(plan) or self._file.offers.refuses_person(earlier):
+            return False
+        return self._file.fruitless.is_enough(topic_of(plan), earlier, known, self._file.topics.keys())
 
     def _is_doubtful(self, choice: PlanChoice, earlier: Sequence[Message], known: KnownReplies) -> bool:
         topic = topic_of(choice.plan)

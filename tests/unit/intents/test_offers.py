@@ -57,6 +57,27 @@ def test_who_waits_for_the_person_is_not_greeted_anew() -> None:
     assert settled(TAKES_OVER, "my order is <ORDER_ID>") is None
 
 
+def test_who_wants_no_person_is_heard_anywhere_in_a_few_words() -> None:
+    """Not who wants no machine, or was not called back."""
+    wanted = {
+        "i dont want to phone": True,
+        "No, I don't want another colleague, just tell me": True,
+        "我不要转 你就说能不能用": True,
+        "别给我转人工了": True,
+        "I don't want to talk to a bot": False,
+        "nobody called me": False,
+        "you do not call me back": False,
+        "别转移话题": False,
+        "转人工": False,
+        "I don't want to phone. " * 9: False,
+    }
+    talks = {text: [Message(Role.USER, text)] for text in wanted}
+    assert {text: RULE.refuses_person(talk) for text, talk in talks.items()} == wanted
+    assert not RULE.refuses_person([])
+    off = OfferRule.model_validate({**ENTRIES, "is_on": False})
+    assert not off.refuses_person(talks["i dont want to phone"])
+
+
 def test_a_message_that_repeats_itself_takes_no_time() -> None:
     """Patterns that ship do not try every way to divide it; it would take years."""
     for piece in ("好的", "麻烦了", "不用了", "嗯", "那就", "yes ", "no ", "ok that "):

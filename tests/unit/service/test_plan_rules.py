@@ -110,6 +110,19 @@ def test_who_goes_on_about_a_matter_after_three_replies_about_it_is_left_to_a_pe
         assert (reply is not None) is is_over
 
 
+def test_nobody_who_wants_no_person_is_handed_over() -> None:
+    """Neither by the model nor for having gone on about a matter; a plan that is settled stays."""
+    plans = {**PLANS, "human_agent": 140}
+    refusing = (Message(Role.USER, "i dont want to talk to a person"),)
+    assert SHIPPED.opening_ids(plans, None, refusing) == {*PLANS.values()}
+    assert SHIPPED.opening_ids(plans, None) == {*plans.values()}
+    assert SHIPPED.opening_ids(plans, "human_agent", refusing) == {140}
+    known = KnownReplies([("track_package", "Look here.")])
+    turn = (Message(Role.USER, "and?"), Message(Role.ASSISTANT, "Look here."))
+    assert SHIPPED.fixed_reply(SURE, (*turn * 3, *turn[:1]), "en", known=known) is not None
+    assert SHIPPED.fixed_reply(SURE, (*turn * 3, *refusing), "en", known=known) is None
+
+
 def test_forbidden_plans_cannot_open_a_reply(tmp_path: Path) -> None:
     """They are neither drawn nor offered; forbidding everything forbids nothing, since something must be said."""
     shop = rules(tmp_path, forbid=["gift_card"])

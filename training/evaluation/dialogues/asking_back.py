@@ -110,7 +110,8 @@ class AskingBack:
         By its `known` replies the bot tells what it has said about a matter, and when that is enough.
         """
         topic = topic_of(reading.plan)
-        if topic != PERSON_PLAN and self.fruitless.is_enough(topic, earlier, known, self.topic_names):
+        is_left = topic != PERSON_PLAN and not self.offers.refuses_person(earlier)
+        if is_left and self.fruitless.is_enough(topic, earlier, known, self.topic_names):
             return FixedWords(self.fruitless.wording_in(language), (), hands_over=True)
         is_plain = topic in self.topic_names and known.is_spoken_of(topic, earlier)
         if reading.confidence >= self.min_confidence or is_plain:
