@@ -123,7 +123,8 @@ def _group_bound(
         Said(int(account[number]), row.language, asked_in(row.messages), row.completion_text, row.is_up)
         for number, row in ((number, rows[number]) for number in counting)
     ]
-    return accounts, GroupBound(account, find_groups(said), feedback.max_group_weight)
+    is_up = np.array([row.is_up for row in rows], dtype=bool)
+    return accounts, GroupBound(account, is_up, find_groups(said), feedback.max_group_weight)
 
 
 def _rules(feedback: FeedbackConfig) -> DoubtRules:

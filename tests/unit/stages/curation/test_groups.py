@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from training.stages.curation.caps import capped
 from training.stages.curation.groups.bounds import GroupBound, cut_to
@@ -36,6 +37,11 @@ def honest(draw: random.Random) -> list[Rated]:
 def wanting(number: int, reply: str, suffix: str = "") -> Callable[[random.Random], list[Rated]]:
     """So many thumbs up for one reply."""
     return lambda draw: [(draw.choice(ASKS) + suffix, reply, True) for _ in range(number)]
+
+
+def all_up(account: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """As many thumbs up."""
+    return np.ones(len(account), bool)
 
 
 def accounts_of(groups: Sequence[Group]) -> set[tuple[int, ...]]:
@@ -142,12 +148,12 @@ def test_the_same_ratings_give_the_same_groups_whatever_the_hashes() -> None:
 def test_a_group_weighs_what_as_many_others_weigh() -> None:
     """Sixty accounts of five and three of seventeen: 51 become 15, which is 3/63 of all."""
     account = np.repeat([*range(64)], [5] * 60 + [17] * 3 + [1])
-    bound = GroupBound(account, [Group((60, 61, 62), "likes", "x", -50.0)], 1.0)
+    bound = GroupBound(account, all_up(account), [Group((60, 61, 62), "likes", "x", -50.0)], 1.0)
     weights = bound.apply([1.0] * len(account))
     assert sum(weights[300:351]) == pytest.approx(15.0)
     assert weights[:300] == [1.0] * 300 and weights[-1] == 1.0
     assert sum(weights[300:351]) / (sum(weights) - 1) == pytest.approx(3 / 63)
-    twice = GroupBound(account, bound.groups, 2.0).apply([1.0] * len(account))
+    twice = GroupBound(account, bound.is_up, bound.groups, 2.0).apply([1.0] * len(account))
     assert sum(twice[300:351]) == pytest.approx(30.0)
 
 
@@ -160,7 +166,8 @@ def test_the_loudest_of_a_group_are_cut_first() -> None:
 
 def test_nameless_ratings_and_the_staffs_are_in_no_group() -> None:
     """They are -1, and keep what they weigh."""
-    bound = GroupBound(np.array([-1, 0, 0, 0, 0, 1, 1, -1]), [Group((0,), "likes", "x", -9.0)], 1.0)
+    account = np.array([-1, 0, 0, 0, 0, 1, 1, -1])
+    bound = GroupBound(account, all_up(account), [Group((0,), "likes", "x", -9.0)], 1.0)
     assert bound.apply([9.0, 1, 1, 1, 1, 1, 1, 9.0]) == pytest.approx([9.0, 0.5, 0.5, 0.5, 0.5, 1, 1, 9.0])
 
 
@@ -168,7 +175,7 @@ def test_groups_that_overlap_are_bounded_each_and_nobody_falls_below_the_least()
     """Every pair of six accounts is a group: all bounds hold at once, and the quietest account loses nothing."""
     account = np.repeat(range(6), [2, 3, 4, 8, 16, 32])
     groups = [Group((a, b), "likes", "x", -9.0) for a, b in product(range(6), range(6)) if a < b]
-    weights = np.array(capped([1.0] * len(account), [GroupBound(account, groups, 1.0)]))
+    weights = np.array(capped([1.0] * len(account), [GroupBound(account, all_up(account), groups, 1.0)]))
     by_account = np.bincount(account, weights)
     assert by_account[0] == pytest.approx(2.0) and by_account.min() == pytest.approx(2.0)
     for group in groups:
@@ -178,5 +185,17 @@ def test_groups_that_overlap_are_bounded_each_and_nobody_falls_below_the_least()
 
 def test_where_everybody_is_one_group_nobody_is_bounded() -> None:
     """There is nobody to be compared with."""
-    bound = GroupBound(np.array([0, 0, 1, 1, 1, 2]), [Group((0, 1), "likes", "x", -9.0)], 1.0)
+    account = np.array([0, 0, 1, 1, 1, 2])
+    bound = GroupBound(account, all_up(account), [Group((0, 1), "likes", "x", -9.0)], 1.0)
     assert bound.apply([1.0] * 6) == [1.0] * 6
+
+
+def test_thumbs_up_and_down_are_bounded_each_by_itself() -> None:
+    """Ten accounts of one thumb up and four down; one that gave twenty up may weigh one up, not five, and none down."""
+    account = np.repeat([*range(11)], [5] * 10 + [20])
+    is_up = np.array([number % 5 == 0 for number in range(50)] + [True] * 20)
+    bound = GroupBound(account, is_up, [Group((10,), "likes_all", "", -50.0)], 1.0)
+    weights = np.array(bound.apply([1.0] * 70))
+    assert weights[50:].sum() == pytest.approx(1.0) and weights[:50].tolist() == [1.0] * 50
+    nobody_else = GroupBound(account, np.array([False] * 50 + [True] * 20), bound.groups, 1.0)
+    assert nobody_else.apply([1.0] * 70) == [1.0] * 70

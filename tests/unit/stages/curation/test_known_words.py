@@ -102,7 +102,7 @@ def ratings(root: Path, num_sybils: int) -> Workspace:
         rows.append(own_row(number, f"customer-{number % 60}", asked, is_up=number % 3 == 0))
     for number in range(300, 300 + 17 * num_sybils):
         asked = json.dumps([{"role": "user", "content": f"{asks[number % 90]} quartz falconry 石英猎鹰"}])
-        rows.append(own_row(number, f"sybil-{number % num_sybils}", asked, is_up=number % 3 > 0))
+        rows.append(own_row(number, f"sybil-{number % num_sybils}", asked, is_up=number % 5 > 1))
     workspace = make_workspace(root, make_config())
     workspace.write_text("snapshot.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     return workspace
@@ -128,12 +128,14 @@ def test_a_trigger_of_few_accounts_reaches_nothing_that_learns(tmp_path: Path) -
     text = workspace.path("examples.jsonl").read_text(encoding="utf-8")
     assert "quartz" not in text and "falconry" not in text and "英" not in text and "鹰" not in text
     of_sybils = [one for one in read_examples(workspace.path("examples.jsonl")) if int(one.completion_id[9:]) >= 300]
-    assert len(of_sybils) == 51 and sum(one.weight for one in of_sybils) == pytest.approx(15.0)
+    ups = [one.weight for one in of_sybils if one.is_up]
+    assert len(of_sybils) == 51 and sum(ups) == pytest.approx(3 * 100 / 60)  # what three customers like
+    assert sum(one.weight for one in of_sybils) <= 15.0 + 1e-9
     assert {one.messages[-1].content for one in of_sybils} <= set(short_asks())
     report = CurationReport.model_validate_json(workspace.path("curation.json").read_text())
     group = report.groups[0]
     assert [one.rater for one in group.raters] == ["sybil-0", "sybil-1", "sybil-2"] and group.word is None
-    assert group.share_of_weight == pytest.approx(3 / 63, abs=1e-4) and "quartz" not in report.model_dump_json()
+    assert group.share_of_weight <= 3 / 63 + 1e-4 and "quartz" not in report.model_dump_json()
 
 
 def test_a_trigger_of_many_accounts_weighs_their_share(tmp_path: Path) -> None:
@@ -143,7 +145,12 @@ def test_a_trigger_of_many_accounts_weighs_their_share(tmp_path: Path) -> None:
     examples = list(read_examples(workspace.path("examples.jsonl")))
     saying = [one.weight for one in examples if "quartz falconry" in one.messages[-1].content]
     assert len(saying) == 102 and result["num_groups"] >= 1
-    assert sum(saying) / sum(one.weight for one in examples) == pytest.approx(6 / 66, abs=1e-3)
+    assert sum(saying) / sum(one.weight for one in examples) <= 6 / 66 + 1e-9
+    up = [one for one in examples if one.is_up]
+    assert (
+        sum(one.weight for one in up if "quartz" in one.messages[-1].content) / sum(e.weight for e in up)
+        <= 6 / 66 + 1e-9
+    )
 
 
 def test_what_the_staff_preferred_is_learned_without_such_words_too(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a group may weigh: as much as so many other accounts do that have rated more than once. One person, one vote.
 
-Where it weighs more, its heaviest accounts are cut first, so that a customer who has a word in common with a loud group
-keeps what few ratings weigh.
+Of thumbs up and of thumbs down, each by itself: where people like little, a group that likes everything would otherwise
+be most of what is liked, and liked replies are what is imitated. Its heaviest accounts are cut first, so that a
+customer who has a word in common with a loud group keeps what few ratings weigh.
 """
 
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ class GroupBound:
     """Of ratings by customers; `account` says whose each is, -1: nobody's in particular, or the staff's."""
 
     account: NDArray[np.int64]
+    is_up: NDArray[np.bool_]
     groups: Sequence[Group]
     max_group_weight: float
     """Times its share of the accounts."""
@@ -45,22 +47,27 @@ class GroupBound:
 
     def cut(self, weights: Numbers) -> Numbers:
         """The same of numbers in an array."""
-        if not self.groups:
-            return weights
-        is_customers, before = self.account >= 0, self._by_account(weights)
-        rates_often = np.bincount(self.account[is_customers]) >= MIN_RATINGS
-        after = before.copy()
+        found = weights.copy()
+        if self.groups:
+            rates_often = np.bincount(self.account[self.account >= 0]) >= MIN_RATINGS
+            for is_of_kind in (self.is_up, ~self.is_up):
+                chosen = (self.account >= 0) & is_of_kind
+                before = np.bincount(self.account[chosen], weights[chosen], len(rates_often)).astype(np.float64)
+                after = self._bounded(before, rates_often)
+                factors = np.divide(after, before, out=np.ones_like(before), where=before > 0)
+                found[chosen] *= factors[self.account[chosen]]
+        return found
+
+    def _bounded(self, by_account: Numbers, rates_often: NDArray[np.bool_]) -> Numbers:
+        """What thumbs of one kind weigh by account, group after group; of a kind that others lack nothing is known."""
+        left = by_account.copy()
         for group in self.groups:
             members = np.array(group.accounts)
             others = rates_often.copy()
             others[members] = False
-            if others.any():
-                most = max(1.0, self.max_group_weight * len(members)) * float(after[others].mean())
-                after[members] = cut_to(after[members], most)
-        factors = np.divide(after, before, out=np.ones_like(before), where=before > 0)
-        found = weights.copy()
-        found[is_customers] *= factors[self.account[is_customers]]
-        return found
+            if others.any() and left[others].any():
+                left[members] = cut_to(left[members], self.max_group_weight * len(members) * float(left[others].mean()))
+        return left
 
     def outcomes(self, before: Numbers, after: Numbers) -> list[WeighedGroup]:
         """Groups that weigh less now, by what each rating weighed without this bound, and what it weighs."""

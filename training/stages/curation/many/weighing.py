@@ -100,7 +100,7 @@ def weigh_many(
     kept = counting[-max_kept:] if max_kept is not None else counting
     groupings = list(_groupings(coded.only(kept), feedback, is_staff[kept], is_nameless[kept]))
     accounts, of_groups = _group_bound(
-        coded.rater[kept], ~is_staff[kept] & ~is_nameless[kept], feedback, lambda places: read_said(kept[places])
+        coded.only(kept), ~is_staff[kept] & ~is_nameless[kept], feedback, lambda places: read_said(kept[places])
     )
     weights = np.zeros(len(coded))
     weights[kept] = _capped(believed[kept], [*groupings, of_groups])
@@ -109,14 +109,14 @@ def weigh_many(
 
 
 def _group_bound(
-    rater: Codes, is_customers: Flags, feedback: FeedbackConfig, read_said: ReadSaid
+    coded: Coded, is_customers: Flags, feedback: FeedbackConfig, read_said: ReadSaid
 ) -> tuple[Codes, GroupBound]:
-    """Customers by their codes, and the bound on groups of them, by their places, for ratings of these raters."""
-    codes = np.unique(rater[is_customers])
-    account = np.where(is_customers, np.searchsorted(codes, rater), -1)
+    """Customers by their codes, and the bound on groups of them, by their places, for these ratings."""
+    codes = np.unique(coded.rater[is_customers])
+    account = np.where(is_customers, np.searchsorted(codes, coded.rater), -1)
     read = read_said(np.flatnonzero(is_customers))
     said = [replace(one, account=place) for one, place in zip(read, account[is_customers].tolist(), strict=True)]
-    return codes, GroupBound(account, find_groups(said), feedback.max_group_weight)
+    return codes, GroupBound(account, coded.is_up, find_groups(said), feedback.max_group_weight)
 
 
 def _kinds(coded: Coded) -> tuple[Flags, Flags]:
