@@ -57,6 +57,14 @@ def plans_for(plans: Mapping[str, int], *, has_offer: bool) -> Mapping[str, int]
     return plans if has_offer else {name: token_id for name, token_id in plans.items() if name != HELP_PLAN}
 
 
+def sureness(confidence: float, plan: str, rivals: Sequence[tuple[str, float]]) -> float:
+    """How sure a bot that chose `plan` is of what is meant: its topic's probability among all that quote no article, for
+    whether to quote one is no doubt about that.
+    """
+    quoting = 0.0 if plan == HELP_PLAN else dict(rivals).get(HELP_PLAN, 0.0)
+    return confidence / (1 - quoting) if quoting < 1 else confidence
+
+
 def _excerpt(text: str, language: str) -> str:
     """The beginning of a text, its values hidden and its look-alikes of placeholders escaped."""
     pieces = _hide_values(" ".join(text.split()))

@@ -20,7 +20,7 @@ from model_store.errors import problems_of
 from model_store.intents.matters import FruitlessRule, KnownReplies
 from model_store.intents.offers import OfferRule
 from model_store.knowledge.article_rule import ArticleRule, rules_over
-from model_store.knowledge.offer import HELP_PLAN
+from model_store.knowledge.offer import HELP_PLAN, sureness
 from model_store.knowledge.search import Passage
 from service.errors import InvalidDataFileError
 
@@ -238,7 +238,7 @@ class PlanRules:
     def _is_doubtful(self, choice: PlanChoice, earlier: Sequence[Message], known: KnownReplies) -> bool:
         topic = topic_of(choice.plan)
         is_plain = topic in self._file.topics and known.is_spoken_of(topic, earlier)
-        return choice.confidence < self._min_confidence and not is_plain
+        return sureness(choice.confidence, choice.plan, choice.rivals) < self._min_confidence and not is_plain
 
     def _ask_back(self, choice: PlanChoice, earlier: Sequence[Message], language: str) -> FixedReply:
         unsure = self._file.unsure

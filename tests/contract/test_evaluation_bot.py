@@ -32,6 +32,7 @@ RIVALS = (
     (("refund_status", 0.2), ("refund_status/ask_order_id", 0.2), ("invoice", 0.1)),
     (("gibberish", 0.2), ("thanks", 0.1)),
     (("gibberish", 0.2), ("warranty", 0.1), ("thanks", 0.05)),
+    (("refund_status", 0.1), ("help_article", 0.5)),
 )
 WITH_OFFER = (
     (("out_of_scope", 0.9), ("help_article", 0.05)),

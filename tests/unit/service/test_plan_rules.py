@@ -93,6 +93,16 @@ def test_a_later_message_is_no_riddle_where_the_bot_just_spoke_of_its_likeliest_
     assert fixed is not None and fixed.rule == "unsure"
 
 
+def test_whether_to_quote_an_article_is_no_doubt_about_what_is_meant() -> None:
+    """Only what is left beside it is; where quoting was chosen, it is as likely as it is."""
+    rivals = (("help_article", 0.5), ("track_package", 0.3), ("delivery_late", 0.1))
+    assert SHIPPED.fixed_reply(PlanChoice("track_package", rivals), (), "en") is None
+    torn = SHIPPED.fixed_reply(PlanChoice("delivery_late", rivals), (), "en")
+    assert torn is not None and torn.rule == "unsure"
+    unsure = SHIPPED.fixed_reply(PlanChoice("help_article", (("help_article", 0.3), ("thanks", 0.2))), (), "en")
+    assert unsure is not None and unsure.rule == "unsure"
+
+
 def test_who_goes_on_about_a_matter_after_three_replies_about_it_is_left_to_a_person(tmp_path: Path) -> None:
     """However sure the bot is; a shop's file names only the entries that differ, and a bot that hands over does so."""
     known = KnownReplies([("track_package", "Look here."), ("human_agent", "A colleague takes over.")])

@@ -20,7 +20,7 @@ from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.matters import FruitlessRule, KnownReplies
 from model_store.intents.offers import OfferRule
 from model_store.knowledge.article_rule import ArticleRule, rules_over
-from model_store.knowledge.offer import plans_for
+from model_store.knowledge.offer import plans_for, sureness
 from model_store.knowledge.search import Passage
 from model_store.replies import PERSON_PLAN
 from training.errors import DataNotFoundError
@@ -114,7 +114,7 @@ class AskingBack:
         if is_left and self.fruitless.is_enough(topic, earlier, known, self.topic_names):
             return FixedWords(self.fruitless.wording_in(language), (), hands_over=True)
         is_plain = topic in self.topic_names and known.is_spoken_of(topic, earlier)
-        if reading.confidence >= self.min_confidence or is_plain:
+        if is_plain or sureness(reading.confidence, reading.plan, reading.rivals) >= self.min_confidence:
             return None
         if any(message.role is Role.ASSISTANT and self._questions.fullmatch(message.content) for message in earlier):
             return FixedWords(self.unsure["again"][language], (), hands_over=True)
