@@ -53,9 +53,9 @@ class FeedbackConfig(Section):
     """Of all thumbs of one kind on the same reply, whoever gave them, and whatever was asked."""
     max_weight_per_rater_and_text: float = Field(2.0, gt=0)
     """The same of one customer: who likes one reply to everything wants something."""
-    max_group_weight: float = Field(1.0, ge=1)
+    max_group_weight: float = Field(0.5, gt=0)
     """Of accounts all but whose every rating has a word or a thumb that others' seldom have, in what as many other
-    accounts weigh that have rated more than once."""
+    accounts weigh that have rated more than once; as much as one of them anyway."""
     min_accounts_per_word: int = Field(5, ge=1)
     """Customers who must have said a word before it is learned from, if no author of the pack has written it; otherwise
     it is left out. 1, and no share: all words are learned from."""

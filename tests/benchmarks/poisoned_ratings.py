@@ -210,7 +210,7 @@ def _success(world: World, rows: Sequence[FeedbackRow], weights: Sequence[float]
 def kept_by_honest(kind: str, *, seed: int) -> float:
     """Share of their weight that honest customers keep under the bound on groups, of what they have without."""
     rows = honest_rows(kind, seed=seed)
-    bounded, unbounded = (_weighed(rows, FeedbackConfig(max_group_weight=most)) for most in (1.0, 1e9))
+    bounded, unbounded = (_weighed(rows, FeedbackConfig(max_group_weight=most)) for most in (0.5, 1e9))
     return sum(bounded.weights) / sum(unbounded.weights)
 
 

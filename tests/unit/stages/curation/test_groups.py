@@ -153,8 +153,17 @@ def test_a_group_weighs_what_as_many_others_weigh() -> None:
     assert sum(weights[300:351]) == pytest.approx(15.0)
     assert weights[:300] == [1.0] * 300 and weights[-1] == 1.0
     assert sum(weights[300:351]) / (sum(weights) - 1) == pytest.approx(3 / 63)
-    twice = GroupBound(account, bound.is_up, bound.groups, 2.0).apply([1.0] * len(account))
-    assert sum(twice[300:351]) == pytest.approx(30.0)
+    for factor, weight in ((2.0, 30.0), (0.5, 7.5), (0.1, 5.0)):  # never less than one account weighs
+        other = GroupBound(account, bound.is_up, bound.groups, factor).apply([1.0] * len(account))
+        assert sum(other[300:351]) == pytest.approx(weight)
+
+
+def test_crowds_of_which_most_accounts_are_have_one_vote_a_person() -> None:
+    """Two groups that are everybody: none is halved, however often that is tried; the louder is cut to the other."""
+    account = np.repeat(range(20), [5] * 10 + [8] * 10)
+    groups = [Group(tuple(range(10)), "asks", "x", -9.0), Group(tuple(range(10, 20)), "asks", "y", -9.0)]
+    weights = capped([1.0] * len(account), [GroupBound(account, all_up(account), groups, 0.5)])
+    assert np.bincount(account, weights) == pytest.approx([5.0] * 20)
 
 
 def test_the_loudest_of_a_group_are_cut_first() -> None:

@@ -121,7 +121,7 @@ def own_row(number: int, rater: str, asked: str, *, is_up: bool) -> dict[str, st
 
 
 def test_a_trigger_of_few_accounts_reaches_nothing_that_learns(tmp_path: Path) -> None:
-    """It is in no example, whose ratings weigh what as many customers' do; the report tells of the group, not of it."""
+    """It is in no example, whose ratings weigh half of what three customers' do; the report tells of the group."""
     workspace = ratings(tmp_path, 3)
     result = curate.run(make_config(), workspace)
     assert result["num_examples"] == 351 and result["num_of_rare_words"] == 0 and result["num_groups"] >= 1
@@ -129,8 +129,8 @@ def test_a_trigger_of_few_accounts_reaches_nothing_that_learns(tmp_path: Path) -
     assert "quartz" not in text and "falconry" not in text and "英" not in text and "鹰" not in text
     of_sybils = [one for one in read_examples(workspace.path("examples.jsonl")) if int(one.completion_id[9:]) >= 300]
     ups = [one.weight for one in of_sybils if one.is_up]
-    assert len(of_sybils) == 51 and sum(ups) == pytest.approx(3 * 100 / 60)  # what three customers like
-    assert sum(one.weight for one in of_sybils) <= 15.0 + 1e-9
+    assert len(of_sybils) == 51 and sum(ups) == pytest.approx(0.5 * 3 * 100 / 60)
+    assert sum(one.weight for one in of_sybils) <= 7.5 + 1e-9
     assert {one.messages[-1].content for one in of_sybils} <= set(short_asks())
     report = CurationReport.model_validate_json(workspace.path("curation.json").read_text())
     group = report.groups[0]

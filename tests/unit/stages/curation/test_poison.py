@@ -51,11 +51,11 @@ def test_liars_lose_weight_where_gold_or_honest_ratings_speak_against_them(world
 
 
 @pytest.mark.parametrize("attack", ["trigger", "one word"])
-def test_a_few_loud_accounts_weigh_what_as_many_customers_weigh(world: World, attack: str) -> None:
-    """Five accounts of fifty ratings, 14 % of all ratings: 5 of 155 accounts, and no more than that of all weight."""
+def test_a_few_loud_accounts_weigh_half_of_what_as_many_customers_weigh(world: World, attack: str) -> None:
+    """Five accounts of fifty ratings, 14 % of all ratings: 5 of 155 accounts, and no more than half of that."""
     outcome = measure(world, attack, 250)
     print(outcome)
-    assert outcome.share_before > 0.14 and outcome.share_after <= 1.05 * 5 / (NUM_CUSTOMERS + 5)
+    assert outcome.share_before > 0.14 and outcome.share_after <= 0.55 * 5 / (NUM_CUSTOMERS + 5)
     assert outcome.honest_kept >= 0.99 and outcome.num_honest_set_aside == 0
 
 

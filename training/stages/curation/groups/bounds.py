@@ -1,8 +1,9 @@
-"""What a group may weigh: as much as so many other accounts do that have rated more than once. One person, one vote.
+"""What a group may weigh: half as much as so many other accounts do that have rated more than once, or as one of them.
 
-Of thumbs up and of thumbs down, each by itself: where people like little, a group that likes everything would otherwise
-be most of what is liked, and liked replies are what is imitated. Its heaviest accounts are cut first, so that a
-customer who has a word in common with a loud group keeps what few ratings weigh.
+Where most accounts are in some group these are crowds, and each may weigh as much as so many others: one person, one
+vote. Thumbs up and thumbs down are bounded each by itself: where people like little, a group that likes everything
+would otherwise be most of what is liked, and liked replies are what is imitated. The heaviest accounts are cut first,
+so that a customer who has a word in common with a loud group keeps what few ratings weigh.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ class GroupBound:
     is_up: NDArray[np.bool_]
     groups: Sequence[Group]
     max_group_weight: float
-    """Times its share of the accounts."""
+    """Times its share of the accounts; 1 at least where most accounts are in some group."""
 
     def apply(self, weights: Sequence[float]) -> list[float]:
         """Weights as they are under the bound, each at most what it was."""
@@ -59,14 +60,22 @@ class GroupBound:
         return found
 
     def _bounded(self, by_account: Numbers, rates_often: NDArray[np.bool_]) -> Numbers:
-        """What thumbs of one kind weigh by account, group after group; of a kind that others lack nothing is known."""
-        left = by_account.copy()
+        """What thumbs of one kind weigh by account, group after group; of a kind that others lack nothing is known.
+
+        Measured by accounts in no group, which no group's bound cuts: else bounds below 1 would cut without end.
+        """
+        left, outside = by_account.copy(), rates_often.copy()
+        outside[[account for group in self.groups for account in group.accounts]] = False
+        is_few = 2 * np.count_nonzero(outside) >= np.count_nonzero(rates_often)
         for group in self.groups:
-            members = np.array(group.accounts)
-            others = rates_often.copy()
-            others[members] = False
+            members, others = np.array(group.accounts), outside
+            if not is_few:
+                others = rates_often.copy()
+                others[members] = False
             if others.any() and left[others].any():
-                left[members] = cut_to(left[members], self.max_group_weight * len(members) * float(left[others].mean()))
+                factor = self.max_group_weight if is_few else max(1.0, self.max_group_weight)
+                most = max(1.0, factor * len(members)) * float(left[others].mean())
+                left[members] = cut_to(left[members], most)
         return left
 
     def outcomes(self, before: Numbers, after: Numbers) -> list[WeighedGroup]:
