@@ -99,9 +99,10 @@ class PhraseBook:
         given = _ENTITY_IDS.intersection(prompt_ids[message_start(prompt_ids) :])
         fitting = self._fit.of(prompt_ids) if self._fit else None
         is_timely = self._timing.timely(sayable, earlier, given, fitting)
+        closed = self._timing.needless_plans(is_timely, fitting) if fitting else np.zeros(0, np.int64)
         # What was written for some customers only, no network has learned: it would leave the book at once.
         never_leaves = fitting is not None or (self._timing.is_known and bool(earlier))
-        return Place(self, np.repeat(is_timely, self._lengths), never_leaves=never_leaves)
+        return Place(self, np.repeat(is_timely, self._lengths), closed, never_leaves=never_leaves)
 
     def starts(self, sayable: NDArray[np.bool_]) -> _Places:
         """Where replies begin."""
@@ -130,12 +131,10 @@ class _Timing:
 
     def __init__(self, rows: Sequence[NDArray[np.int32]], order: Order, answers: Mapping[int, int]) -> None:
         plans = np.array([row[0] for row in rows], np.int32)
-        names, self._plan_numbers = np.unique(plans, return_inverse=True)
-        places = {int(name): place for place, name in enumerate(names)}
-        answered = [places.get(answers.get(int(plan), -1), -1) for plan in plans]
-        self._asks = np.array(answered, np.int64) >= 0
-        self._answered_by = np.where(self._asks, answered, 0).astype(np.int64)
-        """[replies]: of those that ask for a detail, the number of the plan that answers at once."""
+        self._plans, self._plan_numbers = np.unique(plans, return_inverse=True)
+        places = {int(plan): place for place, plan in enumerate(self._plans)}
+        pairs = [(places[asks], places[answer]) for asks, answer in answers.items() if {asks, answer} <= places.keys()]
+        self._asking, self._answering = np.array(pairs, np.int64).reshape(-1, 2).T
         self._by_words: dict[tuple[int, ...], list[int]] = defaultdict(list)
         self._by_detail: dict[int, list[int]] = defaultdict(list)
         for number, row in enumerate(rows):
@@ -162,8 +161,7 @@ class _Timing:
 
         `given` are the details of the customer's last message: a reply that names one takes it up, whatever was said.
         Of a plan with replies that speak to what the customer said, or take a detail up, only those; and of those that
-        speak to it none that was written for much less of it than another. Nor is he asked for a detail where such a
-        reply answers at once.
+        speak to it none that was written for much less of it than another.
         """
         takes_up = self._marked(number for detail in given for number in self._by_detail.get(detail, ()))
         if fitting is None:
@@ -176,8 +174,16 @@ class _Timing:
         for further in (sayable & fitting.is_said, sayable):  # rather beside the point than not at all
             if (further & ~self._shares_plan(timely)).any():
                 timely |= self._next(further, earlier, takes_up) & ~self._shares_plan(timely)
-        timely &= speaks | ~self._asks | (most[self._answered_by] == 0)
         return timely
+
+    def needless_plans(self, timely: NDArray[np.bool_], fitting: Fitting) -> NDArray[np.int64]:
+        """Tokens of plans that ask for a detail although a reply that was written for what the customer said answers at
+        once, and none of theirs was.
+        """
+        told = self._most_by_plan(fitting.told * timely)
+        needless = self._asking[(told[self._answering] > 0) & (told[self._asking] == 0)]
+        tokens: NDArray[np.int64] = self._plans[needless].astype(np.int64)
+        return tokens
 
     def _next(
         self, sayable: NDArray[np.bool_], earlier: Sequence[tuple[int, ...]], takes_up: NDArray[np.bool_]
@@ -236,13 +242,23 @@ def _replies_in(prompt_ids: Sequence[int]) -> list[tuple[int, ...]]:
 class Place:
     """Where in the book a reply that is being made stands."""
 
-    def __init__(self, book: PhraseBook, sayable: NDArray[np.bool_], *, never_leaves: bool = False) -> None:
-        """`never_leaves`: nothing but authors' words is said, however sure the network is."""
+    def __init__(
+        self, book: PhraseBook, sayable: NDArray[np.bool_], closed: _Places, *, never_leaves: bool = False
+    ) -> None:
+        """`closed` are tokens that a reply had better not open with; `never_leaves`: however sure the network is, nothing
+        but authors' words is said.
+        """
         self._book = book
+        self._closed = closed
         self._sayable = sayable
         self._places = book.starts(sayable)
         self._said: list[int] = []
         self._least_share = 0.0 if never_leaves else MIN_SHARE
+
+    def open_ones(self, openings: _Places) -> _Places:
+        """Those of the tokens that a reply may open with; all where each is closed."""
+        left = np.setdiff1d(openings, self._closed)
+        return left if len(left) else openings
 
     @property
     def continuations(self) -> _Places:

@@ -58,8 +58,9 @@ def plans_for(plans: Mapping[str, int], *, has_offer: bool) -> Mapping[str, int]
 
 
 def sureness(confidence: float, plan: str, rivals: Sequence[tuple[str, float]]) -> float:
-    """How sure a bot that chose `plan` is of what is meant: its topic's probability among all that quote no article, for
-    whether to quote one is no doubt about that.
+    """How sure a bot that chose `plan` is of what is meant: its topic's probability among all that quote no article.
+
+    Whether to quote one is no doubt about that.
     """
     quoting = 0.0 if plan == HELP_PLAN else dict(rivals).get(HELP_PLAN, 0.0)
     return confidence / (1 - quoting) if quoting < 1 else confidence

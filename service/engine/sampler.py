@@ -37,6 +37,8 @@ class SamplingState:
         self._openings = np.array(sorted(params.opening_token_ids), np.int64)
         keeps = params.keeps_to_phrases and book is not None
         self._place = book.open(params.banned_token_ids, prompt_ids) if book and keeps else None
+        if self._place is not None:
+            self._openings = self._place.open_ones(self._openings)
         self._seen: NDArray[np.bool_] | None = None
         if params.repetition_penalty != 1:
             self._seen = np.zeros(vocab_size, np.bool_)
