@@ -245,8 +245,8 @@ class Place:
     def __init__(
         self, book: PhraseBook, sayable: NDArray[np.bool_], closed: _Places, *, never_leaves: bool = False
     ) -> None:
-        """`closed` are tokens that a reply had better not open with; `never_leaves`: however sure the network is, nothing
-        but authors' words is said.
+        """`closed` are tokens that a reply had better not open with; `never_leaves`: nothing but what authors wrote is
+        said, however sure the network is.
         """
         self._book = book
         self._closed = closed
