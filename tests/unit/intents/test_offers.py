@@ -18,8 +18,11 @@ OFFERS = (
     "I can't look into orders, but a colleague can check it for you. Would you like that?",
     "需要我帮您转给同事吗？",
     "这边转接给同事去核实，您看行吗？",
+    "Please note the number; or I can hand you over here.",
+    "等了这么久，我可以为您转接。",
 )
-YES = ("yes", "Yes please!", "ok do it", "sure, go ahead", "please", "yeah that would be great", "OK",
+YES = ("yes", "Yes please!", "ok do it", "sure, go ahead", "please", "yeah that would be great", "OK", "yes go on",
+       "sure why not", "that'd be great", "yeah alright", "fine. yes pass me on", "好的麻烦了",
        "行", "可以", "需要", "要", "好的，转吧", "对 帮我问问", "嗯嗯", "转啊", "麻烦您了", "那你转啊")  # fmt: skip
 NO = ("no", "No thanks", "nope, not now", "不用", "不用了谢谢", "算了", "先不用", "no need")
 NEITHER = ("ok thanks", "yes but my order is A1", "where is it", "no I don't want a callback I want it to work", "好慢",
