@@ -4,10 +4,9 @@ The longest end of the reply so far that any authored reply holds tells how auth
 unbounded order, Liu et al. 2024, 2401.17377). A small network is confused by conversations of several turns; where it
 wavers, a continuation that no author wrote is hardly ever a sentence. Where it is very sure, it says what it likes.
 
-Nothing is said twice in a conversation while there is something else to say, a reply that was written to follow another
-is kept for that (`replies.Order`), and what was written for what the customer just said goes before what fits anything,
-and before what was written for much less of it, while what supposes something that he has not said is left out
-(`reply_fit`).
+Nothing is said twice in a conversation while there is something else to say, what was written to follow another reply
+is kept for that (`replies.Order`), and what was written for most of what the customer just said goes before what fits
+anything, while what supposes something that he has not said is left out (`reply_fit`).
 
 Left out: counts, for the network knows better than frequency what fits, and an index of suffixes: a reply is followed
 token by token, and only who leaves the book looks for a place in it again.
