@@ -222,13 +222,14 @@ class Chatbot:
         if pinned is not None:  # what the shop has settled needs no second opinion
             found = None
         elif found is None:
-            found = self._guidance.safety.hear(question.probabilities)
+            found = self._guidance.safety.hear(question.probabilities, request.messages[-1].content)
         context = self._context(request, model, question, started_at, softened=found)
         if found is not None and found.says_fixed_text(rules.allowed(plans)):
             model.worker.release(request.num_choices)
             return RuleReply(context, sink, found)
         settled = pinned or (found.rule.plan if found else None)
-        opening_ids = rules.opening_ids(plans, settled, question.prompt.messages)
+        misheard = self._guidance.safety.misheard(request.messages[-1].content)
+        opening_ids = rules.opening_ids(plans, settled, question.prompt.messages, misheard)
         params = _sampling(request, model, question, max_tokens, opening_ids)
         return ModelReply(context, sink, request, params, rules)
 

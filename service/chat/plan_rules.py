@@ -5,7 +5,7 @@ opens every reply of a model that plans; models that do not plan are left alone.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -189,15 +189,19 @@ class PlanRules:
         return "length" if is_cut else "stop"
 
     def opening_ids(
-        self, plans: Mapping[str, int], pinned: str | None, conversation: Sequence[Message] = ()
+        self,
+        plans: Mapping[str, int],
+        pinned: str | None,
+        conversation: Sequence[Message] = (),
+        misheard: Collection[str] = (),
     ) -> frozenset[int]:
         """Tokens that a reply to masked messages may open with: the pinned plan, or all that are not forbidden; without
-        those that hand over a customer who wants no person.
+        `misheard` ones, and those that hand over a customer who wants no person.
         """
         if pinned is not None:
             return frozenset({plans[pinned]})
         unwanted = self._file.hand_over if self._file.offers.refuses_person(conversation) else ()
-        forbidden = {*self._file.forbid, *unwanted}
+        forbidden = {*self._file.forbid, *unwanted, *misheard}
         allowed = frozenset(token_id for plan, token_id in plans.items() if plan not in forbidden)
         return allowed or frozenset(plans.values())
 

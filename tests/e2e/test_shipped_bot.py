@@ -1,17 +1,29 @@
 """Conversations with the bot that ships: its network, its intent model, its replies, as after `make run`."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from openai.types.chat import ChatCompletion
 
 from model_store.contract.conversation import detect_language
+from model_store.contract.safety.rules_file import load_safety_rules
+from model_store.intents.intent_model import IntentModel
 from service.app import engine_opener
 from service.settings import Settings
 from tests.e2e.running_service import RunningService, run_service
 
 SHIPPED = Path(__file__).parents[2] / "model_store" / "default"
+ORDINARY_TALK: dict[str, list[str]] = yaml.safe_load(
+    Path(__file__).with_name("ordinary_talk.yaml").read_text(encoding="utf-8")
+)
+REFUSING = {"en": ("i dont want to phone", "i give up", "im fed up"), "zh": ("我不想打电话", "我不想等了", "等死我了")}
+BEFORE = {
+    "en": ("A colleague can take over. Shall I hand you over?", "i want to speak to someone"),
+    "zh": ("需要我帮您转给同事吗？", "转人工"),
+}
 _ALWAYS_DRAWS_ALIKE = 7
 
 
@@ -133,14 +145,24 @@ def test_nothing_is_supposed_that_was_not_said(service: RunningService, asked: s
     assert not any(word in reply for word in unsaid), reply
 
 
+_OFFER = re.compile(r"(?:colleague|hand you over)[^?.]*\?$|(?:同事|转接)[^？。]*？$")
+
+
 @pytest.mark.parametrize(
-    ("asked", "answer"), [("my parcel says delivered but it is not here", "yes please"), ("退款半个月了还没到", "行")]
+    ("turns", "answer"),
+    [
+        (
+            ("my parcel says delivered but it is not here", "i asked all the neighbours", "can you look into it"),
+            "yes please",
+        ),
+        (("退款半个月了还没到", "那怎么办", "能帮我查一下吗"), "行"),
+    ],
 )
-def test_who_accepts_a_colleague_gets_one(service: RunningService, asked: str, answer: str) -> None:
+def test_who_accepts_a_colleague_gets_one(service: RunningService, turns: tuple[str, ...], answer: str) -> None:
     """Whichever of the bot's replies offered one."""
-    said = [asked]
-    while not answers(service, *said)[-1].rstrip("。.").endswith(("?", "？")) and len(said) < 3:
-        said.append(asked)
+    replies = answers(service, *turns)
+    offered = next(number for number, reply in enumerate(replies) if _OFFER.search(reply))
+    said = turns[: offered + 1]
     completion = talk(service, *said, answer)[-1]
     assert completion.choices[0].model_extra["plan"] == "human_agent"
     assert completion.choices[0].finish_reason == "handover"
@@ -154,6 +176,22 @@ def test_nobody_is_sent_to_a_crisis_line_for_not_being_at_home(service: RunningS
     (completion,) = talk(service, text)
     assert completion.choices[0].model_extra["rule"] != "crisis"
     assert "116 123" not in (completion.choices[0].message.content or "")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("is_later", [False, True])
+def test_grumbling_is_hardly_ever_taken_for_a_cry_for_help(language: str, is_later: bool) -> None:
+    """Held-out messages: at most one in twenty, and never the barest refusals."""
+    model, rules = IntentModel.load(), load_safety_rules()
+
+    def is_cry(text: str) -> bool:
+        heard = model.hear(text, BEFORE[language] if is_later else ())
+        finding = rules.hear(dict(zip(model.intents, map(float, heard.probabilities), strict=True)), text)
+        return finding is not None and finding.rule.name == "crisis"
+
+    assert [text for text in REFUSING[language] if is_cry(text)] == []
+    taken = [text for text in ORDINARY_TALK[language] if is_cry(text)]
+    assert len(taken) <= len(ORDINARY_TALK[language]) // 20, taken
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ class SafetyRule:
     intent: str | None = None
     min_probability: float = 1.0
     """Of the intent, as the intent model hears a message."""
+    ordinary: re.Pattern[str] | None = None
+    """What a message holds that is plainly about something else, however it sounds to the intent model."""
     in_reply: frozenset[str] = frozenset()
     """The unsafe wordings (`model_store.contract.wording`) that set it off in what the bot would say."""
     plan: str | None = None
@@ -89,16 +91,23 @@ class SafetyRules:
 
     def match(self, text: str) -> Finding | None:
         """What this message says by a pattern; full-width letters, digits and signs count as plain ones."""
-        ends = text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS // 2]}\n{text[-_MAX_CHARS // 2 :]}"
-        plain = unicodedata.normalize("NFKC", ends).translate(_APOSTROPHES)
+        plain = _plain(text)
         candidates = (self._patterns[position] for position in self._index.candidates(plain))
         return next(
             (Finding(rule, "pattern") for rule, pattern in candidates if rule.is_set_off_by(pattern, plain)), None
         )
 
-    def hear(self, probabilities: Mapping[str, float]) -> Finding | None:
+    def hear(self, probabilities: Mapping[str, float], text: str = "") -> Finding | None:
         """What the intent model hears in a message; `probabilities` by intent, empty where nothing was heard."""
-        return next((Finding(rule, "intent") for rule in self.rules if _is_heard(rule, probabilities)), None)
+        heard = [rule for rule in self.rules if _is_heard(rule, probabilities)]
+        misheard = self.misheard(text) if heard else ()
+        return next((Finding(rule, "intent") for rule in heard if rule.intent not in misheard), None)
+
+    def misheard(self, text: str) -> frozenset[str]:
+        """Intents of rules that this message is plainly none of, so that no reply sets out to answer them."""
+        plain = _plain(text)
+        ordinary = (rule.intent for rule in self.rules if rule.intent and rule.ordinary and rule.ordinary.search(plain))
+        return frozenset(ordinary)
 
     def in_reply(self, sentence: str) -> Finding | None:
         """What is wrong with a masked sentence that the bot would say, or with the beginning of one."""
@@ -107,6 +116,12 @@ class SafetyRules:
     def _find_in_reply(self, sentence: str) -> Finding | None:
         broken = unsafe_rules(sentence)
         return next((Finding(rule, "reply") for rule in self.rules if not rule.in_reply.isdisjoint(broken)), None)
+
+
+def _plain(text: str) -> str:
+    """Both ends of a long text, full-width signs and typographic apostrophes as plain ones."""
+    ends = text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS // 2]}\n{text[-_MAX_CHARS // 2 :]}"
+    return unicodedata.normalize("NFKC", ends).translate(_APOSTROPHES)
 
 
 def _is_heard(rule: SafetyRule, probabilities: Mapping[str, float]) -> bool:

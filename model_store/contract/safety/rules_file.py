@@ -42,6 +42,7 @@ class _Entry(BaseModel):
     excuses: tuple[str, ...] = ()
     intent: str | None = None
     min_probability: float = Field(0.9, gt=0, le=1)
+    ordinary: tuple[str, ...] = ()
     in_reply: frozenset[str] = frozenset()
     plan: str | None = None
     replies: _Replies | None = None
@@ -82,6 +83,8 @@ def _problems(entry: _Entry) -> list[str]:
     problems = []
     if not (entry.patterns or entry.intent or entry.in_reply):
         problems.append("nothing sets the rule off: it needs patterns, an intent or in_reply")
+    if entry.ordinary and entry.intent is None:
+        problems.append("ordinary says what the intent model mishears: it needs an intent")
     if entry.outcome == "soften" and entry.in_reply:
         problems.append("what the bot was about to say cannot be softened: refuse it or hand over")
     if entry.plan is not None and entry.outcome != "soften":
@@ -112,6 +115,7 @@ def _to_rule(entry: _Entry) -> SafetyRule:
         excuse=_compile(entry.excuses, expressions) if entry.excuses else None,
         intent=entry.intent,
         min_probability=entry.min_probability,
+        ordinary=_compile(entry.ordinary, expressions) if entry.ordinary else None,
         in_reply=entry.in_reply,
         plan=entry.plan,
         replies={"en": entry.replies.en, "zh": entry.replies.zh} if entry.replies else {},

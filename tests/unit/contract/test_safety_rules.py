@@ -143,6 +143,40 @@ def test_the_safety_head_counts_from_its_threshold_on() -> None:
     assert found.finish_reason == "handover"
 
 
+ORDINARY = (
+    "I don't want to phone", "i dont want to talk", "can't be arsed to queue", "I’d rather not call",
+    "im fed up with this", "leave me alone", "this queue is killing me", "im dying for this lamp to arrive", "我不想打电话", "不想下楼",
+    "我真的不想等了", "等死我了", "被子太薄想冻死我啊", "累死了跑了三趟", "我太难了",
+    "my husband just died and I need to sort out his order", "我老公去世了，他的订单怎么办",
+)  # fmt: skip
+GRAVE = (
+    "i don't want to be here any more", "i dont want to wake up and call this a life", "i give up on life",
+    "we are done",
+    "不想看到明天", "活着没意思，不想等了", "这口气我不想要了", "等死", "等死吧", "my husband died and I want to follow him",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_ordinary_talk_is_no_cry_for_help_however_it_sounds(text: str) -> None:
+    """To the intent model; no reply sets out to answer one, and what else is heard counts."""
+    assert RULES.hear({"self_harm": 1.0}, text) is None and RULES.misheard(text) == {"self_harm"}
+    found = RULES.hear({"self_harm": 1.0, "legal_threat": 0.9}, text)
+    assert found is not None and found.rule.name == "legal_threat"
+
+
+@pytest.mark.parametrize("text", GRAVE)
+def test_what_may_be_meant_is_left_to_the_safety_head(text: str) -> None:
+    """Where such words stand beside grave ones."""
+    found = RULES.hear({"self_harm": 0.7}, text)
+    assert found is not None and found.rule.name == "crisis" and not RULES.misheard(text)
+
+
+def test_a_pattern_goes_before_what_is_ordinary() -> None:
+    """Who says it in so many words is heard."""
+    rule = rule_for("i dont want to call anybody, i want to kill myself")
+    assert rule is not None and rule.name == "crisis"
+
+
 def test_a_shop_adds_replaces_and_leaves_out_rules(tmp_path: Path) -> None:
     """Its own come first; what it does not name stays as shipped."""
     replies = "replies: {en: 'Ask <SUPPORT_EMAIL>.', zh: 请联系<SUPPORT_EMAIL>。}"
@@ -165,6 +199,7 @@ def test_a_shop_adds_replaces_and_leaves_out_rules(tmp_path: Path) -> None:
     [
         ("{rule: x, replies: {en: a, zh: b}}", "nothing sets the rule off"),
         ("{rule: x, patterns: [a]}", "it needs replies"),
+        ("{rule: x, patterns: [a], ordinary: [b], replies: {en: a, zh: b}}", "it needs an intent"),
         ("{rule: x, patterns: [a], outcome: soften, replies: {en: a, zh: b}}", "soften needs a plan"),
         ("{rule: x, in_reply: [rude], replies: {en: a, zh: b}}", "in_reply knows no 'rude', only .*insult"),
         ("{rule: x, patterns: [a], replies: {en: <ORDER_ID>, zh: b}}", "<ORDER_ID> in replies is not one of the facts"),
@@ -172,7 +207,7 @@ def test_a_shop_adds_replaces_and_leaves_out_rules(tmp_path: Path) -> None:
         ("{rule: x, patterns: [a], replies: {en: a}}", "replies.zh: Field required"),
         ("{rule: x, paterns: [a], replies: {en: a, zh: b}}", "paterns: Extra inputs"),
     ],
-    ids=["nothing", "speechless", "planless", "wording", "placeholder", "word", "language", "slip"],
+    ids=["nothing", "speechless", "deaf", "planless", "wording", "placeholder", "word", "language", "slip"],
 )
 def test_what_is_wrong_with_a_shops_rules_is_said(tmp_path: Path, entry: str, problem: str) -> None:
     """At the start, with the file's name."""

@@ -59,7 +59,7 @@ def _ask(subject: Subject, listener: Listener | None, text: str, masker: EntityM
     finding = subject.safety.match(text)
     if finding is None and listener is not None:
         heard = listener.hear(render_prompt([message], subject.tokenizer), is_searched=False)
-        finding = subject.safety.hear(heard.probabilities)
+        finding = subject.safety.hear(heard.probabilities, text)
     return _Asked(message, detect_language(text), finding)
 
 
