@@ -144,16 +144,36 @@ def test_the_safety_head_counts_from_its_threshold_on() -> None:
 
 
 ORDINARY = (
-    "I don't want to phone", "i dont want to talk", "can't be arsed to queue", "I’d rather not call",
-    "im fed up with this", "leave me alone", "this queue is killing me", "im dying for this lamp to arrive", "我不想打电话", "不想下楼",
-    "我真的不想等了", "等死我了", "被子太薄想冻死我啊", "累死了跑了三趟", "我太难了",
-    "my husband just died and I need to sort out his order", "我老公去世了，他的订单怎么办",
-)  # fmt: skip
+    "I don't want to phone",
+    "i dont want to talk",
+    "can't be arsed to queue",
+    "I’d rather not call",
+    "im fed up with this",
+    "leave me alone",
+    "this queue is killing me",
+    "im dying for this lamp to arrive",
+    "我不想打电话",
+    "不想下楼",
+    "我真的不想等了",
+    "等死我了",
+    "被子太薄想冻死我啊",
+    "累死了跑了三趟",
+    "我太难了",
+    "my husband just died and I need to sort out his order",
+    "我老公去世了，他的订单怎么办",
+)
 GRAVE = (
-    "i don't want to be here any more", "i dont want to wake up and call this a life", "i give up on life",
+    "i don't want to be here any more",
+    "i dont want to wake up and call this a life",
+    "i give up on life",
     "we are done",
-    "不想看到明天", "活着没意思，不想等了", "这口气我不想要了", "等死", "等死吧", "my husband died and I want to follow him",
-)  # fmt: skip
+    "不想看到明天",
+    "活着没意思，不想等了",
+    "这口气我不想要了",
+    "等死",
+    "等死吧",
+    "my husband died and I want to follow him",
+)
 
 
 @pytest.mark.parametrize("text", ORDINARY)
