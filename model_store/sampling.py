@@ -4,7 +4,7 @@ Who draws: `service.engine.sampler` for people, `training.reformer.decoder` for 
 to the same distribution. Which plans may come first: `model_store.knowledge.offer.plans_for`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,3 +53,15 @@ def banned_in_reply(messages: Sequence[Message], named: Collection[str], tokeniz
     has_written_han = any(has_han(message.content) for message in messages if message.role is Role.USER)
     speaks_chinese = has_written_han or language_of(messages) == "zh"  # whose "？" is full width
     return banned if speaks_chinese else banned | tokenizer.han_ids
+
+
+def rival_plans(ranked: Iterable[tuple[str | None, float]]) -> tuple[tuple[str, float], ...]:
+    """The plans among a reply's likeliest first tokens, best first, with their probabilities; None: a token is no plan.
+
+    A network that is confused thinks of words, too, but a reply opens with a plan. Then the probabilities are those
+    among the plans: what is not ranked is less likely than any that is.
+    """
+    tokens = list(ranked)
+    plans = [(plan, probability) for plan, probability in tokens if plan is not None]
+    total = sum(probability for _, probability in plans) if len(plans) < len(tokens) else 1.0
+    return tuple((plan, probability / total) for plan, probability in plans if total)

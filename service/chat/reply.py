@@ -22,6 +22,7 @@ from model_store.contract.safety.rules import Finding, SafetyRules
 from model_store.contract.unmasking import Resolver, unmask
 from model_store.intents.sentiment import Sentiment
 from model_store.knowledge.search import Passage
+from model_store.sampling import rival_plans
 from service.chat.decoding import CompletionDecoder, TokenLogprob
 from service.chat.engine_worker import DeltaInbox
 from service.chat.model_router import LoadedModel
@@ -290,10 +291,9 @@ class ModelReply(NewReply):
         plan = tokenizer.plan_of((first.token_id,))
         if plan is None:
             return None
-        rivals = [(tokenizer.plan_of((token_id,)), math.exp(logprob)) for token_id, logprob in first.top_logprobs]
         choice = PlanChoice(
             plan,
-            tuple((rival, probability) for rival, probability in rivals if rival is not None),
+            rival_plans((tokenizer.plan_of((token_id,)), math.exp(value)) for token_id, value in first.top_logprobs),
             is_pinned=len(self._params[index].opening_token_ids) == 1,
             heard_by=opinion.source if (opinion := self._params[index].opening_opinion) else None,
         )

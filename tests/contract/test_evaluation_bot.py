@@ -12,6 +12,7 @@ from model_store.contract.safety.rules_file import load_safety_rules
 from model_store.contract.tokenizer import Tokenizer
 from model_store.intents.matters import KnownReplies
 from model_store.knowledge.search import Passage
+from model_store.sampling import rival_plans
 from model_store.store import DEFAULT_BUNDLE
 from service.chat.context_window import fit_prompt
 from service.chat.plan_rules import NUM_RIVAL_PLANS, PlanChoice, PlanRules
@@ -146,7 +147,7 @@ def test_both_see_the_same_window(num_turns: int, tokenizer: Tokenizer) -> None:
 
 
 def test_both_read_the_same_plan_off_the_first_token(tokenizer: Tokenizer) -> None:
-    """The most probable plan, greedy, and the probabilities of its rivals over the whole vocabulary."""
+    """The most probable plan, greedy, and the probabilities of its rivals among the plans."""
     plans = tokenizer.plans
     logits = np.random.default_rng(4).normal(0, 2, tokenizer.vocab_size).astype(np.float32)
     logits[[plans["refund_status"], plans["return_item"], plans["invoice"]]] += [9, 8, 7]
@@ -154,12 +155,12 @@ def test_both_read_the_same_plan_off_the_first_token(tokenizer: Tokenizer) -> No
         temperature=0, opening_token_ids=frozenset(plans.values()), num_opening_logprobs=NUM_RIVAL_PLANS
     )
     (sampled,) = Sampler().sample(logits[None], [SamplingState(params, [1], tokenizer.vocab_size)])
-    rivals = [(tokenizer.plan_of((token_id,)), math.exp(logprob)) for token_id, logprob in sampled.top_logprobs]
+    ranked = ((tokenizer.plan_of((token_id,)), math.exp(logprob)) for token_id, logprob in sampled.top_logprobs)
     reading = PlanReading.of(torch.from_numpy(logits).softmax(-1), tokenizer)
     assert reading.plan == tokenizer.plan_of((sampled.token_id,)) == "refund_status"
-    named = [(plan, probability) for plan, probability in rivals if plan is not None]
-    assert [plan for plan, _ in reading.rivals] == [plan for plan, _ in named]
-    assert [p for _, p in reading.rivals] == pytest.approx([p for _, p in named], rel=1e-4)
+    rivals = rival_plans(ranked)
+    assert [plan for plan, _ in reading.rivals] == [plan for plan, _ in rivals]
+    assert [p for _, p in reading.rivals] == pytest.approx([p for _, p in rivals], rel=1e-4)
 
 
 def test_no_authored_message_is_answered_by_a_safety_rule() -> None:

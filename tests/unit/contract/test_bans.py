@@ -5,7 +5,7 @@ import pytest
 from model_store.contract.control_tokens import PLACEHOLDER_IDS
 from model_store.contract.conversation import Message, Role
 from model_store.contract.tokenizer import Tokenizer
-from model_store.sampling import banned_in_reply
+from model_store.sampling import banned_in_reply, rival_plans
 from model_store.store import DEFAULT_BUNDLE
 from training.data.domain_pack import load_pack
 
@@ -33,3 +33,13 @@ def test_the_ban_leaves_every_english_reply_and_no_chinese_one(tokenizer: Tokeni
     for intent in load_pack("shop").intents:
         holds = [not tokenizer.han_ids.isdisjoint(tokenizer.encode(reply)) for reply in intent.replies]
         assert set(holds) == {intent.language == "zh"}
+
+
+def test_a_confused_network_s_plans_are_weighed_among_themselves() -> None:
+    """Words that it thinks of first open no reply; where every token is a plan, what is not ranked counts as well."""
+    assert rival_plans([("a", 0.25), (None, 0.5), ("b", 0.125), (None, 0.1)]) == (
+        ("a", pytest.approx(2 / 3)),
+        ("b", pytest.approx(1 / 3)),
+    )
+    assert rival_plans([("a", 0.25), ("b", 0.125)]) == (("a", 0.25), ("b", 0.125))
+    assert rival_plans([(None, 1.0)]) == () == rival_plans([])

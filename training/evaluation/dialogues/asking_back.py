@@ -23,6 +23,7 @@ from model_store.knowledge.article_rule import ArticleRule, rules_over
 from model_store.knowledge.offer import plans_for, sureness
 from model_store.knowledge.search import Passage
 from model_store.replies import PERSON_PLAN
+from model_store.sampling import rival_plans
 from training.errors import DataNotFoundError
 
 SERVICE_RULES_FILE = Path("service/chat/plan_rules.yaml")
@@ -49,7 +50,7 @@ class PlanReading:
         plan = max(allowed, key=lambda name: float(probabilities[allowed[name]]))
         best = probabilities.topk(_NUM_RIVALS)
         ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return cls(plan, tuple((names[token_id], value) for token_id, value in ranked if token_id in names))
+        return cls(plan, rival_plans((names.get(token_id), value) for token_id, value in ranked))
 
     @property
     def confidence(self) -> float:
