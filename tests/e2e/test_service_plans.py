@@ -13,7 +13,7 @@ from tests.contract.fake_engine import FakeEngines
 from tests.e2e.running_service import RunningService, run_fake_service, say_hello
 
 PLANS = ("delivery_late", "gift_card")
-CONFIDENCE = 0.6065  # the fake's first token has log-probability -0.5
+CONFIDENCE = 0.7311  # the fake's plans have log-probabilities of -0.5 and -1.5; what it ranks below is no plan
 MESSAGES: list[Any] = [{"role": "user", "content": "hm, the thing"}]
 
 
