@@ -63,9 +63,12 @@ class OfferRule(BaseModel):
         return PERSON_PLAN if is_waiting and self._matchers["asked_after"].search(said) else None
 
     def refuses_person(self, conversation: Sequence[Message]) -> bool:
-        """Whether the customer says last, in a few words, that he wants no person, so that none is forced on him."""
-        said = conversation[-1].content if conversation else ""
-        return self.is_on and len(said) <= _MAX_CHARS and bool(self._matchers["refused"].search(_plain(said)))
+        """Whether the customer says last, in a few words, that he wants no person, or nothing but no, so that none is
+        forced on him.
+        """
+        said = _plain(conversation[-1].content if conversation else "")
+        is_no = self._matchers["refused"].search(said) or self._matchers["declined"].fullmatch(said)
+        return self.is_on and len(said) <= _MAX_CHARS and bool(is_no)
 
     @cached_property
     def _matchers(self) -> dict[str, re.Pattern[str]]:

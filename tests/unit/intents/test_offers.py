@@ -67,6 +67,8 @@ def test_who_wants_no_person_is_heard_anywhere_in_a_few_words() -> None:
         "No, I don't want another colleague, just tell me": True,
         "我不要转 你就说能不能用": True,
         "别给我转人工了": True,
+        "no": True,
+        "不用了": True,
         "I don't want to talk to a bot": False,
         "nobody called me": False,
         "you do not call me back": False,
