@@ -200,9 +200,10 @@ class PlanRules:
         """
         if pinned is not None:
             return frozenset({plans[pinned]})
-        unwanted = self._file.hand_over if self._file.offers.refuses_person(conversation) else ()
-        forbidden = {*self._file.forbid, *unwanted, *misheard}
-        allowed = frozenset(token_id for plan, token_id in plans.items() if plan not in forbidden)
+        handing_over = self._file.hand_over if self._file.offers.refuses_person(conversation) else ()
+        unwanted = {*map(topic_of, handing_over), *misheard}
+        may_open = {plan: token_id for plan, token_id in plans.items() if topic_of(plan) not in unwanted}
+        allowed = frozenset(token_id for plan, token_id in may_open.items() if self.allows(plan))
         return allowed or frozenset(plans.values())
 
     def fixed_reply(

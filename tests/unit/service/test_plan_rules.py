@@ -122,7 +122,7 @@ def test_who_goes_on_about_a_matter_after_three_replies_about_it_is_left_to_a_pe
 
 def test_nobody_who_wants_no_person_is_handed_over() -> None:
     """Neither by the model nor for having gone on about a matter; a plan that is settled stays."""
-    plans = {**PLANS, "human_agent": 140}
+    plans = {**PLANS, "human_agent": 140, "human_agent/ask_order_id": 141}
     refusing = (Message(Role.USER, "i dont want to talk to a person"),)
     assert SHIPPED.opening_ids(plans, None, refusing) == {*PLANS.values()}
     assert SHIPPED.opening_ids(plans, None) == {*plans.values()}
