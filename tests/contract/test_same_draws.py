@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from model_store.contract.control_tokens import BOS_ID, USER_ID
 from model_store.phrases import PhraseBook, keep_to
+from model_store.reply_fit import ReplyFit
 from model_store.sampling import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, OPENING_MIN_P, Opinion
 from service.engine.sampler import SamplingState, candidates
 from service.engine.types import SamplingParams
@@ -19,6 +21,7 @@ from training.reformer.decoder import (
     banned_mask,
     drawing_distribution,
     heard_openings,
+    left_open,
     not_opening_mask,
     opening_distribution,
 )
@@ -74,6 +77,19 @@ def test_both_keep_to_the_authors_phrases() -> None:
         theirs = np.bincount(*candidates(state.processed(logits.numpy()), params), VOCAB_SIZE)
         assert np.allclose(ours, theirs, atol=1e-6)
         assert np.count_nonzero(theirs) == (1, 2, VOCAB_SIZE - 1, 2)[number]
+
+
+def test_both_leave_out_plans_that_the_phrases_close() -> None:
+    """Who asks for what a reply was written for is asked for no detail, by the service or in training."""
+    told = ReplyFit({0: ("cost",)}, np.zeros(2, np.bool_), lambda token_ids: "what does it cost")
+    book = PhraseBook([(128, 300, 2), (129, 301, 2)], VOCAB_SIZE, (), told, {129: 128})
+    prompt = [BOS_ID, USER_ID, 303]
+    params = SamplingParams(opening_token_ids=frozenset({128, 129}), keeps_to_phrases=True, temperature=1.0, top_p=1.0)
+    state = SamplingState(params, prompt, VOCAB_SIZE, book)
+    theirs = np.isfinite(state.processed(np.zeros(VOCAB_SIZE, np.float32)))
+    left = left_open(book.open((), prompt), params.opening_token_ids)
+    ours = ~not_opening_mask([left], banned_mask([frozenset()], VOCAB_SIZE))[0].numpy()
+    assert np.flatnonzero(theirs).tolist() == np.flatnonzero(ours).tolist() == [128]
 
 
 class _SameOpinion:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_store.contract.control_tokens import EOS_ID
+from model_store.phrases import Place
 from training import distributed
 from training.reformer.attention import ExactLocalSelfAttention, lsh_keys
 from training.reformer.model import ReformerPolicy
@@ -80,7 +81,7 @@ def sample_completions(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = _Batch(policy, [prompts[row] for row in rows], [banned_ids[row] for row in rows])
-            not_opening = not_opening_mask([openings[row] for row in rows], batch.banned)
+            not_opening = not_opening_mask(batch.open_ones([openings[row] for row in rows]), batch.banned)
             samples.update(zip(rows, batch.complete(uniforms[rows], not_opening, options), strict=True))
     finally:
         policy.train(was_training)
@@ -95,6 +96,11 @@ def banned_mask(banned_ids: Sequence[frozenset[int]], vocab_size: int) -> Tensor
     for row, banned in enumerate(banned_ids):
         mask[row, sorted(token_id for token_id in banned if token_id < vocab_size)] = True
     return mask
+
+
+def left_open(place: Place, openings: frozenset[int]) -> frozenset[int]:
+    """Openings without those that are closed at the beginning of a reply kept to phrases."""
+    return frozenset(place.open_ones(np.array(sorted(openings), np.int64)).tolist())
 
 
 def not_opening_mask(opening_ids: Sequence[frozenset[int]], banned: Tensor) -> Tensor:
@@ -160,6 +166,10 @@ class _Batch:
         self._has_ended = [False] * len(prompts)
         book = policy.phrases
         self._phrases = [] if book is None else list(map(book.open, banned_ids, prompts))
+
+    def open_ones(self, openings: Sequence[frozenset[int]]) -> Sequence[frozenset[int]]:
+        """Each row's openings without those that its phrases close, as the service leaves them out."""
+        return [left_open(*row) for row in zip(self._phrases, openings, strict=True)] if self._phrases else openings
 
     @torch.no_grad()
     def complete(self, uniforms: Tensor, not_opening: Tensor, options: SamplingOptions) -> list[Sample]:

@@ -85,11 +85,13 @@ def _sample(subject: Subject, asked: Sequence[_Asked], max_new_tokens: int) -> l
 
 
 def _openings(subject: Subject, asked: _Asked) -> frozenset[int]:
-    """The plan that a softening rule settles, else all that may open a reply."""
+    """The plan that a softening rule settles, else what may open a reply, but for what the message plainly is not."""
     plan = asked.finding.rule.plan if asked.finding else None
     if plan is not None:
         return frozenset({subject.tokenizer.plans[plan]})
-    return opening_ids([asked.message], subject.tokenizer)
+    plans = subject.tokenizer.plans
+    misheard = {plans[name] for name in subject.safety.misheard(asked.message.content) if name in plans}
+    return opening_ids([asked.message], subject.tokenizer) - misheard
 
 
 def _checked(subject: Subject, asked: _Asked, sample: Sample) -> ServedReply:

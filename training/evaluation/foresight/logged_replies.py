@@ -27,7 +27,13 @@ from training.data.feedback_rows import FeedbackRow, parse_row
 from training.data.prompts import Prompt, build_prompt
 from training.errors import InvalidFeedbackDataError
 from training.evaluation.foresight.off_policy import WeighedRatings
-from training.reformer.decoder import drawing_distribution, opening_distribution, sample_completions
+from training.reformer.decoder import (
+    BANNED_LOGIT,
+    drawing_distribution,
+    left_open,
+    opening_distribution,
+    sample_completions,
+)
 from training.reformer.heads import RewardModel, score_batches
 from training.reformer.model import ReformerPolicy
 from training.rlhf.logprobs import completion_distributions, pack_completions
@@ -186,11 +192,15 @@ def _batch_logprobs(
 
 
 def _kept_to(book: PhraseBook, rows: Tensor, reply: LoggedReply) -> Tensor:
-    """Logits [tokens, V] of a reply, kept to the authors' phrases as far as it is no plan."""
+    """Logits [tokens, V] of a reply, kept to the authors' phrases as far as it is no plan, which may not be closed."""
     place, kept = book.open(reply.prompt.banned_ids, reply.prompt.token_ids), []
     for number, (token_id, row) in enumerate(zip(reply.token_ids, rows, strict=True)):
         is_plan = number == 0 and bool(reply.prompt.opening_ids)
-        kept.append(row if is_plan else torch.from_numpy(place.keep(row.numpy())))
+        if is_plan:
+            closed = sorted(reply.prompt.opening_ids - left_open(place, reply.prompt.opening_ids))
+            kept.append(row.index_fill(0, torch.tensor(closed, dtype=torch.long), BANNED_LOGIT))
+        else:
+            kept.append(torch.from_numpy(place.keep(row.numpy())))
         place.append(token_id)
     return torch.stack(kept)
 
