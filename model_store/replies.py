@@ -6,18 +6,23 @@ a third (`reply_fit`).
 """
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from model_store.contract.control_tokens import EOS_ID
 
-REPLIES_NAME = "replies.npy"
-ORDER_NAME = "reply_order.npy"
+REPLIES_NAME = "replies.npy.gz"
+ORDER_NAME = "reply_order.npy.gz"
+OLDER_NAMES = {REPLIES_NAME: "replies.npy", ORDER_NAME: "reply_order.npy"}
+"""Where bundles hold them that were made before they were compressed."""
 CONDITIONS_NAME = "reply_conditions.json.gz"
 MAX_TOKENS = 500_000
 """One or two megabytes; further replies are left out."""
@@ -36,6 +41,7 @@ Conditions = Mapping[int, tuple[str, ...]]
 """What a customer must have said, by the number of the reply: one of these (`reply_fit`). No entry: anything."""
 
 _MAX_CONDITION_BYTES = 4 * 2**20
+_MAX_ARRAY_BYTES = 8 * MAX_TOKENS + 4096
 _CONDITIONS = TypeAdapter(dict[int, tuple[str, ...]])
 
 
@@ -55,9 +61,9 @@ def save_replies(
             kept += reply
     token_ids = np.asarray(kept, np.int32)
     fits = token_ids.max(initial=0) <= np.iinfo(np.uint16).max
-    np.save(directory / REPLIES_NAME, token_ids.astype(np.uint16) if fits else token_ids, allow_pickle=False)
+    _save_array(directory / REPLIES_NAME, token_ids.astype(np.uint16) if fits else token_ids)
     if known := sorted({(numbers[pair[0]], numbers[pair[1]]) for pair in order if numbers.keys() >= set(pair)}):
-        np.save(directory / ORDER_NAME, np.asarray(known, np.int32), allow_pickle=False)
+        _save_array(directory / ORDER_NAME, np.asarray(known, np.int32))
     if fitting := {numbers[reply]: when for reply, when in (conditions or {}).items() if reply in numbers}:
         text = json.dumps(fitting, ensure_ascii=False, sort_keys=True)
         (directory / CONDITIONS_NAME).write_bytes(gzip.compress(text.encode(), mtime=0))
@@ -68,11 +74,9 @@ def load_replies(directory: Path, vocab_size: int) -> Iterator[tuple[int, ...]]:
 
     Raises ValueError for a file that is no such array, and for tokens beyond the vocabulary.
     """
-    path = directory / REPLIES_NAME
-    if not path.exists():
+    token_ids = _load_array(directory, REPLIES_NAME)
+    if token_ids is None:
         return
-    with path.open("rb") as stream:
-        token_ids = np.lib.format.read_array(stream, allow_pickle=False)
     if token_ids.dtype not in (np.uint16, np.int32) or token_ids.ndim != 1 or len(token_ids) > MAX_TOKENS:
         raise ValueError(f"{REPLIES_NAME} is not one row of at most {MAX_TOKENS} token ids")
     if len(token_ids) and not 0 <= token_ids.min() <= token_ids.max() < vocab_size:
@@ -88,17 +92,39 @@ def load_order(directory: Path, num_replies: int) -> tuple[tuple[int, int], ...]
 
     Raises ValueError for a file that is no such array, and for replies that there are not.
     """
-    path = directory / ORDER_NAME
-    if not path.exists():
+    order = _load_array(directory, ORDER_NAME)
+    if order is None:
         return ()
-    with path.open("rb") as stream:
-        order = np.lib.format.read_array(stream, allow_pickle=False)
     if order.dtype != np.int32 or order.ndim != 2 or order.shape[1] != 2 or len(order) > MAX_TOKENS:
         raise ValueError(f"{ORDER_NAME} is no table of pairs of replies")
     after = order[:, 1]
     if len(order) and not (0 <= order[:, 0].min() and AFTER_ANY <= after.min() and order.max() < num_replies):
         raise ValueError(f"{ORDER_NAME} names replies beyond the {num_replies} that there are")
     return tuple((int(reply), int(before)) for reply, before in order)
+
+
+def _save_array(path: Path, array: NDArray[np.generic]) -> None:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    path.write_bytes(gzip.compress(stream.getvalue(), mtime=0))
+
+
+def _load_array(directory: Path, name: str) -> NDArray[Any] | None:
+    """None where a bundle has no such file. Raises ValueError for one that holds no array, or too large a one."""
+    path = directory / name
+    if not path.exists():
+        path = directory / OLDER_NAMES[name]
+        if not path.exists():
+            return None
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            data = stream.read(_MAX_ARRAY_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path.name} is not compressed as it should be: {error}") from None
+    if len(data) > _MAX_ARRAY_BYTES:
+        raise ValueError(f"{path.name} holds more than {_MAX_ARRAY_BYTES} bytes")
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 def load_conditions(directory: Path, num_replies: int) -> Conditions:

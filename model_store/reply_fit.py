@@ -1,10 +1,11 @@
-"""Which authored replies fit what the customer said: by his language, and by words that his last message has to hold.
+"""Which authored replies fit what the customer said: by his language, and by words that messages have to hold.
 
-Authors know that a reply supposes something ("Did the page freeze?"), or answers what only some ask ("what does
-returning cost"). Its condition is a list of alternatives, one of which is enough; none: never. An alternative is terms
-joined by `&`, all of which have to be there, and behind `!` must not be. A term stands at the beginning of a word, with
-`|` behind it for a whole one; a Chinese one anywhere. Who has not said something is spoken to by no reply that only
-must not be said to others: those with nothing but `!` go with the ones that fit anything.
+Authors know that a reply supposes something ("Did the page freeze?"), or answers what only some ask. Its condition is
+a list of alternatives, one of which is enough; none: never. An alternative is terms joined by `&`, all of which have to
+be there, or behind `!` must not be; `/` between terms leaves the choice. They stand in the customer's last message;
+behind `bot:` in what the bot said last, behind `before:` in what the customer said before. A term begins a word, and
+with `|` behind it is a whole one; a Chinese one stands anywhere. Who has not said something is spoken to by no reply
+that only must not be said to others: those with nothing but `!` go with the ones that fit anything.
 
 Left out: learned similarity. A condition can be read and mended by who wrote the reply, and costs microseconds.
 """
@@ -31,8 +32,16 @@ _GAPS = re.compile(r"[^\w<>]+")
 _HAN = re.compile(r"([\u3400-\u9fff])")
 _BEGINNING = 5
 """Letters by which terms are looked up; there are some ten thousand."""
+_LEAST_ANSWER, _PLAIN_ANSWER = 1 / 4, 12
+"""Of a message's letters that are an answer to the bot, or how many are one in any message."""
 _Value = TypeVar("_Value")
 _TURN_IDS = frozenset((USER_ID, ASSISTANT_ID, SYSTEM_ID, EOS_ID))
+BOT, BEFORE = "bot:", "before:"
+"""In front of terms that stand in what the bot said last, and in what the customer said before his last message."""
+_SOURCES = (BOT, BEFORE)
+_LETTERS_OF_CONTEXT = 6
+"""What words in other messages than the last count for: of two replies that fit what a customer says, the one that was
+written for this place in the conversation goes first; alone they count less than most of what he says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +61,39 @@ class Fitting:
 
 
 class Alternative(NamedTuple):
-    """Terms that a message has to hold all of, and terms none of which it may hold. Tuples, for there are tens of
-    thousands of these."""
+    """Choices of terms, one of each of which has to be there, and terms none of which may. Tuples, for there are tens
+    of thousands of these."""
 
-    needed: tuple[str, ...]
+    needed: tuple[tuple[str, ...], ...]
     unwanted: tuple[str, ...]
 
-    def holds(self, found: set[str]) -> bool:
-        """Whether it is true of a message in which these terms were found."""
-        return found.issuperset(self.needed) and found.isdisjoint(self.unwanted)
+    def holds(self, found: set[str], least_answer: float = 0) -> bool:
+        """Whether it is true of messages in which these terms were found. An answer to the bot has to be `least_answer`
+        letters of the last one, or a dozen: the "no" of "no, how do I return it" is none."""
+        if not found.isdisjoint(self.unwanted) or any(map(found.isdisjoint, self.needed)):
+            return False
+        return not self.is_answer or self.num_own_letters(found) >= min(least_answer, _PLAIN_ANSWER)
+
+    def num_letters(self, found: set[str]) -> int:
+        """Of the found terms that the last message has to hold, and six for any that stand elsewhere."""
+        is_elsewhere = any(choice[0].startswith(_SOURCES) for choice in self.needed)
+        return self.num_own_letters(found) + (_LETTERS_OF_CONTEXT if is_elsewhere else 0)
+
+    def num_own_letters(self, found: set[str]) -> int:
+        """Of the found terms that the last message has to hold: of each choice the longest."""
+        own = (found.intersection(choice) for choice in self.needed if not choice[0].startswith(_SOURCES))
+        return sum(max(map(_num_letters, terms), default=0) for terms in own)
 
     @property
-    def num_letters(self) -> int:
-        """Of the terms that a message has to hold; a Han character is worth two."""
-        return sum(len(_solid(term)) + len(_HAN.findall(term)) for term in self.needed)
+    def is_answer(self) -> bool:
+        """Whether it asks for something that the bot said, and for what the customer says to that."""
+        sources = [next((each for each in _SOURCES if choice[0].startswith(each)), "") for choice in self.needed]
+        return BOT in sources and "" in sources
+
+    @property
+    def fewest(self) -> tuple[str, ...]:
+        """One of which is there wherever it holds."""
+        return min(self.needed, key=len)
 
 
 class _Needle(NamedTuple):
@@ -101,9 +129,15 @@ class ReplyFit:
             self._is_said[reply] = bool(alternatives)
         all_of_them = [(reply, parse_alternative(text)) for reply, several in conditions.items() for text in several]
         self._without_need = tuple(each for each in all_of_them if not each[1].needed)
-        self._by_term = _grouped((each[1].needed[0], each) for each in all_of_them if each[1].needed)
-        terms = {term for _, alternative in all_of_them for term in (*alternative.needed, *alternative.unwanted)}
-        self._by_beginning = _grouped((_solid(term)[:_BEGINNING], _Needle.of(term)) for term in sorted(terms))
+        needy = [each for each in all_of_them if each[1].needed]
+        self._by_term = _grouped((term, each) for each in needy for term in each[1].fewest)
+        terms = {term for _, alternative in needy for choice in alternative.needed for term in choice}
+        terms |= {term for _, alternative in all_of_them for term in alternative.unwanted}
+        self._own_terms = _Terms(term for term in terms if not term.startswith(_SOURCES))
+        self._bots_terms, self._earlier_terms = (
+            _Terms((term.removeprefix(source) for term in terms if term.startswith(source)), source)
+            for source in _SOURCES
+        )
 
     @classmethod
     def load(cls, bundle_directory: Path, replies: Sequence[Sequence[int]], tokenizer: Tokenizer) -> "ReplyFit | None":
@@ -116,34 +150,69 @@ class ReplyFit:
 
     def of(self, prompt_ids: Sequence[int]) -> Fitting:
         """What fits a rendered conversation that ends with the customer's message, or opens a reply to it."""
-        return self.of_said([self._decode(turn) for turn in _customer_turns(prompt_ids)])
+        roles = {USER_ID: Role.USER, ASSISTANT_ID: Role.ASSISTANT}
+        turns = [(roles[role], ids) for role, ids in _turns(prompt_ids) if role in roles]
+        return self.of_messages([Message(role, self._decode(ids)) for role, ids in turns])
 
     def of_said(self, said: Sequence[str]) -> Fitting:
-        """What fits a customer who has said these masked texts, the last one last."""
-        is_chinese = language_of([Message(Role.USER, text) for text in said]) == "zh"
-        found = self._terms_in(said[-1] if said else "")
+        """What fits a customer who has said these masked texts, the last one last, and was told nothing."""
+        return self.of_messages([Message(Role.USER, text) for text in said])
+
+    def of_messages(self, messages: Sequence[Message]) -> Fitting:
+        """What fits masked messages; what follows the customer's last one is not looked at."""
+        is_chinese = language_of(messages) == "zh"
+        found = self._terms_in(messages)
         is_spoken = self._is_chinese == is_chinese
-        told = self._told([each for term in found for each in self._by_term.get(term, ())], found) * is_spoken
+        told = np.zeros(len(is_spoken), np.int64)
+        for reply, alternative in self._holding(messages, found):
+            told[reply] = max(told[reply], alternative.num_letters(found))
+        told *= is_spoken
         has_not_said = np.zeros(len(is_spoken), np.bool_)
         has_not_said[[reply for reply, alternative in self._without_need if alternative.holds(found)]] = True
         fits = (self._is_free | has_not_said | (told > 0)) & is_spoken
         return Fitting(fits, told, self._is_said)
 
-    def _told(self, alternatives: Iterable[tuple[int, Alternative]], found: set[str]) -> NDArray[np.int64]:
-        told = np.zeros(len(self._is_free), np.int64)
-        for reply, alternative in alternatives:
-            if alternative.holds(found):
-                told[reply] = max(told[reply], alternative.num_letters)
-        return told
+    def answering(self, messages: Sequence[Message]) -> frozenset[int]:
+        """Replies that were written for what the customer answers to what the bot said last, by their numbers."""
+        holding = self._holding(messages, self._terms_in(messages))
+        return frozenset(reply for reply, alternative in holding if alternative.is_answer)
 
-    def _terms_in(self, message: str) -> set[str]:
-        """Which of all terms a message holds."""
+    def _holding(self, messages: Sequence[Message], found: set[str]) -> Iterator[tuple[int, Alternative]]:
+        """Replies with alternatives that need something and hold."""
+        said = next((message.content for message in reversed(messages) if message.role is Role.USER), "")
+        least_answer = _LEAST_ANSWER * _num_letters(_words(said))
+        known = (each for term in found for each in self._by_term.get(term, ()))
+        return (each for each in known if each[1].holds(found, least_answer))
+
+    def _terms_in(self, messages: Sequence[Message]) -> set[str]:
+        """Which of all terms these hold, each where it has to stand."""
+        places = [place for place, message in enumerate(messages) if message.role is Role.USER]
+        if not places:
+            return set()
+        *earlier, last = places
+        found = self._own_terms.found_in(messages[last].content)
+        bots = (message.content for message in reversed(messages[:last]) if message.role is Role.ASSISTANT)
+        found |= self._bots_terms.found_in(next(bots, ""))
+        return found.union(*(self._earlier_terms.found_in(messages[place].content) for place in earlier))
+
+
+class _Terms:
+    """The terms of one place, found by their first letters."""
+
+    def __init__(self, terms: Iterable[str], source: str = "") -> None:
+        self._source = source
+        self._by_beginning = _grouped((_solid(term)[:_BEGINNING], _Needle.of(term)) for term in sorted(terms))
+
+    def found_in(self, message: str) -> set[str]:
+        """Which of them a message holds, with their source in front."""
+        if not self._by_beginning or not message:
+            return set()
         words = _words(message).split()
         spaced, solid = f" {' '.join(words)} ", "".join(words)
         starts = accumulate(map(len, words), initial=0)
         beginnings = {solid[start : start + size] for start in starts for size in range(1, _BEGINNING + 1)}
         needles = (needle for beginning in beginnings for needle in self._by_beginning.get(beginning, ()))
-        return {needle.term for needle in needles if needle.text in (solid if needle.is_solid else spaced)}
+        return {self._source + each.term for each in needles if each.text in (solid if each.is_solid else spaced)}
 
 
 def _grouped(pairs: Iterable[tuple[str, _Value]]) -> dict[str, tuple[_Value, ...]]:
@@ -162,12 +231,17 @@ def _term(text: str) -> str:
 
 def parse_alternative(text: str) -> Alternative:
     """One alternative of a condition. Raises ValueError where it is empty or holds an empty term."""
-    needed, unwanted = list[str](), list[str]()
+    needed, unwanted = list[tuple[str, ...]](), list[str]()
     for part in map(str.strip, text.split("&")):
-        term = _term(part.removeprefix("!").strip())
-        if not term:
+        where = part.removeprefix("!").strip()
+        source = next((source for source in _SOURCES if where.startswith(source)), "")
+        terms = [_term(term.strip()) for term in where.removeprefix(source).split("/")]
+        if not all(terms):
             raise ValueError(f"{text!r} is no condition: one of its terms is empty")
-        (unwanted if part.startswith("!") else needed).append(term)
+        if part.startswith("!"):
+            unwanted += (sys.intern(source + term) for term in terms)
+        else:
+            needed.append(tuple(sys.intern(source + term) for term in terms))
     return Alternative(tuple(needed), tuple(unwanted))
 
 
@@ -176,17 +250,20 @@ def _words(text: str) -> str:
     return " ".join(_GAPS.sub(" ", _HAN.sub(r" \1 ", _APOSTROPHES.sub("", text.lower()))).split())
 
 
+def _num_letters(plain: str) -> int:
+    """Of a term, or of a message's words; a Han character is worth two."""
+    return len(_solid(plain)) + len(_HAN.findall(plain))
+
+
 def _solid(term: str) -> str:
     return term.removesuffix("|").replace(" ", "")
 
 
-def _customer_turns(prompt_ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """What the customer said in a rendered conversation, turn by turn."""
-    start: int | None = None
-    for index, token_id in enumerate(prompt_ids):
+def _turns(prompt_ids: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
+    """Who speaks, by the token of his role, and what he says, turn by turn."""
+    role, start = EOS_ID, 0
+    for index, token_id in enumerate((*prompt_ids, EOS_ID)):
         if token_id in _TURN_IDS:
-            if start is not None:
-                yield prompt_ids[start:index]
-            start = index + 1 if token_id == USER_ID else None
-    if start is not None:
-        yield prompt_ids[start:]
+            if role != EOS_ID:
+                yield role, prompt_ids[start:index]
+            role, start = token_id, index + 1

@@ -53,9 +53,16 @@ class KnownReplies:
         if self._fit is None:
             return False
         said = {message.content.strip() for message in conversation if message.role is Role.ASSISTANT}
-        speaks = self._fit.of_said([each.content for each in conversation if each.role is Role.USER]).speaks
+        speaks = self._fit.of_messages(conversation).speaks
         written = (self._replies[number] for number in np.flatnonzero(speaks))
         return any(about == topic and text not in said for about, text in written)
+
+    def was_written_for(self, reply: Message, before: Sequence[Message]) -> bool:
+        """Whether what the bot said was written for what the customer had just said then."""
+        if self._fit is None:
+            return False
+        speaks = np.flatnonzero(self._fit.of_messages(before).speaks)
+        return any(self._replies[number][1] == reply.content.strip() for number in speaks)
 
     def is_spoken_of(self, topic: str, conversation: Sequence[Message]) -> bool:
         """Whether a later message that is not plainly about `topic` may be taken for it all the same: the bot spoke of
@@ -64,6 +71,17 @@ class KnownReplies:
         replies = (message.content for message in reversed(conversation) if message.role is Role.ASSISTANT)
         last = next(replies, None)
         return last is not None and (topic in self.topics_of(last) or self.answers(topic, conversation))
+
+    def topic_answered(self, conversation: Sequence[Message]) -> str | None:
+        """The topic of which the bot spoke last where the customer answers that in words that an author expected; None
+        where nothing unsaid was written for them.
+        """
+        spoken = [message.content.strip() for message in conversation if message.role is Role.ASSISTANT]
+        if self._fit is None or not spoken:
+            return None
+        matters = self.topics_of(spoken[-1])
+        written = [self._replies[number] for number in self._fit.answering(conversation)]
+        return min((topic for topic, text in written if topic in matters and text not in spoken), default=None)
 
     def topics_of(self, masked: str) -> frozenset[str]:
         """What an earlier reply may have been about: several where authors said the same, none if nobody did."""
@@ -98,29 +116,40 @@ class FruitlessRule(BaseModel):
     def is_enough(self, topic: str, earlier: Sequence[Message], known: KnownReplies, matters: Collection[str]) -> bool:
         """Whether masked messages `earlier` hold so many answers about `topic` that one more would be one too many.
 
-        Twice as many where there is one that was written for what the customer just said. Only `matters` are counted,
-        and answered: who greets four times wants nothing. The bot's last replies count, up to one about another matter,
-        or to the words of this rule. Small talk, questions and articles in between, and words that nobody wrote,
-        neither count nor end it.
+        What was written for what the customer had said was not in vain, nor is it where that is still to be given: such
+        answers may be twice as many in all. Only `matters` are counted, and answered: who greets four times wants
+        nothing. The bot's last replies count, up to one about another matter, or to the words of this rule. Small talk,
+        questions and articles in between, and words that nobody wrote, neither count nor end it.
         """
         if not self.after or topic not in matters:
             return False
-        matter, num_answers = topic, 0
-        for reply in self._replies_since(earlier):
+        places = self._answers_about(topic, earlier, known, matters)
+        if len(places) < self.after:
+            return False
+        if len(places) >= _CIRCLES * self.after:
+            return True
+        in_vain = [place for place in places if not known.was_written_for(earlier[place], earlier[:place])]
+        return len(in_vain) >= self.after and not known.answers(topic, earlier)
+
+    def _answers_about(
+        self, topic: str, earlier: Sequence[Message], known: KnownReplies, matters: Collection[str]
+    ) -> list[int]:
+        """Places of the bot's replies that count, the last one first."""
+        places: list[int] = []
+        for place, reply in self._replies_since(earlier):
             topics = known.topics_of(reply).intersection(matters)
             if topics and topic in self.counts_always and not topics.intersection(self.counts_always):
                 topic = min(topics)  # what did not help was said about this
             if topics.intersection((topic, *self.counts_always)):
-                num_answers += 1
+                places.append(place)
             elif topics:
                 break
-        is_round_in_circles = num_answers >= _CIRCLES * self.after
-        return num_answers >= self.after and (is_round_in_circles or not known.answers(matter, earlier))
+        return places
 
-    def _replies_since(self, earlier: Sequence[Message]) -> Iterator[str]:
-        """The bot's, the last one first, back to where it left the customer to a person."""
-        for message in reversed(earlier):
+    def _replies_since(self, earlier: Sequence[Message]) -> Iterator[tuple[int, str]]:
+        """The bot's with their places, the last one first, back to where it left the customer to a person."""
+        for place, message in reversed(list(enumerate(earlier))):
             if message.role is Role.ASSISTANT:
                 if message.content in self.wording.values():
                     return
-                yield message.content
+                yield place, message.content

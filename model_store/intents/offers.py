@@ -1,5 +1,5 @@
-"""What a few words settle that answer the bot: a yes or a no to its offer of a person, asking after that person, and
-wanting none.
+"""What a few words settle that answer the bot: a yes or a no to its offer of a person, asking after that person,
+wanting none, and an answer to what it asked that an author expected.
 
 A network that reads "行" or "yes please" by itself hears thanks. What was offered is in what the bot said last, and who
 says yes to it is not to be asked again. Service and evaluation read the same rule.
@@ -60,7 +60,9 @@ class OfferRule(BaseModel):
             if self._matchers["declined"].fullmatch(said):
                 return self.declined_plan
         is_waiting = known.topics_of(reply) == {PERSON_PLAN}
-        return PERSON_PLAN if is_waiting and self._matchers["asked_after"].search(said) else None
+        if is_waiting and self._matchers["asked_after"].search(said):
+            return PERSON_PLAN
+        return known.topic_answered(conversation)
 
     def refuses_person(self, conversation: Sequence[Message]) -> bool:
         """Whether the customer says last, in a few words, that he wants no person, or nothing but no, so that none is

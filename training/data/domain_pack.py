@@ -28,7 +28,7 @@ from training.errors import DataNotFoundError, InvalidDomainPackError
 PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
-_BESIDE = ("asks", "development_asks", "later_replies", "fitting", "follow_ups", "held_out_follow_ups")
+_BESIDE = ("asks", "development_asks", "later_replies", "fitting", "answers", "follow_ups", "held_out_follow_ups")
 """Folders with more of a file's intents."""
 _ARTICLES, _HELD_OUT_ARTICLES = "articles/articles.yaml", "articles/held_out.yaml"
 _DEVELOPMENT_ARTICLES = "articles/development.yaml"
@@ -364,7 +364,7 @@ def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more: Map
             replies_missing={key: tuple(texts) for key, texts in (entry.get("replies_missing") or {}).items()},
             bad_replies=tuple((bad["text"], bad["reason"]) for bad in entry.get("bad_replies", ())),
             later_replies=tuple(map(str, beside["later_replies"])),
-            fitting=parse_fitting(beside["fitting"] or {}),
+            fitting=parse_fitting(beside["fitting"] or {}, beside["answers"] or ()),
             follow_ups=tuple(map(str, beside["follow_ups"])),
             held_out_follow_ups=tuple(map(str, beside["held_out_follow_ups"])),
         )

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from model_store.reply_fit import ReplyFit
+from model_store.contract.conversation import Role
+from model_store.reply_fit import BOT, ReplyFit, parse_alternative
 from training.data.domain_pack import DomainPack, Intent
 from training.data.flows.reply_order import unknown_assumptions
 from training.pack_lint.problem import Problem
@@ -21,6 +22,8 @@ def fitting_problems(pack: DomainPack) -> Iterator[Problem]:
         if intent.fitting.assumed or intent.fitting.said:
             for what in _shortages(intent):
                 yield Problem(intent.language, f"{intent.topic}/{intent.name}", what)
+    for language in sorted({intent.language for intent in pack.intents}):
+        yield from _unheard(pack, language)
 
 
 def _shortages(intent: Intent) -> Iterator[str]:
@@ -33,6 +36,28 @@ def _shortages(intent: Intent) -> Iterator[str]:
         general |= {reply.text for reply in said if reply.is_later == is_later}
         if len(general) < needed:
             yield f"{len(general)} {name} that suppose nothing, {needed} are needed"
+
+
+def _unheard(pack: DomainPack, language: str) -> Iterator[Problem]:
+    """Terms that the bot's last reply has to hold and no reply does: slips, or replies that were reworded since."""
+    intents = [intent for intent in pack.intents if intent.language == language]
+    wanted: dict[str, Intent] = {}
+    for intent in intents:
+        for alternative in (parse_alternative(text) for reply in intent.fitting.said for text in reply.when):
+            bots = (term for choice in alternative.needed for term in choice if term.startswith(BOT))
+            wanted |= {term.removeprefix(BOT): intent for term in bots}
+    terms = list(wanted)
+    conditions = {number: (term,) for number, term in enumerate(terms)}
+    fit = ReplyFit(conditions, np.full(len(terms), language == "zh"), lambda _: "")
+    replies = {text for intent in intents for text in intent.every_reply}
+    flows = (flow for flow in pack.flows if flow.language == language)
+    replies |= {text for flow in flows for turn in flow.turns if turn.role is Role.ASSISTANT for text in turn.wordings}
+    heard = np.zeros(len(terms), np.bool_)
+    for reply in replies if terms else ():
+        heard |= fit.of_said([reply]).speaks
+    for number in np.flatnonzero(~heard):
+        intent = wanted[terms[number]]
+        yield Problem(language, f"{intent.topic}/{intent.name}", f"no reply holds {terms[number]!r}, to be answered")
 
 
 def share_spoken_to(pack: DomainPack, language: str) -> float:

@@ -16,7 +16,7 @@ from model_store.bundle import Bundle
 from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS, TRAINING_EXAMPLES_COLUMNS
 from model_store.contract.manifest import MANIFEST_NAME
 from model_store.erasures import ErasureList, read_erasures
-from model_store.replies import CONDITIONS_NAME, ORDER_NAME, REPLIES_NAME
+from model_store.replies import CONDITIONS_NAME, OLDER_NAMES, ORDER_NAME, REPLIES_NAME
 from model_store.store import ModelStore
 from training.config import TrainingConfig
 from training.data.feedback_rows import RawRow, read_export, read_turns, read_view
@@ -32,7 +32,7 @@ TURNS_NAME = "turns.jsonl"
 BASE_NAME = "base"
 CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 """What training needs of a bundle."""
-_KNOWN_REPLIES = (REPLIES_NAME, ORDER_NAME, CONDITIONS_NAME)
+_KNOWN_REPLIES = (REPLIES_NAME, ORDER_NAME, CONDITIONS_NAME, *OLDER_NAMES.values())
 """What its wording is kept to where it is served, which an older bundle lacks: without them the gate would measure
 replies that nobody gets, and what corrections have taught would end with the next version."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from training.data.domain_pack import load_pack
-from training.data.fitting.fitting_replies import FittingReplies, FittingReply, parse_fitting
+from training.data.fitting.fitting_replies import FittingReplies, FittingReply, parse_answers, parse_fitting
 from training.pack_lint.fitting_rules import MIN_FIRST, MIN_LATER, fitting_problems, share_spoken_to
 
 
@@ -27,6 +27,54 @@ def test_an_entry_is_read_word_for_word() -> None:
         FittingReply("Then wait.", (), is_later=True),
     )
     assert "Then wait." not in dict(fitting.conditions())
+
+
+def test_what_customers_answer_is_read_as_conditions_on_both() -> None:
+    """Any of what the bot said with any of what is answered to that; without that, whatever is answered."""
+    groups = [
+        {"bot": ["get through", "arrive & yet"], "when": ["no|", "nope", "yes| & !day"], "replies": ["Wait.", "Try."]},
+        {"bot": ["which item"], "replies": ["Look it up."]},
+    ]
+    assert parse_answers(groups) == tuple(
+        FittingReply(
+            text,
+            (
+                "bot: get through & no| / nope",
+                "bot: get through & yes| & !day",
+                "bot: arrive & bot: yet & no| / nope",
+                "bot: arrive & bot: yet & yes| & !day",
+            ),
+        )
+        for text in ("Wait.", "Try.")
+    ) + (FittingReply("Look it up.", ("bot: which item",)),)
+    assert parse_fitting({}, groups).said == parse_answers(groups)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        {"when": ["no"], "replies": ["x"]},
+        {"bot": [], "when": ["no"], "replies": ["x"]},
+        {"bot": "which", "replies": ["x"]},
+        {"bot": ["which"], "when": ["no /"], "replies": ["x"]},
+        {"bot": ["which"], "later": True, "replies": ["x"]},
+    ],
+)
+def test_an_answer_that_an_author_mistyped_is_refused(group: dict[str, Any]) -> None:
+    """A reply to what the bot never said would be said to anybody."""
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        parse_answers([group])
+
+
+def test_what_no_reply_says_cannot_be_answered() -> None:
+    """A slip of the author's, or a reply that was reworded since."""
+    pack = load_pack("shop")
+    intent = next(each for each in pack.intents if each.language == "en")
+    question = intent.replies[0].split("?")[0].split(".")[0]
+    said = parse_answers([{"bot": [question, "is it purple with dots"], "when": ["no"], "replies": ["Then wait."]}])
+    answering = replace(intent, fitting=FittingReplies(said=said))
+    problems = [each.what for each in fitting_problems(replace(pack, intents=(answering,), flows=()))]
+    assert problems == ["no reply holds 'is it purple with dots', to be answered"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Drafts: several tokens a step where replies repeat, and no completion can tell. Of the model that ships."""
 
+import gzip
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from model_store.contract.tokenizer import Tokenizer
 from model_store.replies import (
     AFTER_ITS_PLAN,
     MAX_TOKENS,
+    OLDER_NAMES,
     ORDER_NAME,
     REPLIES_NAME,
     load_order,
@@ -279,6 +281,14 @@ def test_replies_come_back_as_they_were_saved_and_only_so_many(tmp_path: Path) -
     assert list(load_replies(tmp_path, VOCAB_SIZE)) == [(130, 5, EOS_ID), (131, 6, EOS_ID)]
 
 
+def test_replies_of_a_bundle_from_before_they_were_compressed_are_read(tmp_path: Path) -> None:
+    """Versions on people's shelves stay what they are."""
+    np.save(tmp_path / OLDER_NAMES[REPLIES_NAME], np.array([130, 5, EOS_ID, 131, EOS_ID], np.uint16))
+    np.save(tmp_path / OLDER_NAMES[ORDER_NAME], np.array([[1, 0]], np.int32))
+    assert list(load_replies(tmp_path, VOCAB_SIZE)) == [(130, 5, EOS_ID), (131, EOS_ID)]
+    assert load_order(tmp_path, 2) == ((1, 0),)
+
+
 def test_the_order_of_replies_comes_back_by_the_numbers_of_those_that_were_kept(tmp_path: Path) -> None:
     """A bundle need not have one; what followed a reply that is left out follows nothing any more."""
     assert load_order(tmp_path, 2) == ()
@@ -288,7 +298,8 @@ def test_the_order_of_replies_comes_back_by_the_numbers_of_those_that_were_kept(
     assert load_order(tmp_path, 2) == ((1, AFTER_ITS_PLAN), (1, 0))
     with pytest.raises(ValueError, match="beyond the 1"):
         load_order(tmp_path, 1)
-    np.save(tmp_path / ORDER_NAME, np.arange(3, dtype=np.int32))
+    (tmp_path / ORDER_NAME).unlink()
+    np.save(tmp_path / OLDER_NAMES[ORDER_NAME], np.arange(3, dtype=np.int32))
     with pytest.raises(ValueError, match="no table of pairs"):
         load_order(tmp_path, 2)
 
@@ -299,6 +310,8 @@ def test_the_order_of_replies_comes_back_by_the_numbers_of_those_that_were_kept(
         b"",
         b"no array",
         b"PK\x03\x04 an archive",
+        gzip.compress(b"no array"),
+        gzip.compress(bytes(10_000_000)),
         np.arange(3.0),
         np.array([VOCAB_SIZE], np.int32),
         np.array([-1], np.int32),
@@ -311,6 +324,7 @@ def test_replies_that_are_not_what_they_should_be_refuse_the_bundle(
     if isinstance(content, bytes):
         (bundle / REPLIES_NAME).write_bytes(content)
     else:
-        np.save(bundle / REPLIES_NAME, content)
+        (bundle / REPLIES_NAME).unlink(missing_ok=True)
+        np.save(bundle / OLDER_NAMES[REPLIES_NAME], content)
     with pytest.raises(ModelUnusableError, match=r"replies\.npy"):
         Engine.open(bundle, MANIFEST, EngineOptions(num_slots=1, max_draft_tokens=1))

@@ -96,3 +96,31 @@ def test_an_answer_that_was_written_for_what_is_asked_is_given_first() -> None:
     assert RULE.is_enough("track_package", [*said, Message(Role.USER, "what does it cost")], known, MATTERS)
     round_in_circles = after(*(text for _, text in replies[:6]))[:-1]
     assert RULE.is_enough("track_package", [*round_in_circles, asks[-1]], known, MATTERS)
+
+
+def test_answers_that_were_written_for_what_was_asked_are_not_counted() -> None:
+    """Who asks four different things about one matter, and gets an answer to each, is not sent to a person."""
+    replies = [("track_package", f"Look {number}.") for number in range(4)]
+    asks = ["where is it", "how late is it", "who brings it", "and when"]
+    known = KnownReplies(replies, ReplyFit({0: ("where",), 1: ("late",), 2: ("who",)}, np.zeros(4, np.bool_), str))
+    turns = [
+        (Message(Role.USER, ask), Message(Role.ASSISTANT, text)) for ask, (_, text) in zip(asks, replies, strict=True)
+    ]
+    conversation = [message for turn in turns for message in turn]
+    assert not RULE.is_enough("track_package", conversation[:-1], known, MATTERS)
+    in_vain = [*after(*(text for _, text in replies[:3]))[:-1], Message(Role.USER, "and when")]
+    assert RULE.is_enough("track_package", in_vain, known, MATTERS)
+
+
+def test_what_answers_the_bot_is_about_what_it_asked() -> None:
+    """In words that an author expected, of the topic that was spoken of, and once."""
+    replies = [("two_factor", "Does it get through?"), ("two_factor", "Wait a while."), ("payment", "Try again.")]
+    conditions = {1: ("bot: get through & no|",), 2: ("bot: get through & no| / failed",)}
+    known = KnownReplies(replies, ReplyFit(conditions, np.zeros(3, np.bool_), str))
+    asked = [Message(Role.USER, "no code comes"), Message(Role.ASSISTANT, "Does it get through?")]
+    assert known.topic_answered([*asked, Message(Role.USER, "No.")]) == "two_factor"
+    assert known.topic_answered([*asked, Message(Role.USER, "it failed")]) is None
+    assert known.topic_answered([Message(Role.USER, "no")]) is None
+    again = [*asked, Message(Role.USER, "no"), Message(Role.ASSISTANT, "Wait a while."), *asked]
+    assert known.topic_answered([*again, Message(Role.USER, "no")]) is None
+    assert KnownReplies(replies).topic_answered([*asked, Message(Role.USER, "no")]) is None

@@ -1,5 +1,6 @@
 """A yes or a no to the bot's offer of a person, and asking after that person."""
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 from model_store.contract.conversation import Message, Role
 from model_store.intents.matters import KnownReplies
 from model_store.intents.offers import OfferRule
+from model_store.reply_fit import ReplyFit
 from service.chat.plan_rules import DEFAULT_PLAN_RULES_FILE
 
 ENTRIES = yaml.safe_load(DEFAULT_PLAN_RULES_FILE.read_text(encoding="utf-8"))["offers"]
@@ -50,6 +52,24 @@ def test_a_yes_to_anything_else_is_left_to_the_model(reply: str) -> None:
     """As is one that answers nothing."""
     assert settled(reply, "yes") is None
     assert RULE.settled_plan([Message(Role.USER, "yes")], KNOWN) is None
+
+
+def test_an_answer_that_an_author_expected_settles_what_it_is_about() -> None:
+    """A no to the offer of a person stays one, for it stands last; a message of many words is left to the model."""
+    replies = [
+        ("size_advice", "Is it for you? A colleague can help. Shall I hand you over?"),
+        ("size_advice", "Is it?"),
+    ]
+    fit = ReplyFit({2: ("bot: is it & no| / on the contrary",)}, np.zeros(3, np.bool_), str)
+    known = KnownReplies([*replies, ("size_advice", "Then measure it.")], fit)
+
+    def settled_by(reply: str, message: str) -> str | None:
+        return RULE.settled_plan([Message(Role.ASSISTANT, reply), Message(Role.USER, message)], known)
+
+    assert settled_by("Is it?", "no") == "size_advice"
+    assert settled_by(replies[0][1], "no") == "acknowledge"
+    assert settled_by("Is it?", "no, where is my parcel") is None
+    assert settled_by("Is it?", "on the contrary, " + "I would say that it is the one for her " * 2) is None
 
 
 def test_who_waits_for_the_person_is_not_greeted_anew() -> None:

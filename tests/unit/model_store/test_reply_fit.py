@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID, PLACEHOLDER_IDS, USER_ID
+from model_store.contract.conversation import Message, Role
 from model_store.phrases import PhraseBook
 from model_store.replies import CONDITIONS_NAME, load_conditions, save_replies
 from model_store.reply_fit import ReplyFit, parse_alternative
@@ -51,6 +52,60 @@ def said(*texts: str) -> tuple[set[int], set[int]]:
 def test_a_reply_speaks_to_a_message_that_holds_its_words(text: str, speaking: set[int]) -> None:
     """At the beginning of a word, or as a whole one; all terms of one alternative and none that it must not hold."""
     assert said(text) == ({0} | speaking, speaking)
+
+
+ASKED = Message(Role.ASSISTANT, "Does it get through?")
+
+
+def talk(last: str, bot: Message = ASKED, before: str = "no code arrives") -> list[Message]:
+    """A customer who said something, what he was told, and what he says to that."""
+    return [Message(Role.USER, before), bot, Message(Role.USER, last)]
+
+
+def spoken_to(conditions: dict[int, tuple[str, ...]], messages: Sequence[Message]) -> set[int]:
+    """Numbers of the replies that were written for what is said last."""
+    return set(np.flatnonzero(fit(conditions).of_messages(messages).speaks).tolist())
+
+
+def test_a_reply_may_be_written_for_what_is_answered_to_the_bot() -> None:
+    """To what it said last: words that the customer uses, or that it used before, are no question of the bot's."""
+    conditions = {1: ("bot: does it get through / arrive yet & no| / nope & !idea",), 2: ("bot: get through",)}
+    assert spoken_to(conditions, talk("nope")) == {1, 2}
+    assert spoken_to(conditions, talk("Did it arrive yet? no")) == {2}
+    assert spoken_to(conditions, talk("no idea")) == {2}
+    assert spoken_to(conditions, talk("no", Message(Role.ASSISTANT, "Shall I?"))) == set()
+    assert spoken_to(conditions, [*talk("yes"), Message(Role.ASSISTANT, "Fine."), Message(Role.USER, "no")]) == set()
+    assert spoken_to(conditions, [Message(Role.USER, "does it get through? no")]) == set()
+
+
+def test_a_reply_may_be_written_for_what_was_said_before() -> None:
+    """Earlier, by the customer, and not in the same message."""
+    conditions = {1: ("before: no code & how long",)}
+    assert spoken_to(conditions, talk("how long does it take")) == {1}
+    assert spoken_to(conditions, talk("how long until no code", before="hello")) == set()
+
+
+def test_a_word_within_a_longer_message_is_no_answer() -> None:
+    """The "no" of another question is not what the bot asked for; a dozen letters are an answer in any message."""
+    conditions = {1: ("bot: get through & no| / nothing arrives",)}
+    assert spoken_to(conditions, talk("no, sorry")) == {1}
+    assert spoken_to(conditions, talk("no, how do I return the shoes")) == set()
+    assert spoken_to(conditions, talk("nothing arrives on either of the phones that I have here")) == {1}
+
+
+def test_what_was_written_for_this_place_in_a_conversation_goes_first() -> None:
+    """Six letters for what stands elsewhere: more than a word of the same length, less than most of a message."""
+    told = fit({0: ("no|",), 1: ("bot: get through & no|",), 2: ("bot: get through",)}).of_messages(talk("no"))
+    assert told.told.tolist() == [2, 8, 6, 0, 0]
+
+
+def test_a_rendered_conversation_tells_what_the_bot_said() -> None:
+    """The last of its replies before the customer's message; the one that is being made is none."""
+    conditions = {1: ("bot: which one & !never",), 2: ("bot: shoes run & boot",), 4: ("bot: nothing",)}
+    known = fit(conditions)
+    heard = [BOS_ID, USER_ID, 22, ASSISTANT_ID, 11, EOS_ID, USER_ID, 21, ASSISTANT_ID, 10, EOS_ID, USER_ID, 20]
+    for prompt in (heard, [*heard, ASSISTANT_ID], [*heard, ASSISTANT_ID, 12]):
+        assert known.of(prompt).speaks.tolist() == [False, True, False, False, False]
 
 
 def test_chinese_words_are_found_anywhere_and_apostrophes_do_not_matter() -> None:

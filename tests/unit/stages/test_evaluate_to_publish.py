@@ -124,7 +124,7 @@ def test_the_bundle_is_whole_and_says_where_it_comes_from(gated: Workspace) -> N
         "model.onnx",
         "model.safetensors",
         "model_card.md",
-        "replies.npy",
+        "replies.npy.gz",
         "tokenizer.json",
         "training_report.html",
     }

@@ -34,7 +34,7 @@ def test_the_network_stays_and_its_graph_is_made_anew(source: Path, tmp_path: Pa
     assert after.lineage.data_snapshot == before.lineage.data_snapshot
     assert (after.name, after.licences, after.architecture) == (before.name, before.licences, before.architecture)
     same = {name for name in before.files if after.files.get(name) == before.files[name]}
-    assert {"model.safetensors", "tokenizer.json", "replies.npy"} <= same
+    assert {"model.safetensors", "tokenizer.json", "replies.npy.gz"} <= same
     engine = Engine.open(tmp_path / "new", after, EngineOptions(num_slots=1))
     assert after.golden_run is not None
     golden_run(engine, after.golden_run)
