@@ -20,9 +20,9 @@ from training.data.typing_noise import add_typing_noise
 
 _FLOW_SHARE = 0.5
 """Of the conversations that are drawn: in flows messages depend most on what came before."""
-_GOING_ON_SHARE = 0.35
+_GOING_ON_SHARE = 0.4
 """Of all later messages."""
-_CHANGING_SHARE = 0.2
+_CHANGING_SHARE = 0.25
 """Of all later messages, those that come to another matter."""
 _MISHEARD_SHARE = 0.4
 """Of those that go on, where the bot has answered another question."""
@@ -149,7 +149,7 @@ def _exchange(matter: Intent, matters: Sequence[Intent], pack: DomainPack, gener
     answered = matter
     if generator.random() < _MISHEARD_SHARE:
         answered = generator.choice([other for other in matters if other.language == matter.language])
-    return earlier, generator.choice((*answered.replies, *answered.later_replies))
+    return earlier, generator.choice(answered.every_reply)
 
 
 def _heard(message: str, reply: str, earlier: str) -> str:
