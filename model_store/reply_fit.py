@@ -32,8 +32,10 @@ _GAPS = re.compile(r"[^\w<>]+")
 _HAN = re.compile(r"([\u3400-\u9fff])")
 _BEGINNING = 5
 """Letters by which terms are looked up; there are some ten thousand."""
-_LEAST_ANSWER, _PLAIN_ANSWER = 1 / 4, 12
+_LEAST_ANSWER, _PLAIN_ANSWER = 1 / 6, 12
 """Of a message's letters that are an answer to the bot, or how many are one in any message."""
+_MOST_OF_IT = 1 / 4
+"""… so many that it is about nothing else."""
 _Value = TypeVar("_Value")
 _TURN_IDS = frozenset((USER_ID, ASSISTANT_ID, SYSTEM_ID, EOS_ID))
 BOT, BEFORE = "bot:", "before:"
@@ -173,14 +175,18 @@ class ReplyFit:
         return Fitting(fits, told, self._is_said)
 
     def answering(self, messages: Sequence[Message]) -> frozenset[int]:
-        """Replies that were written for what the customer answers to what the bot said last, by their numbers."""
-        holding = self._holding(messages, self._terms_in(messages))
+        """Replies that were written for what the customer answers to what the bot said last, where he says little else,
+        by their numbers.
+        """
+        holding = self._holding(messages, self._terms_in(messages), _MOST_OF_IT)
         return frozenset(reply for reply, alternative in holding if alternative.is_answer)
 
-    def _holding(self, messages: Sequence[Message], found: set[str]) -> Iterator[tuple[int, Alternative]]:
-        """Replies with alternatives that need something and hold."""
+    def _holding(
+        self, messages: Sequence[Message], found: set[str], least_share: float = _LEAST_ANSWER
+    ) -> Iterator[tuple[int, Alternative]]:
+        """Replies with alternatives that need something and hold, answers for at least such a share of the message."""
         said = next((message.content for message in reversed(messages) if message.role is Role.USER), "")
-        least_answer = _LEAST_ANSWER * _num_letters(_words(said))
+        least_answer = least_share * _num_letters(_words(said))
         known = (each for term in found for each in self._by_term.get(term, ()))
         return (each for each in known if each[1].holds(found, least_answer))
 
