@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -129,7 +130,8 @@ class ReplyFit:
         for reply, alternatives in conditions.items():
             self._is_free[reply] = False
             self._is_said[reply] = bool(alternatives)
-        all_of_them = [(reply, parse_alternative(text)) for reply, several in conditions.items() for text in several]
+        parsed = cache(parse_alternative)  # what several replies share is kept once
+        all_of_them = [(reply, parsed(text)) for reply, several in conditions.items() for text in several]
         self._without_need = tuple(each for each in all_of_them if not each[1].needed)
         needy = [each for each in all_of_them if each[1].needed]
         self._by_term = _grouped((term, each) for each in needy for term in each[1].fewest)

@@ -113,6 +113,52 @@ def test_a_customer_who_was_answered_often_enough_about_one_matter_is_left_to_a_
 
 
 @pytest.mark.parametrize(
+    ("asked", "told", "answer", "words"),
+    [
+        (
+            "the code never comes",
+            "It's maddening to wait for a code that doesn't come. Please check that your phone has signal and isn't "
+            "blocking unknown senders, then request one new code and use only that one. Does it get through?",
+            "no still nothing",
+            ("backup code", "isn't reaching"),
+        ),
+        (
+            "i was charged twice",
+            "Pending amounts are often dropped by the bank. Are both of yours booked?",
+            "yes both are booked",
+            ("compare", "booking"),
+        ),
+        ("my voucher doesnt work", "Let's find the reason. Which message do you get?", "it says expired", ("date",)),
+        (
+            "我的快递一直没到",
+            "亲，让您等急了，不好意思。麻烦看一眼https://shop.example/tracking上最后一条记录是什么时间、在哪里，"
+            "告诉我，咱们好判断卡在哪一环。",
+            "显示已签收",
+            ("签收",),
+        ),
+        (
+            "优惠券用不了",
+            "您先核对一下券的说明：有没有过期、够不够门槛、商品在不在范围里。",
+            "说不满足条件",
+            ("门槛",),
+        ),
+    ],
+)
+def test_the_bot_takes_up_what_it_is_told(
+    service: RunningService, asked: str, told: str, answer: str, words: tuple[str, ...]
+) -> None:
+    """What it asked, or told the customer to do, stands in the conversation that the client sends back."""
+    said = [("user", asked), ("assistant", told), ("user", answer)]
+    completion = service.openai.chat.completions.create(
+        model="rejoinder",
+        messages=[{"role": role, "content": text} for role, text in said],  # type: ignore[misc]
+        seed=_ALWAYS_DRAWS_ALIKE,
+    )
+    reply = completion.choices[0].message.content or ""
+    assert any(word in reply for word in words), reply
+
+
+@pytest.mark.parametrize(
     ("asked", "words"),
     [
         ("where do i get a returns label", ("label",)),
