@@ -19,6 +19,7 @@ from model_store.contract.conversation import Message, Role
 from model_store.contract.facts import LANGUAGES
 from model_store.contract.placeholders import ALL_PLACEHOLDERS, ARTICLE, entity_type_of, split_masked
 from model_store.knowledge.offer import HELP_PLAN
+from training.data.fitting.answers import parse_answers
 from training.data.fitting.fitting_replies import FittingReplies, parse_fitting
 from training.data.flows.flow import Flow, problems
 from training.data.flows.reading import parse_flow
@@ -364,7 +365,7 @@ def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more: Map
             replies_missing={key: tuple(texts) for key, texts in (entry.get("replies_missing") or {}).items()},
             bad_replies=tuple((bad["text"], bad["reason"]) for bad in entry.get("bad_replies", ())),
             later_replies=tuple(map(str, beside["later_replies"])),
-            fitting=parse_fitting(beside["fitting"] or {}, beside["answers"] or ()),
+            fitting=parse_fitting(beside["fitting"] or {}).with_further(parse_answers(beside["answers"])),
             follow_ups=tuple(map(str, beside["follow_ups"])),
             held_out_follow_ups=tuple(map(str, beside["held_out_follow_ups"])),
         )

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from training.data.domain_pack import load_pack
-from training.data.fitting.fitting_replies import FittingReplies, FittingReply, parse_answers, parse_fitting
+from training.data.fitting.answers import parse_answers
+from training.data.fitting.fitting_replies import FittingReplies, FittingReply, parse_fitting
 from training.pack_lint.fitting_rules import MIN_FIRST, MIN_LATER, fitting_problems, share_spoken_to
 
 
@@ -47,7 +48,7 @@ def test_what_customers_answer_is_read_as_conditions_on_both() -> None:
         )
         for text in ("Wait.", "Try.")
     ) + (FittingReply("Look it up.", ("bot: which item",)),)
-    assert parse_fitting({}, groups).said == parse_answers(groups)
+    assert parse_fitting({}).with_further(parse_answers(groups)).said == parse_answers(groups)
 
 
 @pytest.mark.parametrize(
