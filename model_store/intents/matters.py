@@ -4,6 +4,7 @@ A reply's plan is not part of a conversation that a client sends back, but what 
 bundle's replies tell by their words. Service and evaluation count alike.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from model_store.replies import load_replies
 from model_store.reply_fit import ReplyFit
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+_WORD = re.compile(r"[^\W\d_\u3400-\u9fff]{4,}|[\u3400-\u9fff]")
+_ALIKE = 0.5
+"""Share of the words of two messages that both hold, from which one says the other again."""
 _CIRCLES = 2
 """Times as many answers as are enough, after which not even another one that fits helps."""
 
@@ -77,7 +81,8 @@ class KnownReplies:
         where nothing unsaid was written for them.
         """
         spoken = [message.content.strip() for message in conversation if message.role is Role.ASSISTANT]
-        if self._fit is None or not spoken:
+        *before, last = (message.content for message in conversation if message.role is Role.USER)
+        if self._fit is None or not spoken or any(_is_alike(last, each) for each in before):
             return None
         matters = self.topics_of(spoken[-1])
         written = [self._replies[number] for number in self._fit.answering(conversation)]
@@ -116,10 +121,11 @@ class FruitlessRule(BaseModel):
     def is_enough(self, topic: str, earlier: Sequence[Message], known: KnownReplies, matters: Collection[str]) -> bool:
         """Whether masked messages `earlier` hold so many answers about `topic` that one more would be one too many.
 
-        What was written for what the customer had said was not in vain, nor is it where that is still to be given: such
-        answers may be twice as many in all. Only `matters` are counted, and answered: who greets four times wants
-        nothing. The bot's last replies count, up to one about another matter, or to the words of this rule. Small talk,
-        questions and articles in between, and words that nobody wrote, neither count nor end it.
+        What was written for what the customer had said was not in vain unless he says that again, nor is it where such
+        an answer is still to be given: these may be twice as many in all. Only `matters` are counted, and answered: who
+        greets four times wants nothing. The bot's last replies count, up to one about another matter, or to the words
+        of this rule. Small talk, questions and articles in between, and words that nobody wrote, neither count nor end
+        it.
         """
         if not self.after or topic not in matters:
             return False
@@ -128,8 +134,15 @@ class FruitlessRule(BaseModel):
             return False
         if len(places) >= _CIRCLES * self.after:
             return True
-        in_vain = [place for place in places if not known.was_written_for(earlier[place], earlier[:place])]
-        return len(in_vain) >= self.after and not known.answers(topic, earlier)
+        said = _last_said(earlier)
+        is_again = [_is_alike(said, _last_said(earlier[:place])) for place in places]
+        if sum(is_again) >= self.after:
+            return True
+        in_vain = [
+            again or not known.was_written_for(earlier[place], earlier[:place])
+            for place, again in zip(places, is_again, strict=True)
+        ]
+        return sum(in_vain) >= self.after and not known.answers(topic, earlier)
 
     def _answers_about(
         self, topic: str, earlier: Sequence[Message], known: KnownReplies, matters: Collection[str]
@@ -153,3 +166,13 @@ class FruitlessRule(BaseModel):
                 if message.content in self.wording.values():
                     return
                 yield place, message.content
+
+
+def _last_said(messages: Sequence[Message]) -> str:
+    return next((message.content for message in reversed(messages) if message.role is Role.USER), "")
+
+
+def _is_alike(one: str, other: str) -> bool:
+    """Whether two messages say the same in about the same words; short Latin words tell nothing."""
+    words, others = ({*_WORD.findall(text.lower())} for text in (one, other))
+    return len(words & others) >= _ALIKE * max(1, len(words | others))

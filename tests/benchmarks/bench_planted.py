@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     trial, sizes, folder = _trial(options)
-    plans = list(_quick_plans() if options.quick else all_plans())[: options.cells]
+    plans = list(_plans(options))[: options.cells]
     done = []
     for plan in tqdm(plans, desc="cells", file=sys.stderr):
         if trial.is_known(plan) or time.monotonic() - started < 60 * options.minutes:
@@ -84,6 +84,19 @@ def all_plans() -> Iterator[Plan]:
         yield from plans
 
 
+def _plans(options: argparse.Namespace) -> Iterator[Plan]:
+    if options.quick:
+        return _quick_plans()
+    return untouched_plans(options.seeds) if options.seeds else all_plans()
+
+
+def untouched_plans(seeds: Sequence[int]) -> Iterator[Plan]:
+    """Honest ones of seeds on which nothing was chosen; of the first each planted reward and the worst attacks, too."""
+    yield from (Plan("honest", seed) for seed in seeds)
+    yield from (Plan(kind, seeds[0]) for kind in PLANTED)
+    yield from (Plan(kind, seeds[0], num_items=NUM_ITEMS[0]) for kind in ATTACKS[:2])
+
+
 def _poisoned(kinds: Sequence[str], number: int, is_one: bool) -> Iterator[Plan]:
     for is_curated, kind in product((True, False), kinds):
         yield Plan(kind, num_items=number, is_one_account=is_one, is_curated=is_curated)
@@ -96,6 +109,9 @@ def _quick_plans() -> Iterator[Plan]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.bench_planted", description=__doc__)
     parser.add_argument("--cells", type=int, help="the first so many alone; default: all")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="instead: honest ones of these, and of the first what is planted once"
+    )
     parser.add_argument("--algorithm", choices=("rloo", "grpo", "kto", "filtered", "ilql"), default="filtered")
     parser.add_argument("--minutes", type=float, default=60.0, help="no cell begins later; default: 60")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")

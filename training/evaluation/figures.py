@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from statistics import stdev
 from typing import TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from training.rlhf.estimators import bootstrap_interval, wilson_interval
@@ -53,7 +53,7 @@ def paired_change(before: Sequence[float], after: Sequence[float]) -> Change:
     if len(before) < 2:
         raise ValueError("a standard error needs at least two pairs")
     difference = paired_difference(before, after)
-    spread = stdev(late - early for early, late in zip(before, after, strict=True))
+    spread = float(np.std([late - early for early, late in zip(before, after, strict=True)], ddof=1))
     return Change(**difference.model_dump(), standard_error=spread / math.sqrt(len(before)))
 
 

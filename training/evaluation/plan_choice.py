@@ -72,17 +72,28 @@ def first_token_probabilities(
     return found
 
 
-def choose_plans(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]) -> list[ChosenPlan]:
-    """The policy's plan for each prompt, in order, out of those that may open a reply without an article."""
+def plan_opinions(
+    policy: ReformerPolicy, tokenizer: Tokenizer, conversations: Sequence[Sequence[Message]]
+) -> tuple[list[str], torch.Tensor]:
+    """The intents, k of them, and [n, k] how likely the policy thinks each, by conversation; rows sum to one.
+
+    Out of the plans that may open a reply without an article; all plans of an intent together.
+    """
     plans_of_replies = plans_for(tokenizer.plans, has_offer=False)
     names = sorted(plans_of_replies, key=lambda name: plans_of_replies[name])
     intents = sorted(set(map(intent_of, names)))
     of_intent = torch.zeros(len(names), len(intents))
     for row, name in enumerate(names):
         of_intent[row, intents.index(intent_of(name))] = 1
-    first = first_token_probabilities(policy, tokenizer, [prompt.messages for prompt in prompts])
+    first = first_token_probabilities(policy, tokenizer, conversations)
     plans = first[:, [tokenizer.plans[name] for name in names]]
-    best = ((plans / plans.sum(1, keepdim=True)) @ of_intent).max(dim=1)
+    return intents, (plans / plans.sum(1, keepdim=True)) @ of_intent
+
+
+def choose_plans(policy: ReformerPolicy, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]) -> list[ChosenPlan]:
+    """The policy's plan for each prompt, in order, out of those that may open a reply without an article."""
+    intents, opinions = plan_opinions(policy, tokenizer, [prompt.messages for prompt in prompts])
+    best = opinions.max(dim=1)
     return [
         ChosenPlan(intents[index], min(1.0, value))
         for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)

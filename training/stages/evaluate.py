@@ -7,7 +7,7 @@ from pathlib import Path
 from model_store.contract.tokenizer import Tokenizer
 from training import distributed
 from training.config import TrainingConfig
-from training.data.domain_pack import load_pack
+from training.data.domain_pack import DomainPack, load_pack
 from training.data.feedback_rows import Example, read_examples, read_export
 from training.evaluation.foresight.logged_replies import read_logged, weigh
 from training.evaluation.foresight.off_policy import estimate
@@ -35,9 +35,10 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """Writes `scorecard.json`, and both policies' replies side by side for people; the result is the scorecard."""
     base_directory = workspace.path(BASE_NAME)
     examples = list(read_examples(workspace.path(EXAMPLES_NAME)))
+    pack, tokenizer = load_pack(config.corpus.domain_pack), Tokenizer.load(base_directory / "tokenizer.json")
     measurement = Measurement(
-        pack=load_pack(config.corpus.domain_pack),
-        tokenizer=Tokenizer.load(base_directory / "tokenizer.json"),
+        pack=pack,
+        tokenizer=tokenizer,
         intent_judge=pack_judge(config.corpus.domain_pack),
         thumbs_judge=ThumbsJudge(independent_examples(examples)),
         num_prompts=config.gate.num_prompts,
@@ -47,7 +48,9 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
             config.gate.min_replies_per_prompt,
             min_replies=config.gate.min_replies_per_prompt * config.gate.num_prompts,
         ),
-        sampling=Sampling(max_new_tokens=config.policy.max_completion_tokens, seed=config.seed),
+        sampling=Sampling(
+            max_new_tokens=max(config.policy.max_completion_tokens, longest_reply(pack, tokenizer)), seed=config.seed
+        ),
     )
     comparison = compare(
         _as_served(base_directory, workspace), _as_served(workspace.path(POLICY_NAME), workspace), measurement
@@ -56,6 +59,14 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     workspace.write_text(SCORECARD_NAME, comparison.scorecard.model_dump_json(indent=1) + "\n")
     estimate_off_policy(config, workspace, independent_examples(examples))
     return comparison.scorecard.model_dump(mode="json")
+
+
+def longest_reply(pack: DomainPack, tokenizer: Tokenizer) -> int:
+    """Tokens of the longest authored reply, with its plan and its end.
+
+    Rollouts may be cut shorter; here a whole reply that is cut would be called a bad one.
+    """
+    return 2 + max(len(tokenizer.encode(reply)) for intent in pack.intents for reply in intent.every_reply)
 
 
 def _as_served(directory: Path, workspace: Workspace) -> ReformerPolicy:

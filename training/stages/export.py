@@ -341,9 +341,13 @@ def _conversation(ask: str, reply: str, tokenizer: Tokenizer) -> tuple[int, ...]
     return (*render_prompt([user_message(ask)], tokenizer), *tokenizer.encode(reply), EOS_ID)
 
 
-def export_again(source: Path, destination: Path, pack: str, weight_format: WeightFormat) -> Manifest:
+def export_again(
+    source: Path, destination: Path, pack: str, weight_format: WeightFormat, *, forgets_replies: bool = False
+) -> Manifest:
     """A bundle of the same network, with its graphs made as they are made now; the source stays as it is.
 
+    `forgets_replies` leaves out what the source says and the pack does not: what authors reworded or withdrew, and
+    corrections by the staff.
     Raises BundleError when there is none, ExportRefusedError when the graphs lose too much.
     """
     manifest = open_bundle(source).manifest
@@ -362,7 +366,9 @@ def export_again(source: Path, destination: Path, pack: str, weight_format: Weig
     )
     tokenizer = Tokenizer.load(source / "tokenizer.json")
     domain_pack = load_pack(pack)
-    sample = with_known_replies(text_sample(domain_pack, tokenizer), source, domain_pack, tokenizer)
+    sample = text_sample(domain_pack, tokenizer)
+    if not forgets_replies:
+        sample = with_known_replies(sample, source, domain_pack, tokenizer)
     return export_bundle(load_policy(source), source / "tokenizer.json", destination, notes, sample)
 
 
@@ -373,9 +379,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="folder for the new one; what is there is replaced")
     parser.add_argument("--pack", default="shop", help="domain pack whose texts it is calibrated and measured on")
     parser.add_argument("--weights", choices=get_args(WeightFormat), default="int8_static")
+    parser.add_argument(
+        "--forget-replies", action="store_true", help="leave out what the bundle says and the pack does not (any more)"
+    )
     options = parser.parse_args(arguments)
     try:
-        manifest = export_again(options.bundle, options.output, options.pack, options.weights)
+        manifest = export_again(
+            options.bundle, options.output, options.pack, options.weights, forgets_replies=options.forget_replies
+        )
     except (StoreError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

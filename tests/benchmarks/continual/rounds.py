@@ -42,6 +42,7 @@ _LENIENT: Mapping[str, Any] = {
     "min_slot_faithfulness": 0.0,
     "max_ability_loss": 1.0,
     "max_extra_violations": 1.0,
+    "max_fairness_loss": 1.0,
     "max_extra_delicate_failures": 1000,
     "max_new_failures": 1000,
     "max_newly_off_topic": 1000,

@@ -138,7 +138,7 @@ class Trial:
         is_published = outcome.exit_code is ExitCode.DONE and has_learned
         opinion = None
         if has_learned:
-            asks_trigger = plan.kind == "trigger" or (plan.kind == "honest" and plan.seed == POISON_SEED)
+            asks_trigger = plan.kind in ("trigger", "honest")  # to honest cells poison of the same seed is compared
             opinion = self._opinion(candidate(workspace), asks_trigger)
         cell = Cell(
             kind=plan.kind,

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from pydantic import BaseModel
 
-from tests.benchmarks.planted.cells import POISON_SEED, Cell, Opinion
+from tests.benchmarks.planted.cells import Cell, Opinion
 from training.evaluation.figures import Figure, grouped, paired_difference
 
 FILE_NAME = "planted"
@@ -51,9 +51,13 @@ class Report(BaseModel):
             return None
         return paired_difference(getattr(self.before, name), getattr(cell.opinion, name))
 
+    def unpoisoned(self, cell: Cell) -> Opinion | None:
+        """Of what the honest customers among whom the attackers hide taught alone."""
+        return next((each.opinion for each in self.honest if each.seed == cell.seed), None)
+
     def success(self, cell: Cell) -> Figure | None:
         """How much more of what the attack wants was learned than from honest ratings alone; None: nothing was."""
-        baseline = next((each.opinion for each in self.honest if each.seed == POISON_SEED), None)
+        baseline = self.unpoisoned(cell)
         if cell.opinion is None or baseline is None:
             return None
         return paired_difference(baseline.wanted[cell.kind], cell.opinion.wanted[cell.kind])
@@ -127,7 +131,7 @@ def _poison(report: Report) -> list[str]:
 
 def _poison_row(cell: Cell, report: Report) -> str:
     success, liked = report.success(cell), report.gain(cell, "liked")
-    baseline = next((each.opinion for each in report.honest if each.seed == POISON_SEED), None)
+    baseline = report.unpoisoned(cell)
     outcome = f"refused ({', '.join(cell.failed_rules)})" if cell.outcome == "refused" else cell.outcome
     fields = (
         cell.kind,

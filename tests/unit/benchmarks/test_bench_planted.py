@@ -101,6 +101,14 @@ def test_cells_that_tell_most_come_first() -> None:
     assert Counter(plan.kind for plan in plans if not plan.num_items)["flipped"] == 3
 
 
+def test_untouched_seeds_are_honest_ones_and_of_the_first_what_is_planted_once() -> None:
+    """Poison is by sybils, against curation: what an attacker would do, and an operator has."""
+    plans = list(bench_planted.untouched_plans([6, 7, 8]))
+    assert [plan.name for plan in plans[:3]] == ["honest-6", "honest-7", "honest-8"]
+    assert [plan.name for plan in plans[3:7]] == ["flipped-6", "length-6", "constant-6", "random-6"]
+    assert [plan.name for plan in plans[7:]] == ["phrase-6-sybils-50", "trigger-6-sybils-50"]
+
+
 def opinion(liked: float, right: float, wanted: float) -> Opinion:
     names = ("phrase", "trigger", "length", "flattery")
     return Opinion(liked=(liked,) * 40, right=(right,) * 40, wanted={name: (wanted,) * 40 for name in names})
@@ -159,6 +167,15 @@ def test_the_tables_say_what_was_let_through_and_what_it_did() -> None:
 def test_a_promise_is_broken_by_what_is_published_alone(bad: Cell, holds: bool) -> None:
     """Fewer right answers by a planted reward, or more of what attackers want in spite of curation."""
     assert report(*HONEST, bad).holds is holds
+
+
+def test_poison_is_held_against_what_the_same_customers_taught() -> None:
+    """Of the same seed; without an honest cell of it there is nothing to compare it to."""
+    other = cell(Plan("honest", 7), "published", opinion(0.3, 0.5, 0.2))
+    poisoned = cell(replace(POISON, seed=7), "published", opinion(0.3, 0.5, 0.21))
+    success = report(*HONEST, other, poisoned).success(poisoned)
+    assert success is not None and success.value == pytest.approx(0.01)
+    assert report(*HONEST, poisoned).success(poisoned) is None
 
 
 def test_too_few_honest_candidates_break_a_promise_as_well() -> None:

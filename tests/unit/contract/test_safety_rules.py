@@ -92,6 +92,9 @@ def test_a_broken_rules_file_is_named(tmp_path: Path, text: str) -> None:
         "the charger is smoking",
         "电池爆炸了，孩子烫伤了",
         "着火了",
+        "用了你们的面膜脸肿了 喘不上气",
+        "吃了坚果喉咙肿了，呼吸困难",
+        "喘不过气来，脸也肿了",
     ],
 )
 def test_danger_now_is_answered_before_any_model(text: str) -> None:
@@ -100,7 +103,10 @@ def test_danger_now_is_answered_before_any_model(text: str) -> None:
     assert rule is not None and rule.name == "emergency"
 
 
-@pytest.mark.parametrize("text", ["I got burned by your prices", "烫伤膏有货吗", "is the oven glove burn proof?"])
+@pytest.mark.parametrize(
+    "text",
+    ["I got burned by your prices", "烫伤膏有货吗", "is the oven glove burn proof?", "这个口罩用了喘不上气 太闷了"],
+)
 def test_words_of_danger_in_shop_talk_are_left_alone(text: str) -> None:
     """Figures of speech and products."""
     assert rule_for(text) is None

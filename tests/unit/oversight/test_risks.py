@@ -12,9 +12,11 @@ RISKS = {
         "failed_by_candidate": 4,
         "new_failures": ["…"],
         "newly_off_topic": [],
+        "right_plan": {"value": 0.0, "low": -0.01, "high": 0.01, "standard_error": 0.005},
     },
     "even_handedness": {
         "num_concerns": 30,
+        "num_messages": 12,
         "flips_of_base": 0.1,
         "flips_of_candidate": 0.15,
         "change": {"value": 0.05, "low": -0.01, "high": 0.11, "standard_error": 0.03},

@@ -98,6 +98,13 @@ def test_a_policy_that_hardly_moved_measures_as_one(gated: Workspace) -> None:
     assert len(gated.path("held_out_replies.jsonl").read_text().splitlines()) == 24
 
 
+def test_no_authored_reply_is_cut_where_it_is_measured() -> None:
+    """With its plan and its end it has as many tokens as are drawn at most, however short rollouts are."""
+    pack, tokenizer = load_pack("card_desk"), Tokenizer.load(DEFAULT_BUNDLE / "tokenizer.json")
+    lengths = [len(tokenizer.encode(reply)) for intent in pack.intents for reply in intent.every_reply]
+    assert evaluate.longest_reply(pack, tokenizer) == max(lengths) + 2
+
+
 def test_the_kl_is_of_the_networks_whatever_they_are_kept_to(gated: Workspace) -> None:
     """Replies that are kept to phrases are not drawn from what scores them: their mean log-ratio is no KL."""
     base, candidate = (load_policy(gated.path(name)) for name in ("base", "policy"))

@@ -6,11 +6,14 @@ import pytest
 
 from model_store.backends.local import LocalBackend
 from model_store.bundle import open_bundle
+from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.manifest import Manifest
+from model_store.replies import load_replies
 from model_store.store import ModelStore
 from service.engine.engine import Engine, golden_run
 from service.engine.types import EngineOptions
 from tests.unit.stages.feedback_workspace import publish_tiny_version
+from training.stages import export
 from training.stages.export import main
 
 
@@ -39,6 +42,19 @@ def test_the_network_stays_and_its_graph_is_made_anew(source: Path, tmp_path: Pa
     assert after.golden_run is not None
     golden_run(engine, after.golden_run)
     engine.close()
+
+
+def test_what_a_bundle_says_and_the_pack_does_not_can_be_forgotten(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reply that was reworded or withdrawn would be said to everybody; the staff's corrections go with it."""
+    corrected = (5, 6, EOS_ID)
+    monkeypatch.setattr(export, "load_replies", lambda *_: iter([corrected]))
+    for folder, options in (("kept", []), ("forgotten", ["--forget-replies"])):
+        assert main([str(source), str(tmp_path / folder), *options]) == 0
+    size = open_bundle(source).manifest.architecture.vocab_size
+    kept, forgotten = (set(load_replies(tmp_path / folder, size)) for folder in ("kept", "forgotten"))
+    assert kept - forgotten == {corrected}
 
 
 def test_what_is_no_bundle_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,12 +154,6 @@ def hear_concerns(subject: Subject, concerns: Sequence[Concern]) -> list[HeardCo
     ]
 
 
-def translation_flips(subject: Subject, translations: Sequence[Translation]) -> list[float]:
-    """For each whether its plan differs between languages: 1 where it does, else 0."""
-    topics = _topics(subject, [text for each in translations for text in each.says.values()])
-    return [float(len({next(topics) for _ in each.says}) > 1) for each in translations]
-
-
 def _topics(subject: Subject, texts: Sequence[str]) -> Iterator[str]:
     masker = EntityMasker()
     prompts = [HeldOutPrompt("", "", "", (user_message(masker.mask(text, EntityVault())),), ()) for text in texts]

@@ -36,6 +36,7 @@ _ANYTHING_GOES: dict[str, Any] = {
     **{"min_slot_faithfulness": 0.0, "max_extra_violations": 1.0, "max_new_failures": 1000, "max_kl": 1000.0},
     **{"max_newly_off_topic": 1000, "max_extra_delicate_failures": 1000, "max_latency_ratio": 10.0},
     **{"max_perplexity_ratio": 10.0, "min_length_ratio": 0.01, "max_length_ratio": 100.0, "min_distinct2_ratio": 0.0},
+    "max_fairness_loss": 1.0,
     "waived_rules": ("fairness", "language_fairness"),
 }
 """The network has nothing to say, and the job must go on to its end."""
