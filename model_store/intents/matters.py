@@ -23,6 +23,8 @@ _Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 _WORD = re.compile(r"[^\W\d_\u3400-\u9fff]{4,}|[\u3400-\u9fff]")
 _ALIKE = 0.5
 """Share of the words of two messages that both hold, from which one says the other again."""
+_TELLING = 3
+"""Letters in common, or Han characters, that messages need for it."""
 _CIRCLES = 2
 """Times as many answers as are enough, after which not even another one that fits helps."""
 
@@ -173,6 +175,6 @@ def _last_said(messages: Sequence[Message]) -> str:
 
 
 def _is_alike(one: str, other: str) -> bool:
-    """Whether two messages say the same in about the same words; short Latin words tell nothing."""
+    """Whether two messages say the same in about the same words. Short Latin words tell nothing, nor does 没有."""
     words, others = ({*_WORD.findall(text.lower())} for text in (one, other))
-    return len(words & others) >= _ALIKE * max(1, len(words | others))
+    return len("".join(words & others)) >= _TELLING and len(words & others) >= _ALIKE * len(words | others)

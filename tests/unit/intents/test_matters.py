@@ -135,13 +135,14 @@ def test_what_answers_the_bot_is_about_what_it_asked() -> None:
         ),
         (("优惠券用不了", "优惠券还是用不了", "优惠券就是用不了", "优惠券不能用"), True),
         (("how do i return it", "how do i print it", "how do i pack it", "how do i send it"), False),
+        (("没有", "没有", "没有", "没有"), False),
         (("退货怎么寄", "运费谁出", "几天到账", "要原包装吗"), False),
     ],
 )
 def test_who_says_the_same_again_was_answered_in_vain(asks: tuple[str, ...], is_the_same: bool) -> None:
     """However well each reply was written for it; and he answers nothing that the bot asked."""
     replies = [("track_package", f"Look {number}.") for number in range(4)]
-    written = {number: ("voucher / 优惠券 / how / 退货 / 运费 / 到账 / 包装",) for number in range(4)}
+    written = {number: ("voucher / 优惠券 / how / 退货 / 运费 / 到账 / 包装 / 没有",) for number in range(4)}
     is_chinese = np.full(4, not asks[0].isascii())
     known = KnownReplies(replies, ReplyFit(written, is_chinese, str))
     turns = [
@@ -149,6 +150,6 @@ def test_who_says_the_same_again_was_answered_in_vain(asks: tuple[str, ...], is_
     ]
     conversation = [message for turn in turns for message in turn][:-1]
     assert RULE.is_enough("track_package", conversation, known, MATTERS) is is_the_same
-    answering = {3: ("bot: look & voucher / 优惠券 / how / 包装",)}
+    answering = {3: ("bot: look & voucher / 优惠券 / how / 包装 / 没有",)}
     known = KnownReplies(replies, ReplyFit(answering, is_chinese, str))
     assert (known.topic_answered(conversation) is None) is is_the_same
