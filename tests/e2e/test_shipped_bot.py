@@ -94,6 +94,7 @@ def test_a_bare_order_number_is_taken_for_one_in_the_language_of_the_question(
             "the voucher code is refused again",
             "still the voucher does not work",
             "my voucher is not accepted",
+            "my voucher does not work",
         ),
         ("优惠券用不了", "优惠券还是用不了", "优惠券就是用不了", "优惠券不能用"),
     ],
