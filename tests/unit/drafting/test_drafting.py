@@ -145,8 +145,8 @@ def test_a_repeated_completion_takes_a_fraction_of_the_steps(open_engine: OpenEn
     """What was said once is guessed: four tokens a step, but for chunk borders."""
     engine = open_engine(max_draft_tokens=3)
     sampling = SamplingParams(temperature=0, max_tokens=60, banned_token_ids=frozenset({EOS_ID}))
-    complete(engine, PROMPTS[1], sampling)
-    engine.submit(CompletionRequest("again", PROMPTS[1], sampling))
+    complete(engine, PROMPTS[0], sampling)
+    engine.submit(CompletionRequest("again", PROMPTS[0], sampling))
     num_steps = 0
     while engine.has_work:
         engine.step()
