@@ -284,12 +284,17 @@ def with_known_replies(sample: TextSample, source: Path, pack: DomainPack, token
     In their place where the bundle speaks of something else than the pack.
     """
     known = tuple(load_replies(source, tokenizer.vocab_size))
-    if _has_plans_of(pack, tokenizer):
-        return replace(sample, replies=tuple(dict.fromkeys((*sample.replies, *known))))
     if not known:
         return sample
     order, conditions = load_order(source, len(known)), load_conditions(source, len(known))
-    return replace(sample, replies=known, order=order, conditions=conditions)
+    if not _has_plans_of(pack, tokenizer):
+        return replace(sample, replies=known, order=order, conditions=conditions)
+    replies = tuple(dict.fromkeys((*sample.replies, *known)))
+    number_of = {reply: number for number, reply in enumerate(replies)}
+    own = frozenset(sample.replies)
+    # What its authors said to some customers only is said to no others when they take it out of the pack.
+    kept = {number_of[known[number]]: when for number, when in conditions.items() if known[number] not in own}
+    return replace(sample, replies=replies, conditions={**kept, **sample.conditions})
 
 
 def _has_plans_of(pack: DomainPack, tokenizer: Tokenizer) -> bool:
@@ -346,8 +351,7 @@ def export_again(
 ) -> Manifest:
     """A bundle of the same network, with its graphs made as they are made now; the source stays as it is.
 
-    `forgets_replies` leaves out what the source says and the pack does not: what authors reworded or withdrew, and
-    corrections by the staff.
+    `forgets_replies` leaves out what the source says and the pack does not: reworded, withdrawn, staff's corrections.
     Raises BundleError when there is none, ExportRefusedError when the graphs lose too much.
     """
     manifest = open_bundle(source).manifest
@@ -379,9 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="folder for the new one; what is there is replaced")
     parser.add_argument("--pack", default="shop", help="domain pack whose texts it is calibrated and measured on")
     parser.add_argument("--weights", choices=get_args(WeightFormat), default="int8_static")
-    parser.add_argument(
-        "--forget-replies", action="store_true", help="leave out what the bundle says and the pack does not (any more)"
-    )
+    parser.add_argument("--forget-replies", action="store_true", help="leave out what the pack does not say (any more)")
     options = parser.parse_args(arguments)
     try:
         manifest = export_again(

@@ -29,7 +29,8 @@ YES = ("yes", "Yes please!", "ok do it", "sure, go ahead", "please", "yeah that 
        "yes please. its leaking from the bottom", "要纸质的 麻烦转一下吧")  # fmt: skip
 NO = ("no", "No thanks", "nope, not now", "不用", "不用了谢谢", "算了", "先不用", "no need", "先别转吧")
 NEITHER = ("ok thanks", "yes but my order is A1", "where is it", "no I don't want a callback I want it to work", "好慢",
-           "行李箱有吗", "要多久", "不要换，要退款", "thanks", "好的，谢谢", "why not")  # fmt: skip
+           "行李箱有吗", "要多久", "不要换，要退款", "thanks", "好的，谢谢", "why not",
+           "你们先不要转吧", "yes please but do not pass me on")  # fmt: skip
 
 
 def settled(reply: str, message: str, rule: OfferRule = RULE) -> str | None:

@@ -8,7 +8,7 @@ from model_store.backends.local import LocalBackend
 from model_store.bundle import open_bundle
 from model_store.contract.control_tokens import EOS_ID
 from model_store.contract.manifest import Manifest
-from model_store.replies import load_replies
+from model_store.replies import load_conditions, load_replies
 from model_store.store import ModelStore
 from service.engine.engine import Engine, golden_run
 from service.engine.types import EngineOptions
@@ -55,6 +55,19 @@ def test_what_a_bundle_says_and_the_pack_does_not_can_be_forgotten(
     size = open_bundle(source).manifest.architecture.vocab_size
     kept, forgotten = (set(load_replies(tmp_path / folder, size)) for folder in ("kept", "forgotten"))
     assert kept - forgotten == {corrected}
+
+
+def test_what_authors_withdrew_keeps_its_condition(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written for some customers, and is not said to everybody because the pack does not hold it any more."""
+    monkeypatch.setattr(export, "load_replies", lambda *_: iter([(5, 6, EOS_ID), (5, 7, EOS_ID)]))
+    monkeypatch.setattr(export, "load_conditions", lambda *_: {1: ("cost",)})
+    assert main([str(source), str(tmp_path / "again")]) == 0
+    replies = list(load_replies(tmp_path / "again", open_bundle(source).manifest.architecture.vocab_size))
+    conditions = load_conditions(tmp_path / "again", len(replies))
+    assert conditions[replies.index((5, 7, EOS_ID))] == ("cost",)
+    assert replies.index((5, 6, EOS_ID)) not in conditions
 
 
 def test_what_is_no_bundle_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
