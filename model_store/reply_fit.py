@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from model_store.contract.control_tokens import ASSISTANT_ID, EOS_ID, SYSTEM_ID, USER_ID
 from model_store.contract.conversation import Message, Role, language_of
 from model_store.contract.tokenizer import Tokenizer
+from model_store.contract.wording.corrections import what_is_meant
 from model_store.replies import Conditions, load_conditions
 
 _APOSTROPHES = re.compile("['’‘`]")
@@ -187,8 +188,7 @@ class ReplyFit:
         self, messages: Sequence[Message], found: set[str], least_share: float = _LEAST_ANSWER
     ) -> Iterator[tuple[int, Alternative]]:
         """Replies with alternatives that need something and hold, answers for at least such a share of the message."""
-        said = next((message.content for message in reversed(messages) if message.role is Role.USER), "")
-        least_answer = least_share * _num_letters(_words(said))
+        least_answer = least_share * _num_letters(_words(_last_said(messages)))
         known = (each for term in found for each in self._by_term.get(term, ()))
         return (each for each in known if each[1].holds(found, least_answer))
 
@@ -198,7 +198,7 @@ class ReplyFit:
         if not places:
             return set()
         *earlier, last = places
-        found = self._own_terms.found_in(messages[last].content)
+        found = self._own_terms.found_in(_last_said(messages))
         bots = (message.content for message in reversed(messages[:last]) if message.role is Role.ASSISTANT)
         found |= self._bots_terms.found_in(next(bots, ""))
         return found.union(*(self._earlier_terms.found_in(messages[place].content) for place in earlier))
@@ -221,6 +221,15 @@ class _Terms:
         beginnings = {solid[start : start + size] for start in starts for size in range(1, _BEGINNING + 1)}
         needles = (needle for beginning in beginnings for needle in self._by_beginning.get(beginning, ()))
         return {self._source + each.term for each in needles if each.text in (solid if each.is_solid else spaced)}
+
+
+def _last_said(messages: Sequence[Message]) -> str:
+    """The customer's last message; after a reply without what he denies, which the reply took him for."""
+    place = max((place for place, message in enumerate(messages) if message.role is Role.USER), default=None)
+    if place is None:
+        return ""
+    is_later = any(message.role is Role.ASSISTANT for message in messages[:place])
+    return what_is_meant(messages[place].content) if is_later else messages[place].content
 
 
 def _grouped(pairs: Iterable[tuple[str, _Value]]) -> dict[str, tuple[_Value, ...]]:

@@ -15,6 +15,7 @@ from model_store.contract.chat_template import message_start
 from model_store.contract.control_tokens import ASSISTANT_ID, USER_ID
 from model_store.contract.placeholders import split_masked
 from model_store.contract.tokenizer import Tokenizer
+from model_store.contract.wording.corrections import what_is_meant
 from model_store.intents.intent_model import Heard, IntentModel
 from model_store.intents.sentiment import Sentiment
 from model_store.intents.turns import turns_before
@@ -56,6 +57,9 @@ class Hearing:
 @dataclass(frozen=True, slots=True)
 class _LastMessage:
     text: str
+    """Without what he denies, in a later message."""
+    corrects: bool
+    """Whether there was any: it is not about what the bot took him for."""
     before: tuple[str, ...]
     by_model: Heard
     earlier: Sequence[int]
@@ -111,7 +115,8 @@ class Listener:
         if USER_ID in earlier:
             said = self._tokenizer.decode(earlier[message_start(earlier) :])
             before = turns_before(self._tokenizer.decode(reply), said)
-        return _LastMessage(text, before, self._model.hear(text, before), earlier)
+        meant = what_is_meant(text) if before else text
+        return _LastMessage(meant, meant != text, before, self._model.hear(meant, before), earlier)
 
     def _opinion(self, message: _LastMessage | None) -> Opinion | None:
         if message is None:
@@ -125,11 +130,11 @@ class Listener:
     def _in_its_conversation(self, message: _LastMessage) -> NDArray[np.float32]:
         """[num intents]: what the message is about, given what the customer said before it, message by message.
 
-        A message that goes on is about what the one before was about. That is heard in its conversation, too, so "and
-        then?" may come twice. Messages of earlier replies are remembered.
+        A message that goes on is about what the one before was about, unless it corrects that. What was before is heard
+        in its conversation, too, so "and then?" may come twice. Messages of earlier replies are remembered.
         """
         own = message.by_model.probabilities
-        if not (message.before and self._model.hears_turns):
+        if not (message.before and self._model.hears_turns) or message.corrects:
             return own
         if _may_go_on(message):
             first = self._model.hear(message.before[-1])

@@ -55,7 +55,6 @@ def test_a_cry_for_help_is_heard(text: str) -> None:
         "This jacket is to die for",
         "My phone died, I want a refund",
         "the battery is dead",
-        "I cut myself on the package",
         "Do you sell the Suicide Squad DVD?",
         "I don't want to live in the dark, where are my lamps",
         "I can't go on like this with your app",
@@ -212,6 +211,51 @@ def test_a_thing_that_trips_the_electrics_is_no_small_talk(text: str, name: str 
     rule = rule_for(text)
     assert (rule.name if rule else None) == name
     assert rule is None or (rule.outcome, rule.plan) == ("soften", "damaged_item")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("my son burnt his hand on the charger", "injury"),
+        ("im bleeding cut myself on the vase", "injury"),
+        ("my sons hand got burnt", "injury"),
+        ("I cut myself on the package", "injury"),
+        ("the glass shattered and cut my foot", "injury"),
+        ("the shelf fell on my daughter", "injury"),
+        ("allergic reaction to the cream, face swelling up", "injury"),
+        ("拆箱的时候手被划破了，一直在流", "injury"),
+        ("宝宝被灯烫到了", "injury"),
+        ("the cot side came loose and my baby nearly fell out", "unsafe_goods"),
+        ("high chair strap broke", "unsafe_goods"),
+        ("婴儿床突然塌了", "unsafe_goods"),
+        ("my gran drank the lamp oil", "emergency"),
+        ("baby swallowed a screw from the shelf", "emergency"),
+        ("theres a gas smell from the heater", "emergency"),
+        ("i burn my hand on purpose", None),
+        ("i cut my arms when no one is home", None),
+        ("Just tell me it won't hurt my kids too much", None),
+        ("I hit my head against the wall until it stops", None),
+        ("我割伤自己了", None),
+        ("手腕在流血", None),
+        ("The battery burned my son's hand. You'll be hearing from our lawyer.", "legal_threat"),
+        ("hit me up when theres a sale", None),
+        ("the buggy has a broken wheel, is that covered", None),
+        ("could the lamp burn my hand?", None),
+        ("does the cot come apart for moving", None),
+        ("the price hit me hard", None),
+        ("you cut my order in half", None),
+        ("this cut my bill in half", None),
+        ("the table top is scratched", None),
+        ("桌面被划伤了", None),
+        ("会不会划伤手", None),
+        ("i cut my order down to two", None),
+        ("i drank a glass of wine", None),
+    ],
+)
+def test_who_is_hurt_comes_before_the_thing(text: str, name: str | None) -> None:
+    """And a child's bed that gave way is not to be tried again; goods have scratches, not wounds."""
+    rule = rule_for(text)
+    assert (rule.name if rule else None) == name
 
 
 def test_asking_for_a_discount_code_is_no_injection() -> None:

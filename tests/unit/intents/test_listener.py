@@ -103,6 +103,27 @@ def test_a_few_words_go_on_about_what_the_customer_said_before(
     assert {plan.partition("/")[0] for plan, token_id in tokenizer.plans.items() if token_id == likeliest} == {says}
 
 
+def test_a_correction_is_heard_without_what_it_denies(tokenizer: Tokenizer) -> None:
+    """And is not about what the customer was taken for, however few words it has."""
+    intents = shop_intents(tokenizer)
+    listener, ear = listener_of(tokenizer, *intents, hears_turns=True)
+    likely = {"a gift card": "gift_card", "i have one": "voucher_problem"}
+
+    def hear(text: str, before: tuple[str, ...] = ()) -> Heard:
+        """Rather sure; that it goes on, very."""
+        found = np.array([0.6 if intent == likely[text] else 0.001 for intent in intents], np.float32)
+        return Heard(found, None, going_on=0.98)
+
+    ear.hear = hear  # type: ignore[method-assign]
+    first = [Message(Role.USER, "i have one"), Message(Role.ASSISTANT, "A voucher?")]
+    turns = [*first, Message(Role.USER, "not a voucher, a gift card")]
+    opinion = listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids)
+    assert opinion is not None
+    likeliest = opinion.token_ids[int(np.argmax(opinion.logprobs))]
+    heard = {plan.partition("/")[0] for plan, token_id in tokenizer.plans.items() if token_id == likeliest}
+    assert heard == {"gift_card"}
+
+
 @pytest.mark.parametrize(
     ("going_on", "says"), [((0.98, 0.98), "track_package"), ((0.5, 0.98), "warranty"), ((0.98, 0.5), "invoice")]
 )

@@ -93,6 +93,13 @@ def test_a_word_within_a_longer_message_is_no_answer() -> None:
     assert spoken_to(conditions, talk("nothing arrives on either of the phones that I have here")) == {1}
 
 
+def test_words_that_a_customer_takes_back_are_none_of_his() -> None:
+    """After a reply, which took him for what he denies; a first message says what it says."""
+    conditions = {1: ("voucher",), 2: ("gift card",)}
+    assert spoken_to(conditions, talk("not a voucher, a gift card")) == {2}
+    assert spoken_to(conditions, [Message(Role.USER, "not a voucher, a gift card")]) == {1, 2}
+
+
 def test_what_was_written_for_this_place_in_a_conversation_goes_first() -> None:
     """Six letters for what stands elsewhere: more than a word of the same length, less than most of a message."""
     told = fit({0: ("no|",), 1: ("bot: get through & no|",), 2: ("bot: get through",)}).of_messages(talk("no"))
