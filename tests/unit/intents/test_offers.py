@@ -26,7 +26,8 @@ OFFERS = (
 YES = ("yes", "Yes please!", "ok do it", "sure, go ahead", "please", "yeah that would be great", "OK", "yes go on",
        "sure why not", "that'd be great", "yeah alright", "fine. yes pass me on", "好的麻烦了",
        "行", "可以", "需要", "要", "好的，转吧", "对 帮我问问", "嗯嗯", "转啊", "麻烦您了", "那你转啊",
-       "yes please. its leaking from the bottom", "要纸质的 麻烦转一下吧")  # fmt: skip
+       "yes please. its leaking from the bottom", "its greyed out, ok hand me over",
+       "no not on a giftcard, went back to card. yes put me through", "要纸质的 麻烦转一下吧")  # fmt: skip
 NO = ("no", "No thanks", "nope, not now", "不用", "不用了谢谢", "算了", "先不用", "no need", "先别转吧")
 NEITHER = ("ok thanks", "yes but my order is A1", "where is it", "no I don't want a callback I want it to work", "好慢",
            "行李箱有吗", "要多久", "不要换，要退款", "thanks", "好的，谢谢", "why not",
