@@ -134,8 +134,10 @@ class Listener:
         in its conversation, too, so "and then?" may come twice. Messages of earlier replies are remembered.
         """
         own = message.by_model.probabilities
-        if not (message.before and self._model.hears_turns) or message.corrects:
+        if not (message.before and self._model.hears_turns):
             return own
+        if message.corrects:  # of what was before, details may still count: "the shoes"
+            return np.asarray((own + self._model.hear(message.text).probabilities) / 2, np.float32)
         if _may_go_on(message):
             first = self._model.hear(message.before[-1])
             own = _with_what_was_said_before(own, first.probabilities)

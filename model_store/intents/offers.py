@@ -35,9 +35,10 @@ class OfferRule(BaseModel):
     declined: _Patterns
     asked_after: _Patterns
     refused: _Patterns
+    demanded: _Patterns
     declined_plan: str
 
-    @field_validator("offered", "accepted", "declined", "asked_after", "refused")
+    @field_validator("offered", "accepted", "declined", "asked_after", "refused", "demanded")
     @classmethod
     def _check_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
         for pattern in patterns.values():
@@ -59,6 +60,8 @@ class OfferRule(BaseModel):
                 return PERSON_PLAN
             if self._matchers["declined"].fullmatch(said):
                 return self.declined_plan
+        if self._matchers["demanded"].search(said) and not self._matchers["refused"].search(said):
+            return PERSON_PLAN
         is_waiting = known.topics_of(reply) == {PERSON_PLAN}
         if is_waiting and self._matchers["asked_after"].search(said):
             return PERSON_PLAN
@@ -74,7 +77,7 @@ class OfferRule(BaseModel):
 
     @cached_property
     def _matchers(self) -> dict[str, re.Pattern[str]]:
-        names = ("offered", "accepted", "declined", "asked_after", "refused")
+        names = ("offered", "accepted", "declined", "asked_after", "refused", "demanded")
         return {name: _any_of(getattr(self, name)) for name in names}
 
 

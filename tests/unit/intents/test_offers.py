@@ -75,6 +75,16 @@ def test_an_answer_that_an_author_expected_settles_what_it_is_about() -> None:
     assert settled_by("Is it?", "on the contrary, " + "I would say that it is the one for her " * 2) is None
 
 
+@pytest.mark.parametrize("text", ["its greyed out, ok hand me over", "no. put me through", "说不清，帮我转人工"])
+def test_who_demands_a_person_gets_one_though_none_was_offered(text: str) -> None:
+    """In a few words and after a reply; not who says that he wants none, or was handed over before."""
+    reply = "Choose the colour on its page."
+    assert settled(reply, text) == "human_agent"
+    for other in ("dont hand me over", "why did you put me through to sales", "不要转人工", "刚才已经转人工了"):
+        assert settled(reply, other) is None
+    assert RULE.settled_plan([Message(Role.USER, text)], KNOWN) is None
+
+
 def test_who_waits_for_the_person_is_not_greeted_anew() -> None:
     """Only behind a reply that hands over."""
     for message in ("hello?", "anyone there", "how long will that be", "等了10分钟了还没人", "要等多久"):
