@@ -94,9 +94,10 @@ class KnownReplies:
         """What an earlier reply may have been about: several where authors said the same, none if nobody did."""
         return self._topics.get(masked.strip(), frozenset())
 
-    def answers_likeliest(self, probabilities: Mapping[str, float], conversation: Sequence[Message]) -> bool:
-        """`answers` for what an intent model thinks likeliest; false where none was asked."""
-        return bool(probabilities) and self.answers(max(probabilities, key=probabilities.__getitem__), conversation)
+    def answer_likelihood(self, probabilities: Mapping[str, float], conversation: Sequence[Message]) -> float | None:
+        """How likely an intent model thinks the likeliest topic, where that one `answers`; else None."""
+        topic = max(probabilities, key=probabilities.__getitem__, default=None)
+        return probabilities[topic] if topic is not None and self.answers(topic, conversation) else None
 
 
 class FruitlessRule(BaseModel):

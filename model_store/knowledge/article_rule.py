@@ -92,6 +92,7 @@ class ArticleRule(BaseModel):
     instead_of: tuple[str, ...]
     never_instead_of: tuple[str, ...]
     least_fit_beside_answer: Annotated[float, Field(ge=0, le=1)] = 0.0
+    sure_of_answer: Annotated[float, Field(ge=0, le=1)] = 0.0
     wording: dict[Literal["en", "zh"], _Text]
 
     @field_validator("wording")
@@ -133,10 +134,16 @@ class ArticleRule(BaseModel):
             return False
         if read.plan == HELP_PLAN:
             return read.confidence < min_confidence
-        if has_answer and fit < self.least_fit_beside_answer:
+        if has_answer and self.is_for_answer(fit, read.confidence):
             return False
         learned = weights or shipped_weights()
         return learned.log_odds(self.evidence(read, fit)) + math.log(self.eagerness) >= learned.quote_from
+
+    def is_for_answer(self, fit: float, confidence: float) -> bool:
+        """Whether an answer that was written for the question is said rather than a passage that fits it this well, its
+        topic being so likely.
+        """
+        return fit < self.least_fit_beside_answer and confidence >= self.sure_of_answer
 
     def evidence(self, read: ReadPlan, fit: float) -> Evidence:
         """What speaks for quoting a passage that fits this well."""

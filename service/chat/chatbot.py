@@ -266,9 +266,8 @@ class Chatbot:
     def _has_better_answer(self, article: Passage, question: _Question, model: LoadedModel) -> bool:
         """Whether a reply was written for what the customer says, and the article is about it by a word or two."""
         known, messages = model.authored.replies, question.conversation.messages
-        if self._guidance.plans.offers_beside_answer(article):
-            return False
-        return known.answers_likeliest(question.probabilities, messages)
+        likelihood = known.answer_likelihood(question.probabilities, messages)
+        return likelihood is not None and self._guidance.plans.is_for_answer(article, likelihood)
 
     def _mask(self, request: ChatRequest) -> MaskedConversation:
         if request.is_masked:

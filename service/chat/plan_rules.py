@@ -166,9 +166,11 @@ class PlanRules:
         )
         return next((plan for plan in settled if plan in plans), None)
 
-    def offers_beside_answer(self, article: Passage) -> bool:
-        """Whether an article fits well enough to be offered where a reply was written for what the customer says."""
-        return article.fit >= self._file.article.least_fit_beside_answer
+    def is_for_answer(self, article: Passage, likelihood: float) -> bool:
+        """Whether an article is not even offered: a reply was written for what the customer says, and its topic is so
+        likely.
+        """
+        return self._file.article.is_for_answer(article.fit, likelihood)
 
     def allows(self, plan: str) -> bool:
         """Whether the model may choose this plan."""

@@ -89,9 +89,9 @@ def test_an_answer_that_was_written_for_what_is_asked_is_given_first() -> None:
     asks = [*after(*(text for _, text in replies[:3]))[:-1], Message(Role.USER, "what does it cost")]
     assert not RULE.is_enough("track_package", asks, known, MATTERS)
     assert RULE.is_enough("track_package", [*asks[:-1], Message(Role.USER, "and now?")], known, MATTERS)
-    assert known.answers_likeliest({"track_package": 0.6, "gift_card": 0.4}, asks)
-    assert not known.answers_likeliest({"track_package": 0.4, "gift_card": 0.6}, asks)
-    assert not known.answers_likeliest({}, asks)
+    assert known.answer_likelihood({"track_package": 0.6, "gift_card": 0.4}, asks) == 0.6
+    assert known.answer_likelihood({"track_package": 0.4, "gift_card": 0.6}, asks) is None
+    assert known.answer_likelihood({}, asks) is None
     said = after(*(text for _, text in (*replies[:2], replies[6])))[:-1]
     assert RULE.is_enough("track_package", [*said, Message(Role.USER, "what does it cost")], known, MATTERS)
     round_in_circles = after(*(text for _, text in replies[:6]))[:-1]

@@ -124,3 +124,12 @@ def test_beside_a_reply_that_was_written_for_the_question_a_passage_must_fit_wel
     eager = rule.model_copy(update={"eagerness": 100.0})
     for fit, has_answer, expected in ((0.5, True, False), (0.5, False, True), (0.7, True, True)):
         assert eager.quotes(read, fit, MIN_CONFIDENCE, WEIGHTS, has_answer=has_answer) is expected
+
+
+def test_a_reply_whose_topic_is_unsure_leaves_room_for_a_passage() -> None:
+    """It was written for words, and they may be about something else."""
+    rule = ArticleRule.model_validate({**ENTRIES, "least_fit_beside_answer": 0.6, "sure_of_answer": 0.9})
+    assert [rule.is_for_answer(0.5, likelihood) for likelihood in (0.89, 0.9)] == [False, True]
+    assert not rule.is_for_answer(0.6, 1.0)
+    eager = rule.model_copy(update={"eagerness": 100.0})
+    assert eager.quotes(Read("invoice", 0.5, 0.4), 0.5, MIN_CONFIDENCE, WEIGHTS, has_answer=True)

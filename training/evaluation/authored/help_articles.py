@@ -209,11 +209,12 @@ def answer_cases(subject: Subject, cases: Sequence[Case], asking_back: AskingBac
 
 def _has_better_answer(subject: Subject, case: Case, asking_back: AskingBack) -> bool:
     """Whether the service would offer nothing: a reply was written for the question, and the article fits it little."""
-    if case.offered is None or case.offered.fit >= asking_back.article.least_fit_beside_answer or not subject.intents:
+    if case.offered is None or not subject.intents:
         return False
     heard = subject.intents.probabilities(fold_case(case.question))
     probabilities = dict(zip(subject.intents.intents, map(float, heard), strict=True))
-    return subject.known_replies.answers_likeliest(probabilities, case.messages)
+    likelihood = subject.known_replies.answer_likelihood(probabilities, case.messages)
+    return likelihood is not None and asking_back.article.is_for_answer(case.offered.fit, likelihood)
 
 
 def _without_offer(case: Case) -> Case:
