@@ -24,6 +24,11 @@ from model_store.contract.wording.corrections import what_is_meant
         ("我没说要取消，就想改个地址", "就想改个地址"),
         ("你没听懂，我问的是退款到哪了", "退款到哪了"),
         ("我问的是退款，不是退货", "退款"),
+        ("我问的又不是退款 是东西几天到", "东西几天到"),
+        ("没坏，是颜色不对", "颜色不对"),
+        ("谁要注销了 我就是登不上", "我就是登不上"),
+        ("不想注销 就想把积分弄到一起", "就想把积分弄到一起"),
+        ("跟验证码没关系 我密码忘了", "我密码忘了"),
     ],
 )
 def test_what_is_denied_is_left_out(text: str, meant: str) -> None:
@@ -46,6 +51,9 @@ def test_what_is_denied_is_left_out(text: str, meant: str) -> None:
         "不是说三天到吗，我要投诉",
         "不想等了，我要退款",
         "显示签收，不是我签的",
+        "没收到 是不是丢了",
+        "没货了 是停产了吗",
+        "不想要了 我要退",
         "答非所问",
         "",
         "not a word of it, a " + "very long story " * 30,
