@@ -207,6 +207,13 @@ class GateConfig(Section):
     one time in five, a candidate that is liked no less than its base is held back."""
     min_gold_gain: float = Field(0.0, ge=-1, le=1)
     """What the independent judge likes of replies that are sound by every authored check must have grown by more."""
+    min_gold_auc_lower_bound: float = Field(0.5, ge=0, lt=1)
+    """How likely what thumbs teach must at least call a reply better that the staff calls good than one that it calls
+    bad: the lower end of the 95 % interval must lie above. A half is what a coin gets."""
+    min_gold_replies: int = Field(8, ge=2)
+    """Good ones and bad ones, each, without which that is not asked: an interval of fewer says nothing."""
+    requires_gold: bool = False
+    """Whether a candidate is refused while there are fewer. If not, thumbs that are all turned round go unnoticed."""
     max_perplexity_ratio: float = Field(1.05, gt=0)
     min_length_ratio: float = Field(0.8, gt=0)
     max_length_ratio: float = Field(1.15, gt=0)

@@ -176,8 +176,9 @@ def _early_end(name: str, result: Mapping[str, Any]) -> tuple[ExitCode, str] | N
 def _success(results: Mapping[str, Mapping[str, Any]]) -> str:
     if published := results.get("publish"):
         place = f"{published['alias']} (generation {published['generation']})"
-        plan = (results.get("gate") or {}).get("ratings_plan")
-        return f"Version {published['digest'][:12]} is published as {place}." + (f" {plan}" if plan else "")
+        gate = results.get("gate") or {}
+        more = [*gate.get("not_measured", ()), *filter(None, [gate.get("ratings_plan")])]
+        return " ".join([f"Version {published['digest'][:12]} is published as {place}.", *more])
     if measured := results.get("trade"):
         return trade.trade_table(trade.Trade.model_validate(measured))
     if "base_bundle" not in results:

@@ -23,13 +23,13 @@ from tests.benchmarks.bench import describe_machine
 from tests.benchmarks.continual.rounds import Plan as RoundPlan
 from tests.benchmarks.learning.bases import base_network
 from tests.benchmarks.learning.presets import FULL, QUICK
-from tests.benchmarks.planted.cells import Plan, Sizes, Trial
+from tests.benchmarks.planted.cells import POISON_SEED, Plan, Sizes, Trial
 from tests.benchmarks.planted.report import FILE_NAME, PLANTED, Report, lines
 
 ATTACKS = ("phrase", "trigger", "length", "flattery")
 NUM_ITEMS = (50, 250, 30, 10, 15, 6, 3, 2)
 """Among 300 honest ratings: 10, 50 and 250, and shares of 0.5 to 10 %; those that tell most come first."""
-_NUM_HONEST, _NUM_SEEDS = 5, 3
+_NUM_HONEST, _NUM_SEEDS, _NUM_GOLD_SEEDS = 5, 3, 2
 _SMALLEST = {"base_tokens": 60_000, "num_held_out": 36}
 _QUICK_SIZES = Sizes(num_ratings=60, num_prompts=36, num_draws=1)
 
@@ -87,6 +87,8 @@ def all_plans() -> Iterator[Plan]:
 def _plans(options: argparse.Namespace) -> Iterator[Plan]:
     if options.quick:
         return _quick_plans()
+    if options.gold:
+        return gold_plans(options.seeds or (POISON_SEED,), options.gold)
     return untouched_plans(options.seeds) if options.seeds else all_plans()
 
 
@@ -97,13 +99,22 @@ def untouched_plans(seeds: Sequence[int]) -> Iterator[Plan]:
     yield from (Plan(kind, seeds[0], num_items=NUM_ITEMS[0]) for kind in ATTACKS[:2])
 
 
+def gold_plans(seeds: Sequence[int], num_gold: int) -> Iterator[Plan]:
+    """Where the staff has said the truth of so many replies: of the first two seeds honest thumbs and those that follow
+    a bad reward but for constant ones, which wait for others anyway; of more seeds honest ones."""
+    kinds = ("honest", *(kind for kind in PLANTED if kind != "constant"))
+    for seed in seeds[:_NUM_GOLD_SEEDS]:
+        yield from (Plan(kind, seed, num_gold=num_gold) for kind in kinds)
+    yield from (Plan("honest", seed, num_gold=num_gold) for seed in seeds[_NUM_GOLD_SEEDS:])
+
+
 def _poisoned(kinds: Sequence[str], number: int, is_one: bool) -> Iterator[Plan]:
     for is_curated, kind in product((True, False), kinds):
         yield Plan(kind, num_items=number, is_one_account=is_one, is_curated=is_curated)
 
 
 def _quick_plans() -> Iterator[Plan]:
-    yield from (Plan("honest"), Plan("constant"), Plan("flattery", num_items=10))
+    yield from (Plan("honest"), Plan("constant"), Plan("flattery", num_items=10, num_gold=20))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cells", type=int, help="the first so many alone; default: all")
     parser.add_argument(
         "--seeds", type=int, nargs="+", help="instead: honest ones of these, and of the first what is planted once"
+    )
+    parser.add_argument(
+        "--gold", type=int, default=0, help="instead, with --seeds: the staff has said the truth of so many replies"
     )
     parser.add_argument("--algorithm", choices=("rloo", "grpo", "kto", "filtered", "ilql"), default="filtered")
     parser.add_argument("--minutes", type=float, default=60.0, help="no cell begins later; default: 60")

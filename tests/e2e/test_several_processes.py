@@ -29,10 +29,13 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     publish_tiny_version(local_store(root / "models"), root / "made")
     rows = rated_rows(Tokenizer.load(root / "made" / "tokenizer.json"), 120)
     (root / "ratings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    policy = {"num_steps": 8, "prompts_per_step": 4, "max_completion_tokens": 12, "max_kl": 1000.0, "lr": 1e-6}
+    policy = {"num_steps": 4, "prompts_per_step": 4, "max_completion_tokens": 12, "max_kl": 1000.0, "lr": 1e-6}
     gate = {**LENIENT, "max_kl": 1000.0, "max_perplexity_ratio": 10.0, "min_length_ratio": 0.01}
     gate |= {"max_length_ratio": 100.0, "min_distinct2_ratio": 0.0, "max_extra_delicate_failures": 1000}
-    config = make_config(gate=gate, policy=policy, reward={"num_epochs": 1}, num_threads=1)
+    gate |= {"max_replies_per_prompt": 2}
+    # A pack of few words: four processes read it and fit their judges to it.
+    corpus = {"domain_pack": "card_desk"}
+    config = make_config(gate=gate, policy=policy, reward={"num_epochs": 1}, corpus=corpus, num_threads=1)
     (root / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
     places = {"config": "config.yaml", "workspace": "run", "model-store": "models", "feedback-file": "ratings.jsonl"}
     return ["training", "run", "--json", *(f"--{name}={root / path}" for name, path in places.items())]

@@ -40,6 +40,7 @@ from training.evaluation.paired_replies import (
 )
 from training.evaluation.plan_choice import right_plan_probabilities
 from training.evaluation.risks.risk_figures import RiskFigures, measure_risks
+from training.evaluation.risks.thumbs_on_gold import ThumbsOnGold
 from training.evaluation.subject import Subject
 from training.evaluation.thumbs_judge import ThumbsJudge
 from training.reformer.model import ReformerPolicy
@@ -114,7 +115,8 @@ class Scorecard(_Card):
     judge_ceiling: float
     """How often the judge of intents is right about authored replies that it has not seen."""
     risks: RiskFigures | None = None
-    """None in reports that were written before there were any."""
+    thumbs_on_gold: ThumbsOnGold | None = None
+    """Both None in reports that were written before there were any."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ Who is believed and what is set aside: `stages.curation`. Left out on purpose: w
 text are as good as new ones). The gate measures on data that no thumb touches, whatever was believed here.
 """
 
+import hashlib
 import json
 import logging
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -34,10 +35,12 @@ from training.data.feedback_rows import (
 )
 from training.data.preferences import LEARNED_PREFERENCES_NAME, PREFERENCES_NAME
 from training.errors import InvalidFeedbackDataError
+from training.evaluation.risks.thumbs_on_gold import GoldReply, gold_lines
 from training.evaluation.thumbs_judge import MIN_PER_CLASS, independent_examples
 from training.stages.curation.doubts import rater_of
 from training.stages.curation.implicit import Signal, implicit_signals
 from training.stages.curation.known_words import KnownWords, Speaker, known_words
+from training.stages.curation.likeness import exchange
 from training.stages.curation.many.curating import curate_many
 from training.stages.curation.rater_model import Rater
 from training.stages.curation.report import Curated, curation_report
@@ -48,6 +51,8 @@ from training.workspace import StageResult, Workspace
 
 EXAMPLES_NAME = "examples.jsonl"
 REPORT_NAME = "curation.json"
+GOLD_REPLIES_NAME = "gold_replies.jsonl"
+"""On which the gate tries whether thumbs tell good replies from bad ones."""
 _log = logging.getLogger("training")
 Parsed = TypeVar("Parsed")
 
@@ -55,7 +60,7 @@ Parsed = TypeVar("Parsed")
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """Writes `examples.jsonl` and what the staff preferred, both with prompts of known words alone (`known_words`).
 
-    And `curation.json`, which it leaves on the shelf too, for the service to show.
+    And `gold_replies.jsonl`, and `curation.json`, which it leaves on the shelf too, for the service to show.
 
     Result: counts, and `enough`; if False also `missing` and `message` for people. A row that cannot be read is counted
     and left out: one broken row must not stop the learning from all others.
@@ -72,6 +77,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     judged = make_examples(curated.weighed, config.feedback, seed=config.seed)
     examples = [replace(one, messages=known) for one in judged if (known := words.in_prompt(one.messages)) is not None]
     workspace.write_text(EXAMPLES_NAME, write_examples(examples))
+    gold = asked_gold(curated.weighed, config.seed)
+    workspace.write_text(GOLD_REPLIES_NAME, gold_lines(gold))
     workspace.write_text(LEARNED_PREFERENCES_NAME, _preferences(workspace.path(PREFERENCES_NAME), words))
     report = _without_rare_words(curated.report, words)
     workspace.write_text(REPORT_NAME, report.model_dump_json())
@@ -87,6 +94,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "num_set_aside": curated.report.num_set_aside,
         "set_aside": curated.report.by_reason,
         "num_gold": curated.num_gold,
+        "num_gold_asked": len(gold),
         "num_groups": len(report.groups),
         "num_of_rare_words": len(judged) - len(examples),
         "weight": curated.report.total_weight,
@@ -180,6 +188,32 @@ def make_examples(weighed: Weighed, feedback: FeedbackConfig, *, seed: int) -> l
         if weight > 0 and splits[signal.turn.tenant, signal.turn.conversation_id] == "train"
     ]
     return rated + meant
+
+
+def asked_gold(weighed: Weighed, seed: int) -> list[GoldReply]:
+    """Gold on which thumbs are tried: all of it, or as much as leaves half of the ratings that count to be fitted on.
+
+    Which then, is drawn by the hash of its words, so it stays the same as ratings come in.
+    """
+    thumbs: dict[int, list[str]] = defaultdict(list)
+    for item, row, weight in zip(weighed.items, weighed.rows, weighed.weights, strict=True):
+        if weight > 0:
+            thumbs[item].append(row.completion_id)
+    num_left = sum(map(len, thumbs.values())) // 2
+
+    def drawn(item: int) -> bytes:
+        row = weighed.gold_rows[item]
+        words = f"{seed}\n{exchange(row.messages, row.completion_text)}"
+        return hashlib.sha256(words.encode(errors="replace")).digest()
+
+    asked = []
+    for item in sorted(weighed.gold_rows, key=drawn):
+        own = tuple(thumbs.get(item, ()))
+        if len(own) <= num_left:
+            num_left -= len(own)
+            text = weighed.gold_rows[item].completion_text
+            asked.append(GoldReply(text=text, is_up=weighed.gold[item], rated_as=own))
+    return asked
 
 
 def sufficiency(examples: Sequence[Example], feedback: FeedbackConfig) -> dict[str, object]:

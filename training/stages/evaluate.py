@@ -14,11 +14,12 @@ from training.evaluation.foresight.off_policy import estimate
 from training.evaluation.held_out import SampledReply, Sampling, known_phrases
 from training.evaluation.judge import pack_judge
 from training.evaluation.paired_replies import Precision
+from training.evaluation.risks.thumbs_on_gold import measure_thumbs_on_gold, read_gold
 from training.evaluation.scorecard import Comparison, Measurement, compare
 from training.evaluation.thumbs_judge import ThumbsJudge, independent_examples
 from training.reformer.heads import RewardModel
 from training.reformer.model import ReformerPolicy, load_policy
-from training.stages.curate import EXAMPLES_NAME
+from training.stages.curate import EXAMPLES_NAME, GOLD_REPLIES_NAME
 from training.stages.snapshot import BASE_NAME, SNAPSHOT_NAME
 from training.workspace import StageResult, Workspace
 
@@ -55,10 +56,12 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     comparison = compare(
         _as_served(base_directory, workspace), _as_served(workspace.path(POLICY_NAME), workspace), measurement
     )
+    on_gold = measure_thumbs_on_gold(examples, read_gold(workspace.path(GOLD_REPLIES_NAME)), seed=config.seed)
+    scorecard = comparison.scorecard.model_copy(update={"thumbs_on_gold": on_gold})
     workspace.write_text(REPLIES_NAME, _side_by_side(comparison))
-    workspace.write_text(SCORECARD_NAME, comparison.scorecard.model_dump_json(indent=1) + "\n")
+    workspace.write_text(SCORECARD_NAME, scorecard.model_dump_json(indent=1) + "\n")
     estimate_off_policy(config, workspace, independent_examples(examples))
-    return comparison.scorecard.model_dump(mode="json")
+    return scorecard.model_dump(mode="json")
 
 
 def longest_reply(pack: DomainPack, tokenizer: Tokenizer) -> int:

@@ -1,7 +1,8 @@
 """The gate: publish or refuse, with a written reason for every rule. A refusal is an outcome, not an error.
 
-No rating reaches these rules but through the independent judge, in win rate and gold gain; all others look at text that
-operators and authors control. What could not be measured is refused. What is measured, and how: `evaluation.scorecard`,
+No rating reaches these rules but through the independent judge, in win rate and gold gain, and the staff's gold tells
+whether thumbs can be believed; all others look at text that operators and authors control. What could not be
+measured is refused, but for want of gold. What is measured, and how: `evaluation.scorecard`,
 `evaluation.risks`, `stages.served_graph`. Rules about risks and the graph: `evaluation.risks.risk_rules`.
 """
 
@@ -24,6 +25,7 @@ from training.evaluation.reporting.gate_report import GateReport, RatingsPlan, R
 from training.evaluation.reporting.training_page import TRAINING_PAGE, RunStory, training_page
 from training.evaluation.risks.risk_rules import risk_rules, serving_rules
 from training.evaluation.risks.serving_figures import SERVING_NAME, ServingFigures
+from training.evaluation.risks.thumbs_on_gold import ThumbsOnGold
 from training.evaluation.scorecard import Scorecard
 from training.stages.evaluate import OFF_POLICY_NAME, REPLIES_NAME, SCORECARD_NAME
 from training.stages.snapshot import SNAPSHOT_NAME
@@ -34,6 +36,7 @@ PAGES = (GATE_PAGE, TRAINING_PAGE)
 """For people, beside `gate.json`."""
 _STORY_STAGES = ("snapshot", "curate", "reward_model", "policy")
 _RELIABILITY_PLOT = "report/reward_reliability.svg"
+_NO_GOLD = ThumbsOnGold(num_up=0, num_down=0, num_thumbs=0, auc=None)
 _Model = TypeVar("_Model", bound=BaseModel)
 _ABILITIES = {
     "right_plan": "set out to answer what was asked",
@@ -64,7 +67,8 @@ class GateDecision:
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """Decides, and writes `gate.json` and the pages about it, which travel in the bundle.
 
-    Result: `accepted`, `reasons`; `ratings_plan` and `off_policy` in a sentence.
+    Result: `accepted`, `reasons`; `not_measured`: sentences about rules that passed for want of a measurement;
+    `ratings_plan` and `off_policy` in a sentence.
     """
     scorecard = Scorecard.model_validate_json(workspace.path(SCORECARD_NAME).read_text(encoding="utf-8"))
     serving = _read(workspace, SERVING_NAME, ServingFigures) or ServingFigures(problem="the served graph was not tried")
@@ -85,6 +89,7 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     return {
         "accepted": decision.accepted,
         "reasons": decision.reasons,
+        "not_measured": [rule.sentence for rule in decision.rules if rule.is_left_out],
         "off_policy": report.off_policy.sentence if report.off_policy else None,
         "ratings_plan": report.ratings_plan.sentence if report.ratings_plan else None,
     }
@@ -148,10 +153,43 @@ def _liking(scorecard: Scorecard, gate: GateConfig) -> Iterator[Rule]:
             f"prompts, at least {win_rate.low:.1%} with 95 % confidence; {bound:.0%} is asked for."
         )
         yield held("win_rate", sentence, win_rate, at_least=bound, decides="low")
+    yield _thumbs_know_gold(scorecard.thumbs_on_gold or _NO_GOLD, gate)
     sentence = (
         f"The candidate is {scorecard.kl.value:.2f} nats a reply away from its base; {gate.max_kl:g} are allowed."
     )
     yield held("kl", sentence, scorecard.kl, at_most=gate.max_kl)
+
+
+def _thumbs_know_gold(found: ThumbsOnGold, gate: GateConfig) -> Rule:
+    """Thumbs that are turned round make a judge that is sure of the wrong things: the staff alone can tell."""
+    bound, counts = gate.min_gold_auc_lower_bound, f"{found.num_up} good and {found.num_down} bad"
+    rule = Rule(name="thumbs_know_gold", passed=False, sentence="", at_least=bound, decides="low")
+    if any(missing := found.num_missing(gate.min_gold_replies)):
+        is_allowed = not gate.requires_gold or rule.name in gate.waived_rules
+        sentence = (
+            f"The staff has said the truth of too few replies ({counts} ones that somebody rated): thumbs that are all "
+            f"turned round, or given at random, would not be noticed. Mark {_and_more(*missing)} as gold at /review"
+            + ("." if is_allowed else "; until then gate.requires_gold refuses every candidate.")
+        )
+        return rule.model_copy(update={"passed": is_allowed, "sentence": sentence})
+    if found.auc is None:
+        sentence = f"Only {found.num_thumbs} thumbs are about other replies than gold, too few of one kind to be tried."
+        return rule.model_copy(update={"sentence": sentence})
+    sentence = (
+        f"A judge that has learned from {found.num_thumbs} thumbs likes a reply that the staff calls good better than "
+        f"one that it calls bad in {found.auc.value:.1%} of the cases, at least {found.auc.low:.1%} with 95 % "
+        f"confidence ({counts} ones, whose thumbs it has not seen); more than {bound:.0%} is asked for, else thumbs do "
+        "not say what is good."
+    )
+    measured = held(rule.name, sentence, found.auc, at_least=bound, decides="low")
+    return measured.model_copy(update={"passed": found.auc.low > bound})  # a coin gets the bound itself
+
+
+def _and_more(num_up: int, num_down: int) -> str:
+    kinds = ((num_up, "good"), (num_down, "bad"))
+    return " and ".join(
+        f"{number} more {kind} {'reply' if number == 1 else 'replies'}" for number, kind in kinds if number
+    )
 
 
 def _ability(scorecard: Scorecard, gate: GateConfig) -> Iterator[Rule]:

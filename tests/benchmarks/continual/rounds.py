@@ -39,6 +39,7 @@ _LENIENT: Mapping[str, Any] = {
     "min_distinct2_ratio": 0.0,
     "min_proper_endings": 0.0,
     "min_gold_gain": -1.0,
+    "min_gold_auc_lower_bound": 0.0,
     "min_slot_faithfulness": 0.0,
     "max_ability_loss": 1.0,
     "max_extra_violations": 1.0,

@@ -18,11 +18,13 @@ from model_store.backends.protocol import Alias
 from model_store.contract.tokenizer import Tokenizer
 from tests.benchmarks.learning.jobs import as_lines, as_served, candidate, learn, publish_first, shelf
 from tests.benchmarks.planted.asks import Exchanges, Truth, said
-from tests.benchmarks.planted.raters import attacks, customers, planted, poison
+from tests.benchmarks.planted.raters import attacks, customers, planted, poison, with_gold
 from tests.benchmarks.planted.rows import TRIGGER
 from training.config import TrainingConfig
 from training.data.feedback_rows import RawRow, read_examples
 from training.evaluation.held_out import SampledReply, Sampling, sample_replies
+from training.evaluation.risks.thumbs_on_gold import ThumbsOnGold
+from training.evaluation.scorecard import Scorecard
 from training.pipeline import ExitCode
 from training.reformer.model import ReformerPolicy
 from training.workspace import Workspace
@@ -57,12 +59,15 @@ class Plan:
     """Of poison among honest ratings."""
     is_one_account: bool = False
     is_curated: bool = True
+    num_gold: int = 0
+    """Of the customers' replies, whose truth the staff has said."""
 
     @property
     def name(self) -> str:
         """Of its file."""
         accounts = f"-{'one' if self.is_one_account else 'sybils'}-{self.num_items}" if self.num_items else ""
-        return f"{self.kind}-{self.seed}{accounts}{'' if self.is_curated else '-uncurated'}"
+        gold = f"-gold-{self.num_gold}" if self.num_gold else ""
+        return f"{self.kind}-{self.seed}{accounts}{gold}{'' if self.is_curated else '-uncurated'}"
 
 
 class Opinion(BaseModel):
@@ -84,12 +89,17 @@ class Cell(BaseModel):
     num_items: int
     is_one_account: bool
     is_curated: bool
+    num_gold: int = 0
     num_up: int
     outcome: Literal["published", "refused", "too little feedback"]
     failed_rules: tuple[str, ...]
     """Of the gate."""
     weight_share: float
     """Of the poison in all that was learned from."""
+    weight: float | None = None
+    """Of all that was learned from; a rating counts 1 at most. None in cells from before it was noted."""
+    thumbs_on_gold: ThumbsOnGold | None = None
+    """None: nothing was learned."""
     kl: float | None
     opinion: Opinion | None
     """Of what was learned, published or not; None: nothing was learned."""
@@ -146,10 +156,13 @@ class Trial:
             num_items=plan.num_items,
             is_one_account=plan.is_one_account,
             is_curated=plan.is_curated,
+            num_gold=plan.num_gold,
             num_up=sum(one["rating"] == "up" for one in (*honest, *bad)),
             outcome="published" if is_published else "refused" if has_learned else "too little feedback",
             failed_rules=_failed_rules(workspace) if has_learned and not is_published else (),
             weight_share=_weight_share(workspace, bad),
+            weight=outcome.results["curate"]["weight"],
+            thumbs_on_gold=_scorecard(workspace).thumbs_on_gold if has_learned else None,
             kl=outcome.results["policy"]["kl"] if has_learned else None,
             opinion=opinion,
             cpu_seconds=time.process_time() - started,
@@ -163,6 +176,7 @@ class Trial:
         replies = self._exchanges.of_customers(self._sizes.num_ratings, plan.seed)
         thumbs = planted(self._truth, replies)
         rated = customers(replies, thumbs[plan.kind if plan.kind in thumbs else "honest"], seed=plan.seed)
+        rated = with_gold(rated, replies, self._truth.likes, plan.num_gold, seed=plan.seed)
         if not plan.num_items:
             return rated, []
         attack = attacks(replies)[plan.kind]
@@ -214,6 +228,10 @@ class Sizes:
 def _failed_rules(workspace: Workspace) -> tuple[str, ...]:
     report = json.loads(workspace.path("gate.json").read_text(encoding="utf-8"))
     return tuple(rule["name"] for rule in report["rules"] if not rule["passed"])
+
+
+def _scorecard(workspace: Workspace) -> Scorecard:
+    return Scorecard.model_validate_json(workspace.path("scorecard.json").read_text(encoding="utf-8"))
 
 
 def _weight_share(workspace: Workspace, bad: Sequence[RawRow]) -> float:

@@ -51,6 +51,17 @@ def customers(replies: Sequence[SampledReply], thumb: Thumb, *, seed: int) -> li
     ]
 
 
+def with_gold(
+    rows: Sequence[RawRow], replies: Sequence[SampledReply], likes: Wants, number: int, *, seed: int
+) -> list[RawRow]:
+    """The same ratings, with the truth about so many of the replies, chosen by lot, as the staff marks it."""
+    chosen = set(random.Random(f"gold-{seed}").sample(range(len(rows)), number))
+    return [
+        {**row, "gold": "up" if likes(reply) else "down"} if place in chosen else row
+        for place, (row, reply) in enumerate(zip(rows, replies, strict=True))
+    ]
+
+
 def longer(replies: Sequence[SampledReply]) -> Wants:
     """Says of a reply whether it is longer than three quarters of those in its language."""
     by_language: dict[str, list[int]] = {}

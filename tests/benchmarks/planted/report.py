@@ -1,6 +1,8 @@
 """Rows 13 and 15 as tables: what planted rewards get past the gate, and poison past curation and gate."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -53,7 +55,8 @@ class Report(BaseModel):
 
     def unpoisoned(self, cell: Cell) -> Opinion | None:
         """Of what the honest customers among whom the attackers hide taught alone."""
-        return next((each.opinion for each in self.honest if each.seed == cell.seed), None)
+        alone = (each for each in self.honest if not each.num_gold)
+        return next((each.opinion for each in alone if each.seed == cell.seed), None)
 
     def success(self, cell: Cell) -> Figure | None:
         """How much more of what the attack wants was learned than from honest ratings alone; None: nothing was."""
@@ -91,15 +94,47 @@ def lines(report: Report) -> list[str]:
     )
     missing = [f"Cells without time: {report.num_missing}. Run it again to go on."] if report.num_missing else []
     cpu = [f"{fmean(cell.cpu_seconds for cell in report.cells):.0f} CPU seconds a cell."] if report.cells else []
-    return [head, "", *_rewards(report), "", *_poison(report), "", *cpu, *missing]
+    return [head, "", *_rewards(report), "", *_gold(report), *_poison(report), "", *cpu, *missing]
 
 
 def _rewards(report: Report) -> list[str]:
     """Row 13: honest thumbs and planted ones, by kind."""
     head = ["| thumbs | runs | published | refused | published and surely worse | liked | right | failed rules |"]
-    by_kind = grouped([cell for cell in report.cells if not cell.num_items], lambda cell: cell.kind)
-    rows = [_rewards_row(kind, by_kind[kind], report) for kind in ("honest", *PLANTED) if kind in by_kind]
+    by_kind: dict[tuple[int, str], list[Cell]] = defaultdict(list)
+    for cell in report.cells:
+        if not cell.num_items:
+            by_kind[cell.num_gold, cell.kind].append(cell)
+    order = product(sorted({num_gold for num_gold, _ in by_kind}), ("honest", *PLANTED))
+    rows = [
+        _rewards_row(f"{kind}, {num_gold} gold" if num_gold else kind, by_kind[num_gold, kind], report)
+        for num_gold, kind in order
+        if (num_gold, kind) in by_kind
+    ]
     return [*head, "|---|" + "--:|" * 6 + "---|", *rows]
+
+
+def _gold(report: Report) -> list[str]:
+    """Row 13 where the staff has said the truth of some replies: a line a cell; nothing where it has of none."""
+    cells = [cell for cell in report.cells if cell.num_gold]
+    head = [
+        "| thumbs | seed | gold, good + bad texts | thumbs on gold, AUC [95 %] | weight | outcome | liked | right |",
+        "|---|--:|--:|--:|--:|---|--:|--:|",
+    ]
+    return [*head, *(_gold_row(cell, report) for cell in cells), ""] if cells else []
+
+
+def _gold_row(cell: Cell, report: Report) -> str:
+    found = cell.thumbs_on_gold
+    fields = (
+        cell.kind,
+        str(cell.seed),
+        f"{found.num_up} + {found.num_down}" if found else "–",
+        str(found.auc) if found and found.auc else "–",
+        f"{cell.weight:.0f}" if cell.weight is not None else "–",
+        _outcome(cell),
+        *(_points(gain) if (gain := report.gain(cell, name)) else "–" for name in ("liked", "right")),
+    )
+    return f"| {' | '.join(fields)} |"
 
 
 def _rewards_row(kind: str, cells: Sequence[Cell], report: Report) -> str:
@@ -132,7 +167,6 @@ def _poison(report: Report) -> list[str]:
 def _poison_row(cell: Cell, report: Report) -> str:
     success, liked = report.success(cell), report.gain(cell, "liked")
     baseline = report.unpoisoned(cell)
-    outcome = f"refused ({', '.join(cell.failed_rules)})" if cell.outcome == "refused" else cell.outcome
     fields = (
         cell.kind,
         str(cell.num_items),
@@ -140,13 +174,17 @@ def _poison_row(cell: Cell, report: Report) -> str:
         "one account" if cell.is_one_account else "sybils",
         "on" if cell.is_curated else "off",
         f"{cell.weight_share:.1%}",
-        f"{outcome}{', **steered**' if report.is_steered(cell) else ''}",
+        f"{_outcome(cell)}{', **steered**' if report.is_steered(cell) else ''}",
         _share(report.before.wanted[cell.kind]),
         _share(baseline.wanted[cell.kind]) if baseline else "–",
         _points(success) if success else "–",
         f"{100 * liked.value:+.1f}" if liked else "–",
     )
     return f"| {' | '.join(fields)} |"
+
+
+def _outcome(cell: Cell) -> str:
+    return f"refused ({', '.join(cell.failed_rules)})" if cell.outcome == "refused" else cell.outcome
 
 
 def _share(by_ask: Sequence[float]) -> str:

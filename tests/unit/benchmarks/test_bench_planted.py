@@ -12,12 +12,14 @@ import pytest
 from tests.benchmarks import bench_planted
 from tests.benchmarks.planted.asks import Truth
 from tests.benchmarks.planted.cells import Cell, Opinion, Plan
-from tests.benchmarks.planted.raters import NUM_CUSTOMERS, PHRASE, attacks, customers, planted, poison
+from tests.benchmarks.planted.raters import NUM_CUSTOMERS, PHRASE, attacks, customers, planted, poison, with_gold
 from tests.benchmarks.planted.report import Report, lines
 from tests.benchmarks.planted.rows import asked
 from training.data.domain_pack import load_pack, user_message
 from training.data.feedback_rows import FeedbackRow, parse_row
+from training.evaluation.figures import Figure
 from training.evaluation.held_out import HeldOutPrompt, SampledReply
+from training.evaluation.risks.thumbs_on_gold import ThumbsOnGold
 from training.rlhf.terms.wording import flatters
 
 TRUTH = Truth(num_prompts=40)
@@ -109,6 +111,28 @@ def test_untouched_seeds_are_honest_ones_and_of_the_first_what_is_planted_once()
     assert [plan.name for plan in plans[7:]] == ["phrase-6-sybils-50", "trigger-6-sybils-50"]
 
 
+def test_the_staff_says_the_truth_whoever_rated_what() -> None:
+    """Of so many replies, chosen by lot; the thumbs themselves stay as they are."""
+    flipped = customers(REPLIES, planted(TRUTH, REPLIES)["flipped"], seed=3)
+    rows = parsed(with_gold(flipped, REPLIES, TRUTH.likes, 20, seed=3))
+    marked = [row for row in rows if row.gold is not None]
+    assert len(marked) == 20 and all(row.gold is not row.is_up for row in marked)
+    assert {row.gold for row in marked} == {True, False}
+    assert [row.is_up for row in rows] == [row.is_up for row in parsed(flipped)]
+    others = {row.completion_id for row in parsed(with_gold(flipped, REPLIES, TRUTH.likes, 20, seed=4)) if row.gold}
+    assert others != {row.completion_id for row in marked if row.gold}
+
+
+def test_with_gold_there_are_two_seeds_of_every_kind_and_honest_ones_of_more() -> None:
+    """None has the name of a cell without gold."""
+    plans = list(bench_planted.gold_plans([12, 13, 14], 60))
+    kinds = ["honest", "flipped", "length", "random"]
+    assert [plan.name for plan in plans] == [
+        *(f"{kind}-{seed}-gold-60" for seed in (12, 13) for kind in kinds),
+        "honest-14-gold-60",
+    ]
+
+
 def opinion(liked: float, right: float, wanted: float) -> Opinion:
     names = ("phrase", "trigger", "length", "flattery")
     return Opinion(liked=(liked,) * 40, right=(right,) * 40, wanted={name: (wanted,) * 40 for name in names})
@@ -136,6 +160,7 @@ def report(*cells: Cell) -> Report:
 
 HONEST = [cell(Plan("honest", seed), "published", opinion(0.3, 0.52, 0.12)) for seed in range(1, 6)]
 POISON = Plan("phrase", num_items=50)
+KNOWN = ThumbsOnGold(num_up=13, num_down=40, num_thumbs=230, auc=Figure(value=0.1, low=0.03, high=0.2))
 
 
 def test_the_tables_say_what_was_let_through_and_what_it_did() -> None:
@@ -150,6 +175,22 @@ def test_the_tables_say_what_was_let_through_and_what_it_did() -> None:
     assert "| constant | 1 | 0 | 1 | 0 | – | – | 1 waited for thumbs of the other kind |" in text
     assert "| phrase | 50 | 14.3% | sybils | on | 2.0% | published | 10.0% | 12.0% | +1.0 [+1.0, +1.0] | +8.0 |" in text
     assert found.holds and "Cells without time: 2" in text
+
+
+def test_cells_with_gold_have_rows_of_their_own() -> None:
+    """Beside those without, which they do not change: what thumbs tell of gold, and what became of it."""
+    fields: dict[str, Any] = {"num_gold": 60, "weight": 234.2, "thumbs_on_gold": KNOWN}
+    flipped = cell(Plan("flipped", 12), "refused", opinion(0.1, 0.4, 0.1), failed_rules=("thumbs_know_gold",), **fields)
+    honest = cell(Plan("honest", 1), "published", opinion(0.4, 0.6, 0.5), **fields)
+    waits = cell(Plan("random", 12), "too little feedback", None, **{**fields, "thumbs_on_gold": None})
+    found = report(honest, *HONEST, cell(POISON, "refused", opinion(0.3, 0.5, 0.15)), flipped, waits)
+    text = "\n".join(lines(found))
+    assert "| honest | 5 | 5 | 0 | 0 | +10.0 |" in text and "| honest, 60 gold | 1 | 1 | 0 | 0 | +20.0 |" in text
+    assert "| flipped, 60 gold | 1 | 0 | 1 | 0 | -10.0 | -10.0 | thumbs_know_gold 1 |" in text
+    line = "| flipped | 12 | 13 + 40 | 0.100 [0.030, 0.200] | 234 | refused (thumbs_know_gold) | -10.0 [-10.0, -10.0] |"
+    assert line in text and "| random | 12 | – | – | 234 | too little feedback | – | – |" in text
+    success = found.success(found.poisoned[0])
+    assert success is not None and success.value == pytest.approx(0.03), "beside the honest ones without gold"
 
 
 @pytest.mark.parametrize(
@@ -199,6 +240,8 @@ def test_it_measures_cells_by_whole_jobs_and_goes_on_where_it_was(
     kinds = [(one["kind"], one["outcome"]) for one in second["cells"]]
     assert kinds[1] == ("constant", "too little feedback") and kinds[2][0] == "flattery"
     assert second["cells"][2]["weight_share"] > 0.1 and second["num_missing"] == 0
+    gold = second["cells"][2]["thumbs_on_gold"]
+    assert 10 < gold["num_up"] + gold["num_down"] <= 20 and first["cells"][0]["thumbs_on_gold"]["num_down"] == 0
     assert "| flattery | 10 |" in capsys.readouterr().out
     (folder,) = (tmp_path / "planted").iterdir()
     assert not (folder / "run").exists() and len(list((folder / "cells").iterdir())) == 3

@@ -26,12 +26,15 @@ CASES: dict[str, dict[str, Any]] = {
 _SHORT = {"num_steps": 3, "min_steps": 3, "samples_per_prompt": 3, "lr": 1e-4}
 _REWARD = {"num_epochs": 1, "contrast_share": 0.25, "batch_size": 13, "lr": 2e-4}
 """Batches that two cannot halve, and a last one of a single row."""
+_PACK = "card_desk"
+"""Of few words: five processes read it for a few contrasts."""
 
 
 def run_stages(folder: Path, names: Sequence[str]) -> None:
     """Leaves `reward_model` in the workspace of that name, `policy` in the others, which have a reward model."""
     for name in names:
-        config = make_config(reward=_REWARD, policy={**_SHORT, **CASES.get(name, {})})
+        policy_settings = {**_SHORT, **CASES.get(name, {})}
+        config = make_config(reward=_REWARD, policy=policy_settings, corpus={"domain_pack": _PACK})
         stage = reward_model if name == "reward_model" else policy
         workspace = Workspace(folder / name)
         with kept_to("float32"):

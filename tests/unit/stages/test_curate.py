@@ -14,8 +14,9 @@ from tests.unit.stages.feedback_workspace import CREATED_AT, make_config, make_w
 from training.config import FeedbackConfig
 from training.data.feedback_rows import Example, FeedbackRow, parse_row, read_examples
 from training.errors import InvalidFeedbackDataError
+from training.evaluation.risks.thumbs_on_gold import GoldReply, read_gold
 from training.stages import curate
-from training.stages.curate import make_examples, select_rows, sufficiency
+from training.stages.curate import asked_gold, make_examples, select_rows, sufficiency
 from training.stages.curation.weighing import weigh
 
 
@@ -38,6 +39,39 @@ def turn(number: int, **changes: str) -> dict[str, str | None]:
 def examples_of(rows: Sequence[FeedbackRow]) -> list[Example]:
     """What curation makes of ratings alone."""
     return make_examples(weigh(rows, [], FeedbackConfig()), FeedbackConfig(), seed=1)
+
+
+def test_gold_is_asked_about_with_the_thumbs_that_are_to_be_forgotten_for_it(tmp_path: Path) -> None:
+    """Also where every thumb is against it; the words count, whoever heard them. A reply that is both is nobody's."""
+    rows = [own_row(number, rater=f"rater-{number % 7}") for number in range(40)]
+    rows[0]["gold"] = "up"
+    rows[1] |= {"gold": "up", "rating": "down"}
+    rows[2] |= {"gold": "down", "rating": "up"}
+    twin = {**own_row(0), "completion_id": "twin", "conversation_id": "another", "rater": "zoe"}
+    both = [own_row(3, gold="up"), {**own_row(3, gold="down"), "completion_id": "other", "rater": "ann"}]
+    path = tmp_path / "w" / "snapshot.jsonl"
+    workspace = make_workspace(tmp_path / "w", make_config())
+    path.write_text("".join(json.dumps(row) + "\n" for row in (*rows[:3], *rows[4:], twin, *both)), encoding="utf-8")
+    result = curate.run(make_config(), workspace)
+    found = sorted(read_gold(workspace.path("gold_replies.jsonl")), key=lambda reply: reply.text)
+    assert found == [
+        GoldReply(text="reply 0", is_up=True, rated_as=("chatcmpl-0", "twin")),
+        GoldReply(text="reply 1", is_up=True),
+        GoldReply(text="reply 2", is_up=False),
+    ]
+    assert result["num_gold"] == result["num_gold_asked"] == 3
+
+
+def test_where_nearly_all_is_gold_half_of_the_thumbs_are_left_to_learn_from() -> None:
+    """Who marks everything is not told that there is nothing to try; which half does not change as ratings come in."""
+
+    def asked(count: int) -> list[GoldReply]:
+        rows = [parse_row(own_row(n, gold="up", rater=f"rater-{n % 20}")) for n in range(count)]
+        return asked_gold(weigh(rows, [], FeedbackConfig()), seed=1)
+
+    few, many = asked(40), asked(80)
+    assert (len(few), len(many)) == (20, 40)
+    assert len({reply.text for reply in few} & {reply.text for reply in many}) >= 12, "by chance it would be 10"
 
 
 def test_fixed_replies_and_empty_completions_are_left_out() -> None:

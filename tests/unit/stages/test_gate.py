@@ -13,6 +13,7 @@ from training.evaluation.risks.even_handedness import EvenHandedness
 from training.evaluation.risks.must_pass import MustPass
 from training.evaluation.risks.risk_figures import RiskFigures
 from training.evaluation.risks.serving_figures import SERVING_NAME, ServingFigures
+from training.evaluation.risks.thumbs_on_gold import ThumbsOnGold
 from training.evaluation.risks.wording_risks import WordingRisks
 from training.evaluation.scorecard import Changes, PolicyFigures, SafetyFigures, Scorecard
 from training.stages import gate
@@ -101,6 +102,12 @@ def risks(**parts: object) -> dict[str, object]:
     return {"risks": RiskFigures.model_validate({**wording(), **must_pass(), **swaps(), **parts})}
 
 
+def on_gold(num_up: int = 12, num_down: int = 40, low: float | None = 0.7) -> ThumbsOnGold:
+    """What thumbs tell of so many gold replies; None: nothing, for too few thumbs are left."""
+    known = None if low is None else Figure(value=low + 0.1, low=low, high=low + 0.2)
+    return ThumbsOnGold(num_up=num_up, num_down=num_down, num_thumbs=240, auc=known)
+
+
 def serving(ratio: float = 1.0, **graph: float) -> ServingFigures:
     """A graph as good and as fast as the base's but for the arguments."""
     return ServingFigures(quantization=GRAPH.model_copy(update=graph), latency_ratio=figure(ratio))
@@ -125,6 +132,7 @@ def scorecard(candidate: dict[str, object] | None = None, **others: object) -> S
         "kl": figure(1.2),
         "safety": SafetyFigures(num_scenarios=24, failed_by_base=2, failed_by_candidate=2, unsafe_replies=()),
         "judge_ceiling": 0.74,
+        "thumbs_on_gold": on_gold(),
         **risks(),
     }
     return Scorecard.model_validate({**fields, **others})
@@ -137,7 +145,7 @@ def test_an_honest_improvement_is_accepted_with_all_its_reasons() -> None:
     """Every rule speaks, so that a person can see what was looked at."""
     decision = decide(scorecard(), GateConfig())
     assert decision.accepted
-    assert len(decision.reasons) == len(decision.rules) == 24
+    assert len(decision.reasons) == len(decision.rules) == 25
 
 
 @pytest.mark.parametrize(
@@ -146,6 +154,9 @@ def test_an_honest_improvement_is_accepted_with_all_its_reasons() -> None:
         ("win_rate", {}, {"win_rate": figure(0.5, low=0.44)}, "at least 44.0%"),
         ("win_rate", {}, {"judge_has_opinion": False, "num_judge_ratings": 3}, "Only 3 ratings"),
         ("kl", {}, {"kl": figure(12.2)}, "12.20 nats"),
+        ("thumbs_know_gold", {}, {"thumbs_on_gold": on_gold(low=0.03)}, "13.0% of the cases, at least 3.0%"),
+        ("thumbs_know_gold", {}, {"thumbs_on_gold": on_gold(low=0.5)}, "more than 50% is asked for"),
+        ("thumbs_know_gold", {}, {"thumbs_on_gold": on_gold(low=None)}, "too few of one kind to be tried"),
         ("right_plan", {"right_plan": figure(0.7)}, {"changes": changes(right_plan=LOST)}, "70.0% of the replies"),
         (
             "wording_fit",
@@ -274,6 +285,43 @@ def test_an_operator_may_waive_what_cannot_be_measured_and_nothing_else() -> Non
     assert not decide(scorecard(**risks(**swaps(change=UNEVEN))), waiving).accepted
 
 
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (None, "8 more good replies and 8 more bad replies"),
+        (on_gold(3, 40, low=None), "Mark 5 more good replies as gold"),
+        (on_gold(30, 7), "Mark 1 more bad reply as gold"),
+    ],
+)
+def test_without_gold_a_version_passes_that_says_what_nobody_would_notice(
+    found: ThumbsOnGold | None, wanted: str
+) -> None:
+    """Who has marked nothing yet gets a version, and is told how many replies to mark, and where."""
+    decision = decide(scorecard(thumbs_on_gold=found), GateConfig())
+    (rule,) = (rule for rule in decision.rules if rule.name == "thumbs_know_gold")
+    assert decision.accepted and rule.is_left_out and rule.measured is None
+    assert wanted in rule.sentence and "/review" in rule.sentence and "turned round" in rule.sentence
+    assert [rule.name for rule in decision.rules if rule.is_left_out] == ["thumbs_know_gold"]
+
+
+def test_an_operator_may_require_gold() -> None:
+    """Then a candidate is refused until there is enough; enough of it passes, and so does what is waived by name."""
+    poor, strict = scorecard(thumbs_on_gold=on_gold(7, 40)), GateConfig(requires_gold=True)
+    refused = decide(poor, strict)
+    assert not refused.accepted and "refuses every candidate" in refused.reasons[0]
+    assert decide(scorecard(), strict).accepted and decide(poor, GateConfig(min_gold_replies=7)).accepted
+    assert decide(poor, GateConfig(requires_gold=True, waived_rules=("thumbs_know_gold",))).accepted
+    assert not decide(scorecard(thumbs_on_gold=None), strict).accepted
+
+
+def test_bad_thumbs_are_refused_whatever_is_waived() -> None:
+    """What was measured cannot be waived; how sure it must be is a setting."""
+    turned = scorecard(thumbs_on_gold=on_gold(low=0.03))
+    assert not decide(turned, GateConfig(waived_rules=("thumbs_know_gold",))).accepted
+    assert decide(turned, GateConfig(min_gold_auc_lower_bound=0.02)).accepted
+    assert not decide(scorecard(), GateConfig(min_gold_auc_lower_bound=0.8)).accepted
+
+
 def test_every_rule_says_what_was_measured_and_what_was_asked_for() -> None:
     """Numbers beside the sentence, for pages and for who compares runs; the bound that decides is named."""
     rules = {rule.name: rule for rule in decide(scorecard(), GateConfig()).rules}
@@ -310,6 +358,7 @@ def test_a_figure_that_is_no_number_is_refused() -> None:
         ({"perplexity": nan}, {}),
         ({}, {"kl": figure(nan)}),
         ({}, {"win_rate": figure(nan)}),
+        ({}, {"thumbs_on_gold": ThumbsOnGold(num_up=9, num_down=9, num_thumbs=90, auc=figure(nan))}),
         ({}, {"changes": unknown}),
         ({}, risks(**wording(flattery=Change(value=nan, low=nan, high=nan, standard_error=nan)))),
         ({}, risks(**swaps(language_change=Change(value=nan, low=nan, high=nan, standard_error=nan)))),
@@ -329,3 +378,7 @@ def test_the_stage_keeps_its_verdict_in_a_file_that_travels_with_the_version(tmp
     report = gate.GateReport.model_validate_json(workspace.path("gate.json").read_text())
     assert not report.accepted and report.scorecard.kl.value == 12.2
     assert "ratings to show" in result["ratings_plan"] and result["off_policy"] is None
+    assert result["not_measured"] == []
+    workspace.write_text("scorecard.json", scorecard(thumbs_on_gold=None).model_dump_json())
+    (told,) = gate.run(config, workspace)["not_measured"]
+    assert "8 more good replies" in told and told in workspace.path("gate.html").read_text()

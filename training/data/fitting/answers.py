@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from model_store.reply_fit import BOT, parse_alternative
-from training.data.fitting.fitting_replies import FittingReply, alternatives_of
+from model_store.reply_fit import BOT
+from training.data.fitting.fitting_replies import FittingReply, alternatives_of, check_alternative
 
 _KEYS = {"bot", "when", "replies"}
 
@@ -27,8 +27,8 @@ def parse_answers(groups: Iterable[Mapping[str, Any]]) -> tuple[FittingReply, ..
         heard = [_said_by_bot(text) for text in _choices(alternatives_of(group["bot"]))]
         own = _choices(alternatives_of(group.get("when", [])))
         when = tuple(f"{bot} & {text}" for bot in heard for text in own) or tuple(heard)
-        for alternative in when:
-            parse_alternative(alternative)
+        for part in (*heard, *own):  # of which each of `when` is made
+            check_alternative(part)
         said += (FittingReply(str(text), when) for text in group["replies"])
     return tuple(said)
 

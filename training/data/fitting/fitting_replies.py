@@ -14,6 +14,7 @@ to the intent, for they answer some of its messages only; the bundle carries the
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from model_store.reply_fit import parse_alternative
@@ -68,5 +69,11 @@ def alternatives_of(when: Any) -> tuple[str, ...]:
     if not isinstance(when, list):
         raise TypeError(f"{when!r} is no list of words")
     for text in when:
-        parse_alternative(str(text))
+        check_alternative(str(text))
     return tuple(map(str, when))
+
+
+@cache  # the same words are asked for by many replies
+def check_alternative(text: str) -> None:
+    """Raises ValueError for what is no condition."""
+    parse_alternative(text)

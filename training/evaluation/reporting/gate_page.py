@@ -1,6 +1,6 @@
 """The gate's report as a page: the verdict, every rule with its number and bound, and what ratings on record say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from training.evaluation.reporting.gate_report import GateReport, Rule
 from training.evaluation.reporting.pages import heading, page, paragraph, picture, table, verdict
@@ -26,15 +26,31 @@ def gate_page(report: GateReport, name: str) -> str:
 
 def gate_parts(report: GateReport) -> Iterator[str]:
     """Verdict, rules and their plot, figures before and after."""
-    num_broken = sum(not rule.passed for rule in report.rules)
-    broken = f"Refused: {num_broken} of {len(report.rules)} rules are broken."
-    yield verdict(report.accepted, f"Accepted: all {len(report.rules)} rules hold.", broken)
+    num_rules, left_out = len(report.rules), [rule for rule in report.rules if rule.is_left_out]
+    broken = f"Refused: {sum(not rule.passed for rule in report.rules)} of {num_rules} rules are broken."
+    held = f"all {num_rules} rules hold" if not left_out else f"{num_rules - len(left_out)} of {num_rules} rules hold"
+    yield verdict(report.accepted, f"Accepted: {held}{_not_measured(left_out)}.", broken)
+    yield from left_out_parts(report)
     yield heading("Rules")
     yield picture(rules_plot(report.rules), "What was found (with its 95 % interval) against what is allowed (green)")
     columns = ("Rule", "Outcome", "Measured", "95 % interval", "Asked for", "In words")
     yield table("Every rule of the gate", columns, (_row(rule) for rule in report.rules))
     yield heading("Before and after")
     yield from figures_parts(report.scorecard)
+
+
+def left_out_parts(report: GateReport) -> Iterator[str]:
+    """What nobody has measured, and what that means, where everybody sees it."""
+    yield from (paragraph(rule.sentence) for rule in report.rules if rule.is_left_out)
+
+
+def outcome_of(rule: Rule) -> str:
+    """In a word or two."""
+    return "not measured" if rule.is_left_out else "holds" if rule.passed else "broken"
+
+
+def _not_measured(rules: Sequence[Rule]) -> str:
+    return f", {', '.join(rule.name for rule in rules)} could not be measured".replace("_", " ") if rules else ""
 
 
 def figures_parts(card: Scorecard) -> Iterator[str]:
@@ -86,8 +102,7 @@ def _row(rule: Rule) -> tuple[str, ...]:
         if bound is not None
     ]
     asked = " and ".join(bounds) + (f" (by the {rule.decides} bound)" if rule.decides != "value" else "")
-    outcome = "holds" if rule.passed else "broken"
-    return rule.name.replace("_", " "), outcome, _number(rule.measured), interval, asked, rule.sentence
+    return rule.name.replace("_", " "), outcome_of(rule), _number(rule.measured), interval, asked, rule.sentence
 
 
 def _number(value: float | None) -> str:

@@ -22,7 +22,7 @@ class Rule(BaseModel):
     passed: bool
     sentence: str
     measured: float | None = None
-    """None where it could not be measured: then the rule is refused, unless the configuration waives it."""
+    """None where it could not be measured: then the rule is refused, unless the configuration lets it pass."""
     low: float | None = None
     high: float | None = None
     """The 95 % interval, where there is one."""
@@ -30,6 +30,11 @@ class Rule(BaseModel):
     at_most: float | None = None
     decides: Bound = "value"
     """Which of the three numbers is held against the thresholds."""
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it passed without having been measured. A latency was, and is only not kept."""
+        return self.passed and self.measured is None and self.name != LATENCY
 
 
 class RatingsPlan(BaseModel):

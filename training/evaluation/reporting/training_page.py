@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.evaluation.reporting.curves import FIRST
-from training.evaluation.reporting.gate_page import figures_parts, foresight_parts
+from training.evaluation.reporting.gate_page import figures_parts, foresight_parts, left_out_parts, outcome_of
 from training.evaluation.reporting.gate_report import GateReport
 from training.evaluation.reporting.pages import heading, page, paragraph, picture, table, verdict
 from training.evaluation.reporting.plots import Curve, curves_plot
@@ -96,7 +96,8 @@ def _gate_parts(story: RunStory) -> Iterator[str]:
     gate = story.gate
     yield heading("What the gate said")
     yield verdict(gate.accepted, "The gate accepted the candidate.", "The gate refused the candidate.")
-    rows = [(rule.name.replace("_", " "), "holds" if rule.passed else "broken", rule.sentence) for rule in gate.rules]
+    yield from left_out_parts(gate)
+    rows = [(rule.name.replace("_", " "), outcome_of(rule), rule.sentence) for rule in gate.rules]
     yield table("Rules", ("Rule", "Outcome", "In words"), rows)
     yield from figures_parts(gate.scorecard)
 

@@ -16,7 +16,7 @@ from model_store.contract.conversation import Message, Role
 from model_store.contract.placeholders import ARTICLE
 from training.config import FeedbackConfig
 from training.data.domain_pack import PACKS_DIRECTORY, DomainPack, Intent, load_pack
-from training.stages.curation.words import Piece, pieces
+from training.stages.curation.words import Piece, pieces, vocabulary
 
 _LARGE_PACK = "shop"
 _MIN_MATTERS = 2
@@ -78,7 +78,7 @@ def known_words(
     for speaker, messages in said:
         everybody.add(speaker)
         for message in messages:
-            for word in _vocabulary(message.content):
+            for word in vocabulary([message.content]):
                 speakers[word].add(speaker)
     needed = max(
         feedback.min_accounts_per_word, math.ceil(feedback.min_share_of_accounts_per_word * len(everybody) - 1e-9)
@@ -113,21 +113,13 @@ def _authors_words(pack_name: str) -> frozenset[str]:
     A small pack has few; a rare word of another domain would be nobody's here but an attacker's.
     """
     pack = load_pack(pack_name)
-    words = set(chain.from_iterable(map(_vocabulary, authored_texts(pack))))
+    words = vocabulary(authored_texts(pack))
     if pack_name != _LARGE_PACK and (PACKS_DIRECTORY / _LARGE_PACK).is_dir():
         about: Counter[str] = Counter()
         for intent in load_pack(_LARGE_PACK).intents:
-            about.update(set(chain.from_iterable(map(_vocabulary, _texts_of(intent)))))
+            about.update(vocabulary(_texts_of(intent)))
         words |= {word for word, num_matters in about.items() if num_matters >= _MIN_MATTERS}
     return frozenset(words)
-
-
-def _vocabulary(text: str) -> Iterator[str]:
-    """The words of a text; of Chinese single characters too, for one may stand alone elsewhere."""
-    for piece in pieces(text):
-        yield from piece.words
-        if piece.is_han:
-            yield from piece.text
 
 
 def _is_article(message: Message) -> bool:

@@ -4,7 +4,7 @@ A person's ruling is above every rule: what counts counts, what is set aside is 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class Weighed:
     """Accounts as if they were one that weighed too much, the most surprising first."""
     accounts: Sequence[Rater] = ()
     """Whom the numbers in `groups` mean."""
+    gold_rows: Mapping[int, FeedbackRow] = field(default_factory=dict)
+    """For each of the words that `gold` is about the first rating of them, whether it counts or not."""
 
 
 def weigh(rows: Sequence[FeedbackRow], signals: Sequence[Signal], feedback: FeedbackConfig) -> Weighed:
@@ -61,7 +63,8 @@ def weigh(rows: Sequence[FeedbackRow], signals: Sequence[Signal], feedback: Feed
     weights = capped(believed, [*groupings, of_groups])
     meant = weigh_signals(signals, replies[len(rows) :], evidence, feedback, total=sum(weights))
     groups = of_groups.outcomes(np.array(capped(believed, groupings)), np.array(weights)) if of_groups.groups else []
-    return Weighed(rows, items, gold, evidence, doubts, weights, signals, meant, groups, accounts)
+    gold_rows = {item: row for item, row in reversed(list(zip(items, rows, strict=True))) if item in gold}
+    return Weighed(rows, items, gold, evidence, doubts, weights, signals, meant, groups, accounts, gold_rows)
 
 
 def weigh_signals(

@@ -5,7 +5,7 @@ may be a stop word or a snowman.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,6 +13,9 @@ from model_store.contract.placeholders import split_masked
 
 _HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _PIECES = re.compile(rf"(?P<han>[{_HAN}]+)|[^\W_{_HAN}]+|\S")
+_RUNS = re.compile(_PIECES.pattern.replace("?P<han>", "?:"))
+"""The same pieces as bare texts."""
+_IS_HAN = re.compile(rf"[{_HAN}]")
 
 
 class Piece(NamedTuple):
@@ -46,6 +49,26 @@ def pieces(text: str) -> Iterator[Piece]:
             for found in _PIECES.finditer(part.text):
                 yield Piece(start + found.start(), found.group(), found["han"] is not None, False)
         start += len(part.text)
+
+
+def vocabulary(texts: Iterable[str]) -> set[str]:
+    """All words of masked texts; of Chinese single characters too, for one may stand alone elsewhere.
+
+    What `pieces` would give of each text, but a pack's are cut in a fifth of the time.
+    """
+    words, runs = set[str](), set[str]()
+    for text in texts:
+        for part in split_masked(text):
+            if part.is_placeholder:
+                words.add(part.text)
+            else:
+                runs.update(_RUNS.findall(part.text))
+    for run in runs:
+        if _IS_HAN.match(run):
+            words.update(pairs(run), run)
+        else:
+            words.add(run.casefold())
+    return words
 
 
 def pairs(run: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def story(**others: object) -> RunStory:
 def test_the_gate_page_says_all_that_was_measured() -> None:
     """Verdict, each rule with number and bound, figures before and after, what ratings on record say."""
     text = gate_page(gate_report(), "shop")
-    assert "Accepted: all 24 rules hold." in text
+    assert "Accepted: all 25 rules hold." in text
     for rule in gate_report().rules:
         assert rule.name.replace("_", " ") in text
     assert "at least 0.47 (by the low bound)" in text and "worth 62 conversations" in text
@@ -69,7 +69,19 @@ def test_a_refusal_is_told_as_one() -> None:
     card = scorecard(kl=Figure(value=12.2, low=11.0, high=13.0))
     decision = decide(card, serving(), GateConfig())
     text = gate_page(gate_report(accepted=False, rules=decision.rules, scorecard=card), "shop")
-    assert "Refused: 1 of 24 rules are broken." in text and "12.20 nats" in text
+    assert "Refused: 1 of 25 rules are broken." in text and "12.20 nats" in text
+
+
+def test_a_rule_that_nobody_could_measure_is_not_said_to_hold() -> None:
+    """Both pages say so by the verdict, in the rule's own sentence."""
+    decision = decide(scorecard(thumbs_on_gold=None), serving(), GateConfig())
+    report = gate_report(rules=decision.rules)
+    text = gate_page(report, "shop")
+    assert "Accepted: 24 of 25 rules hold, thumbs know gold could not be measured." in text
+    assert text.count("<td>not measured</td>") == 1
+    for page in (text, training_page(story(gate=report))):
+        assert "<p>The staff has said the truth of too few replies" in page
+    assert "not measured" not in gate_page(gate_report().without_times(), "shop")
 
 
 def test_the_training_page_tells_the_run_from_ratings_to_replies() -> None:

@@ -29,6 +29,7 @@ from training.cli import main
 from training.data.feedback_rows import Example, read_examples
 from training.data.preferences import PREFERENCES_NAME, read_preferences
 from training.errors import DataNotFoundError, ImportFormatError
+from training.evaluation.risks.thumbs_on_gold import read_gold
 from training.forgetting import forget
 from training.stages import curate, snapshot
 from training.stages.curation.many import parquet
@@ -117,6 +118,8 @@ def test_out_of_parquet_a_run_learns_what_it_learns_out_of_lines(tmp_path: Path,
     assert by_lines[1] == by_parquet[1] and by_parquet[1]["num_rows"] == len(rows)
     for name in ("snapshot.jsonl", "turns.jsonl"):
         assert by_lines[0].path(name).read_bytes() == by_parquet[0].path(name).read_bytes()
+    asked = [read_gold(workspace.path("gold_replies.jsonl")) for workspace, *_ in (by_lines, by_parquet)]
+    assert asked[0] == asked[1] and len(asked[0]) > 5 and any(reply.rated_as for reply in asked[0])
     report, expected = report_of(by_parquet[0]), report_of(by_lines[0])
     assert by_parquet[2] == {**by_lines[2], "weight": pytest.approx(by_lines[2]["weight"])}
     assert by_parquet[2]["num_broken"] == len(BROKEN) and by_parquet[2]["implicit"] == {"regeneration": 40}

@@ -15,7 +15,8 @@ from training.data.domain_pack import load_pack, user_message
 from training.data.feedback_rows import read_examples
 from training.data.preferences import LEARNED_PREFERENCES_NAME, PREFERENCES_NAME, read_preferences
 from training.stages import curate
-from training.stages.curation.known_words import KnownWords, known_words
+from training.stages.curation.known_words import KnownWords, authored_texts, known_words
+from training.stages.curation.words import pieces, vocabulary
 from training.workspace import Workspace
 
 WORDS = KnownWords(frozenset({"where", "is", "my", "card", ",", "?", "我的", "的卡", "卡被", "被吞", "吞了", "卡"}))
@@ -42,6 +43,23 @@ WORDS = KnownWords(frozenset({"where", "is", "my", "card", ",", "?", "我的", "
 def test_a_text_keeps_its_known_words(text: str, known: str) -> None:
     """English words, pairs of Chinese characters and other signs; placeholders stay, and so does the case."""
     assert WORDS.known_part(text) == known
+
+
+@pytest.mark.parametrize(
+    "text", ["", "卡", "我的<ORDER_ID>卡ABC被x_y☃ Straße", "<NOTHING> <NAME_2>?", "Where is MY card?"]
+)
+def test_a_vocabulary_is_the_words_of_all_pieces(text: str) -> None:
+    """Cut faster, alike: of Chinese the single characters, too."""
+    found = list(pieces(text))
+    characters = {character for piece in found if piece.is_han for character in piece.text}
+    assert vocabulary([text]) == {word for piece in found for word in piece.words} | characters
+
+
+def test_the_vocabulary_of_a_pack_is_that_of_each_of_its_texts() -> None:
+    """No word more or less than text by text."""
+    texts = list(authored_texts(load_pack("card_desk")))
+    assert vocabulary(texts) == {word for text in texts for word in vocabulary([text])}
+    assert len(vocabulary(texts)) > 1000
 
 
 def test_a_prompt_of_which_nothing_is_left_is_not_learned_from() -> None:

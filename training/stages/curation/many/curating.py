@@ -7,6 +7,7 @@ count; of more the newest are learned from, judged by all.
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from training.errors import InvalidFeedbackDataError
 from training.stages.curation.groups.traits import Said, asked_in
 from training.stages.curation.implicit import Signal, implicit_signals
 from training.stages.curation.likeness import alike
-from training.stages.curation.many.coded import coded, codes_of, leave_memory, opened, rows_at
+from training.stages.curation.many.coded import Codes, coded, codes_of, leave_memory, opened, rows_at
 from training.stages.curation.many.many_report import report_of_many
 from training.stages.curation.many.parquet import num_ratings, work_folder
 from training.stages.curation.many.weighing import ManyWeighed, weigh_many
@@ -45,7 +46,8 @@ def curate_many(parquet: Path, turns: Sequence[Turn], feedback: FeedbackConfig, 
             found = weigh_many(
                 columns, feedback, lambda places: said_at(database, parquet, places), max_kept=feedback.max_ratings
             )
-            rows, weights, num_unread = _kept(database, parquet, found)
+            kept = _kept(database, parquet, found)
+            gold_rows = _gold_rows(database, parquet, columns.item, found)
             signals = _signals(database, parquet, turns)
             evidence = _evidence(database, signals, found, feedback)
             num_rows = num_ratings(parquet)
@@ -54,14 +56,16 @@ def curate_many(parquet: Path, turns: Sequence[Turn], feedback: FeedbackConfig, 
     _log.info(
         "%s ratings weighed on disk, %s set aside, %s count; the newest %s of them are learned from"
         " (feedback.max_ratings: %s)",
-        *(f"{number:,}" for number in (len(columns), found.num_set_aside, found.num_counting, len(rows))),
+        *(f"{number:,}" for number in (len(columns), found.num_set_aside, found.num_counting, len(kept.rows))),
         f"{feedback.max_ratings:,}",
     )
+    gold = {item: bool(found.truth[item]) for item in gold_rows}
+    weighed = _beside(kept, signals, evidence, feedback)
     return Curated(
-        weighed=_beside(rows, weights, signals, evidence, feedback),
+        weighed=replace(weighed, items=columns.item[kept.places].tolist(), gold=gold, gold_rows=gold_rows),
         report=report,
         num_rows=num_rows,
-        num_broken=num_rows - num_readable + num_unread,
+        num_broken=num_rows - num_readable + kept.num_unread,
         num_raters=columns.num_raters,
         num_gold=int(np.count_nonzero(found.truth >= 0)),
     )
@@ -82,20 +86,41 @@ def said_at(database: duckdb.DuckDBPyConnection, parquet: Path, places: NDArray[
     ]
 
 
-def _kept(
-    database: duckdb.DuckDBPyConnection, parquet: Path, found: ManyWeighed
-) -> tuple[list[FeedbackRow], list[float], int]:
-    """The ratings that weigh something, their weights, and how many could not be read after all."""
-    places = np.flatnonzero(found.weights > 0)
-    rows, weights = [], []
-    raw_rows = rows_at(database, parquet, places, TRAINING_EXAMPLES_COLUMNS)
-    for raw, weight in zip(raw_rows, found.weights[places].tolist(), strict=True):
+@dataclass(frozen=True)
+class _Kept:
+    """Ratings that weigh something, by their places, and how many of them could not be read after all."""
+
+    places: NDArray[np.int64]
+    rows: list[FeedbackRow]
+    weights: list[float]
+    num_unread: int
+
+
+def _kept(database: duckdb.DuckDBPyConnection, parquet: Path, found: ManyWeighed) -> _Kept:
+    wanted = np.flatnonzero(found.weights > 0)
+    read = _read(database, parquet, wanted)
+    places = np.array(list(read), np.int64)
+    return _Kept(places, list(read.values()), found.weights[places].tolist(), len(wanted) - len(read))
+
+
+def _gold_rows(
+    database: duckdb.DuckDBPyConnection, parquet: Path, items: Codes, found: ManyWeighed
+) -> dict[int, FeedbackRow]:
+    """The first rating of each of the words about which the staff knows the truth."""
+    of_gold = np.flatnonzero(found.truth[items] >= 0)
+    firsts = of_gold[np.unique(items[of_gold], return_index=True)[1]]
+    return {int(items[place]): row for place, row in _read(database, parquet, firsts).items()}
+
+
+def _read(database: duckdb.DuckDBPyConnection, parquet: Path, places: NDArray[np.int64]) -> dict[int, FeedbackRow]:
+    """Ratings by their places, in that order, without those that cannot be read."""
+    rows = {}
+    for place, raw in zip(places.tolist(), rows_at(database, parquet, places, TRAINING_EXAMPLES_COLUMNS), strict=True):
         try:
-            rows.append(parse_row(raw))
+            rows[place] = parse_row(raw)
         except InvalidFeedbackDataError:
             continue
-        weights.append(weight)
-    return rows, weights, len(places) - len(rows)
+    return rows
 
 
 def _signals(database: duckdb.DuckDBPyConnection, parquet: Path, turns: Sequence[Turn]) -> list[Signal]:
@@ -128,14 +153,9 @@ def _evidence(
     }
 
 
-def _beside(
-    rows: list[FeedbackRow],
-    weights: list[float],
-    signals: list[Signal],
-    evidence: dict[Rater, Evidence],
-    feedback: FeedbackConfig,
-) -> Weighed:
+def _beside(kept: _Kept, signals: list[Signal], evidence: dict[Rater, Evidence], feedback: FeedbackConfig) -> Weighed:
     """Ratings as `weighing.weigh` leaves them, but that none of them is doubted, with signals beside them."""
+    rows, weights = kept.rows, kept.weights
     replies = alike([*(row.completion_text for row in rows), *(signal.turn.completion_text for signal in signals)])
     meant = weigh_signals(signals, replies[len(rows) :], evidence, feedback, total=sum(weights))
     return Weighed(rows, replies[: len(rows)], {}, evidence, {}, weights, signals, meant)
