@@ -229,6 +229,8 @@ def test_a_thing_that_trips_the_electrics_is_no_small_talk(text: str, name: str 
         ("high chair strap broke", "unsafe_goods"),
         ("婴儿床突然塌了", "unsafe_goods"),
         ("my gran drank the lamp oil", "emergency"),
+        ("孩子把你们家玩具上的小珠子吞下去了", "emergency"),
+        ("宝宝噎到了 咳个不停", "emergency"),
         ("baby swallowed a screw from the shelf", "emergency"),
         ("theres a gas smell from the heater", "emergency"),
         ("i burn my hand on purpose", None),

@@ -75,7 +75,9 @@ def test_an_answer_that_an_author_expected_settles_what_it_is_about() -> None:
     assert settled_by("Is it?", "on the contrary, " + "I would say that it is the one for her " * 2) is None
 
 
-@pytest.mark.parametrize("text", ["its greyed out, ok hand me over", "no. put me through", "说不清，帮我转人工"])
+@pytest.mark.parametrize(
+    "text", ["its greyed out, ok hand me over", "no. put me through", "说不清，帮我转人工", "就是券用不了 转人工"]
+)
 def test_who_demands_a_person_gets_one_though_none_was_offered(text: str) -> None:
     """In a few words and after a reply; not who says that he wants none, or was handed over before."""
     reply = "Choose the colour on its page."
