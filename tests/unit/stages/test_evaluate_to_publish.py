@@ -152,7 +152,7 @@ def test_every_rule_was_measured_on_the_way(gated: Workspace) -> None:
     """Risks and the served graph as well; no clock's number gets into what names a version."""
     report = GateReport.model_validate_json(gated.path("gate.json").read_text())
     result = gated.result("gate") or {}
-    assert report.accepted is result["accepted"] and len(report.rules) == 24
+    assert report.accepted is result["accepted"] and len(report.rules) == 25
     clocked = ("latency",) if report.accepted else ()
     assert tuple(rule.name for rule in report.rules if rule.measured is None) == (*UNMEASURED, *clocked)
     assert report.serving is not None and (report.serving.latency_ratio is None) is report.accepted
