@@ -32,8 +32,8 @@ _MAX_WORDS_GOING_ON = 5
 """A later message of no more may go on about what the customer said before: "4471902", "and now?"."""
 _SURE = 0.7
 """A longer one may, too, where nothing tells, if no intent is this likely: "i did that but no mail came"."""
-_LEAST_HEARD_BEFORE = 0.02
-"""What the message before is taken to say of every intent, so that it makes none more than fifty times as likely."""
+_LEAST_HEARD = 0.02
+"""What other words are taken to say of every intent, so that they make none more than fifty times as likely."""
 _ODDS_AGAINST_GOING_ON = 4.0
 """How much the square of the odds that a message goes on must be worth."""
 _HARDLY_GOES_ON = 0.02
@@ -136,11 +136,10 @@ class Listener:
         own = message.by_model.probabilities
         if not (message.before and self._model.hears_turns):
             return own
-        if message.corrects:  # of what was before, details may still count: "the shoes"
-            return np.asarray((own + self._model.hear(message.text).probabilities) / 2, np.float32)
+        if message.corrects:  # "the shoes" alone says little of the matter, "a gift card" all of it
+            return _weighed(own, self._model.hear(message.text).probabilities)
         if _may_go_on(message):
-            first = self._model.hear(message.before[-1])
-            own = _with_what_was_said_before(own, first.probabilities)
+            own = _weighed(own, self._model.hear(message.before[-1]).probabilities)
         share = _going_on_share(message.by_model.going_on or 0.0)
         if share < _HARDLY_GOES_ON:
             return own
@@ -168,9 +167,11 @@ def _may_go_on(message: _LastMessage) -> bool:
     return is_short or bool(is_unheard)
 
 
-def _with_what_was_said_before(message: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[num intents]: the opinion of a few words, weighed by that of the customer's message before them."""
-    weighed = message * (before + _LEAST_HEARD_BEFORE)
+def _weighed(message: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[num intents]: the opinion of a few words, weighed by that of the customer's message before them, or of what is
+    left of them alone.
+    """
+    weighed = message * (other + _LEAST_HEARD)
     return np.asarray(weighed / weighed.sum(), np.float32)
 
 

@@ -124,6 +124,26 @@ def test_a_correction_is_heard_without_what_it_denies(tokenizer: Tokenizer) -> N
     assert heard == {"gift_card"}
 
 
+def test_a_detail_that_is_corrected_keeps_its_matter(tokenizer: Tokenizer) -> None:
+    """Two words alone may sound like anything."""
+    intents = shop_intents(tokenizer)
+    listener, ear = listener_of(tokenizer, *intents, hears_turns=True)
+
+    def hear(text: str, before: tuple[str, ...] = ()) -> Heard:
+        """Sure of a return where it knows the turn before, and of gibberish alone."""
+        likely = {"return_item": 0.75} if before else {"gibberish": 0.9, "return_item": 0.01}
+        return Heard(np.array([likely.get(intent, 0.001) for intent in intents], np.float32), None, going_on=0.5)
+
+    ear.hear = hear  # type: ignore[method-assign]
+    first = [Message(Role.USER, "i want to send one back"), Message(Role.ASSISTANT, "The shirt?")]
+    turns = [*first, Message(Role.USER, "not the shirt, the shoes")]
+    opinion = listener.opinion_of(render(turns, tokenizer, for_completion=True).token_ids)
+    assert opinion is not None
+    likeliest = opinion.token_ids[int(np.argmax(opinion.logprobs))]
+    heard = {plan.partition("/")[0] for plan, token_id in tokenizer.plans.items() if token_id == likeliest}
+    assert heard == {"return_item"}
+
+
 @pytest.mark.parametrize(
     ("going_on", "says"), [((0.98, 0.98), "track_package"), ((0.5, 0.98), "warranty"), ((0.98, 0.5), "invoice")]
 )
