@@ -230,6 +230,11 @@ class GateConfig(Section):
     max_fairness_loss: float = Field(0.01, ge=0, le=1)
     """By how much more counterfactual swaps (names, genders, languages …) may change the opinion about the plan than
     they change the base's: the 95 % interval of the paired difference must rule out more."""
+    total_allowance: float = Field(2.0, ge=1)
+    """All versions since the first of their line together may lose this many times what one may; ratios to this
+    power."""
+    first_version: str = Field("", pattern="^([0-9a-f]{8,64})?$")
+    """Digest, or its beginning, of the version that the counting begins with; "": the oldest ancestor on the shelf."""
     max_extra_delicate_failures: int = Field(1, ge=0)
     """Delicate cases among the held-out asks that may be answered badly beyond the base's."""
     max_new_failures: int = Field(0, ge=0)

@@ -220,7 +220,10 @@ def test_a_version_tells_its_figures_with_the_intervals_that_were_kept(service: 
         "changes": {"right_plan": {"value": 0.02, "low": -0.01, "high": 0.05, "standard_error": 0.015}},
         "safety": {"num_scenarios": 10, "failed_by_candidate": 2, "unsafe_replies": ["never shown"]},
     }
-    rules = [{"name": "win_rate", "passed": False, "sentence": "Too few prefer it."}]
+    rules = [
+        {"name": "win_rate", "passed": False, "sentence": "Too few prefer it.", "is_left_out": False},
+        {"name": "thumbs_know_gold", "passed": True, "sentence": "Nobody marked gold.", "is_left_out": True},
+    ]
     metrics = {"right_plan": 0.5, "perplexity": 1.25, "kl": 0.5, "kl_low": 0.25, "kl_high": 0.75}
     directory = tmp_path / "gated"
     digest = make_gated_bundle(directory, {"accepted": False, "rules": rules, "scorecard": scorecard}, metrics)
@@ -236,7 +239,7 @@ def test_a_version_tells_its_figures_with_the_intervals_that_were_kept(service: 
     assert report["changes"] == [{"name": "right_plan", "value": 0.02, "low": -0.01, "high": 0.05}]
     assert report["gate"] == {"accepted": False, "rules": rules}
     assert "never shown" not in str(report)
-    assert "Careful: its gate has refused it (1 of 1 rules are broken)." in planned["consequences"]
+    assert "Careful: its gate has refused it (1 of 2 rules are broken)." in planned["consequences"]
 
 
 def make_gated_bundle(directory: Path, gate: object, metrics: dict[str, float]) -> str:

@@ -8,6 +8,7 @@ depends on the standard error alone, never on who is ahead.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from statistics import fmean
 
 from model_store.contract.tokenizer import Tokenizer
@@ -49,6 +50,10 @@ class Questionnaire:
         sampling = replace(self.sampling, seed=self.sampling.seed + round_number)
         replies = sample_replies(policy, self.tokenizer, self.prompts, sampling)
         return DrawnReplies((tuple(replies),), (tuple(wording_fits(replies, self.tokenizer, self.judge)),))
+
+    def answer_as_often(self, policy: ReformerPolicy, other: "DrawnReplies") -> "DrawnReplies":
+        """As many rounds as `other` has, with the numbers that were drawn for these."""
+        return reduce(DrawnReplies.joined, (self.answer(policy, number) for number in range(len(other.rounds))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,17 +152,28 @@ class Comparison:
     scorecard: Scorecard
     base_replies: tuple[SampledReply, ...]
     candidate_replies: tuple[SampledReply, ...]
+    drawn: DrawnReplies
+    """All of the candidate's."""
 
 
-def compare(base: ReformerPolicy, candidate: ReformerPolicy, measurement: Measurement) -> Comparison:
-    """Measures a candidate against its base. Both answer with the same numbers drawn."""
+def compare(
+    base: ReformerPolicy, candidate: ReformerPolicy, measurement: Measurement, drawn: DrawnReplies | None = None
+) -> Comparison:
+    """Measures a candidate against its base. Both answer with the same numbers drawn.
+
+    `drawn`: what the candidate was heard to answer when it was compared with another; the base then answers as often.
+    """
     questionnaire = measurement.questionnaire()
     prompts, tokenizer = questionnaire.prompts, measurement.tokenizer
     steps: dict[str, Callable[[], object]] = {
         "plans": lambda: [
             right_plan_probabilities(policy, tokenizer, prompts, measurement.sampling) for policy in (base, candidate)
         ],
-        "replies": lambda: draw_pairs(base, candidate, questionnaire, measurement.precision),
+        "replies": lambda: (
+            draw_pairs(base, candidate, questionnaire, measurement.precision)
+            if drawn is None
+            else (questionnaire.answer_as_often(base, drawn), drawn)
+        ),
         "kl": lambda: measure_kl(base, candidate, measurement, prompts),
         "perplexities": lambda: [authored_perplexity(policy, tokenizer, prompts) for policy in (base, candidate)],
         "safety": lambda: measure_safety(base, candidate, measurement),
@@ -187,7 +198,7 @@ def compare(base: ReformerPolicy, candidate: ReformerPolicy, measurement: Measur
         judge_ceiling=found["judge_ceiling"],
         risks=measure_risks(*subjects, (theirs.replies, ours.replies), measurement.thumbs_judge),
     )
-    return Comparison(scorecard, theirs.replies.rounds[0], ours.replies.rounds[0])
+    return Comparison(scorecard, theirs.replies.rounds[0], ours.replies.rounds[0], ours.replies)
 
 
 @dataclass(frozen=True, slots=True)

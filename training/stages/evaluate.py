@@ -14,16 +14,18 @@ from training.evaluation.foresight.off_policy import estimate
 from training.evaluation.held_out import SampledReply, Sampling, known_phrases
 from training.evaluation.judge import pack_judge
 from training.evaluation.paired_replies import Precision
+from training.evaluation.reporting.gate_report import SinceFirst
 from training.evaluation.risks.thumbs_on_gold import measure_thumbs_on_gold, read_gold
 from training.evaluation.scorecard import Comparison, Measurement, compare
 from training.evaluation.thumbs_judge import ThumbsJudge, independent_examples
 from training.reformer.heads import RewardModel
 from training.reformer.model import ReformerPolicy, load_policy
 from training.stages.curate import EXAMPLES_NAME, GOLD_REPLIES_NAME
-from training.stages.snapshot import BASE_NAME, SNAPSHOT_NAME
+from training.stages.snapshot import BASE_NAME, FIRST_NAME, SNAPSHOT_NAME
 from training.workspace import StageResult, Workspace
 
 SCORECARD_NAME = "scorecard.json"
+SINCE_FIRST_NAME = "since_first.json"
 REPLIES_NAME = "held_out_replies.jsonl"
 OFF_POLICY_NAME = "off_policy.json"
 POLICY_NAME = "policy"
@@ -33,7 +35,10 @@ _POWER = 1.96 + 0.84
 
 
 def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
-    """Writes `scorecard.json`, and both policies' replies side by side for people; the result is the scorecard."""
+    """Writes `scorecard.json`, and both policies' replies side by side for people; the result is the scorecard.
+
+    Where the base is not the first version of its line, `since_first.json` holds the candidate against that one.
+    """
     base_directory = workspace.path(BASE_NAME)
     examples = list(read_examples(workspace.path(EXAMPLES_NAME)))
     pack, tokenizer = load_pack(config.corpus.domain_pack), Tokenizer.load(base_directory / "tokenizer.json")
@@ -53,15 +58,30 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
             max_new_tokens=max(config.policy.max_completion_tokens, longest_reply(pack, tokenizer)), seed=config.seed
         ),
     )
-    comparison = compare(
-        _as_served(base_directory, workspace), _as_served(workspace.path(POLICY_NAME), workspace), measurement
-    )
+    candidate = _as_served(workspace.path(POLICY_NAME), workspace)
+    comparison = compare(_as_served(base_directory, workspace), candidate, measurement)
+    _compare_with_first(workspace, candidate, comparison, measurement)
     on_gold = measure_thumbs_on_gold(examples, read_gold(workspace.path(GOLD_REPLIES_NAME)), seed=config.seed)
     scorecard = comparison.scorecard.model_copy(update={"thumbs_on_gold": on_gold})
     workspace.write_text(REPLIES_NAME, _side_by_side(comparison))
     workspace.write_text(SCORECARD_NAME, scorecard.model_dump_json(indent=1) + "\n")
     estimate_off_policy(config, workspace, independent_examples(examples))
     return scorecard.model_dump(mode="json")
+
+
+def _compare_with_first(
+    workspace: Workspace, candidate: ReformerPolicy, comparison: Comparison, measurement: Measurement
+) -> None:
+    taken = workspace.result("snapshot") or {}
+    if taken.get("first_version") is None:
+        return
+    first = _as_served(workspace.path(FIRST_NAME), workspace)
+    found = SinceFirst(
+        digest=taken["first_version"],
+        num_versions=1 + int(taken["versions_since_first"]),
+        scorecard=compare(first, candidate, measurement, comparison.drawn).scorecard,
+    )
+    workspace.write_text(SINCE_FIRST_NAME, found.model_dump_json(indent=1) + "\n")
 
 
 def longest_reply(pack: DomainPack, tokenizer: Tokenizer) -> int:

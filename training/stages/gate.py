@@ -21,13 +21,13 @@ from training.evaluation.foresight.logged_replies import rated_conversations
 from training.evaluation.foresight.off_policy import OffPolicyEstimate
 from training.evaluation.reporting.curves import read_curves
 from training.evaluation.reporting.gate_page import GATE_PAGE, gate_page
-from training.evaluation.reporting.gate_report import GateReport, RatingsPlan, Rule, held
+from training.evaluation.reporting.gate_report import GateReport, RatingsPlan, Rule, SinceFirst, held
 from training.evaluation.reporting.training_page import TRAINING_PAGE, RunStory, training_page
 from training.evaluation.risks.risk_rules import risk_rules, serving_rules
 from training.evaluation.risks.serving_figures import SERVING_NAME, ServingFigures
 from training.evaluation.risks.thumbs_on_gold import ThumbsOnGold
 from training.evaluation.scorecard import Scorecard
-from training.stages.evaluate import OFF_POLICY_NAME, REPLIES_NAME, SCORECARD_NAME
+from training.stages.evaluate import OFF_POLICY_NAME, REPLIES_NAME, SCORECARD_NAME, SINCE_FIRST_NAME
 from training.stages.snapshot import SNAPSHOT_NAME
 from training.workspace import StageResult, Workspace
 
@@ -45,6 +45,15 @@ _ABILITIES = {
 }
 """What must not get worse, and how a sentence puts it. Plans and wordings apart: one reads the customer, the other
 writes the reply, and a judge of words sees only the sum of both and of its own errors."""
+
+
+_LOSSES = ("max_ability_loss", "max_extra_violations", "max_fairness_loss")
+_COUNTS = ("max_extra_delicate_failures", "max_new_failures", "max_newly_off_topic")
+_RATIOS = ("max_perplexity_ratio", "min_length_ratio", "max_length_ratio", "min_distinct2_ratio")
+"""Bounds that `gate.total_allowance` widens: times it, to its power."""
+_ABSOLUTE = ("proper_endings", "safety_unsafe", "gold_gain", "slot_faithfulness")
+"""Rules that nothing can be lost by little and little under, or that are about a gain."""
+_WAY_OUT = " If you want it so, name the version that it shall be held against as gate.first_version."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +81,13 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """
     scorecard = Scorecard.model_validate_json(workspace.path(SCORECARD_NAME).read_text(encoding="utf-8"))
     serving = _read(workspace, SERVING_NAME, ServingFigures) or ServingFigures(problem="the served graph was not tried")
-    decision = decide(scorecard, serving, config.gate)
+    since_first = _since_first(workspace)
+    decision = decide(scorecard, serving, config.gate, since_first)
     report = GateReport(
         accepted=decision.accepted,
         rules=decision.rules,
         scorecard=scorecard,
+        since_first=since_first,
         serving=serving,
         off_policy=_read(workspace, OFF_POLICY_NAME, OffPolicyEstimate),
         ratings_plan=_plan_ratings(config, workspace),
@@ -93,6 +104,13 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "off_policy": report.off_policy.sentence if report.off_policy else None,
         "ratings_plan": report.ratings_plan.sentence if report.ratings_plan else None,
     }
+
+
+def _since_first(workspace: Workspace) -> SinceFirst | None:
+    """None where the base is the first version. Raises FileNotFoundError where another is and nobody compared them."""
+    if (workspace.result("snapshot") or {}).get("first_version") is None:
+        return None
+    return SinceFirst.model_validate_json(workspace.path(SINCE_FIRST_NAME).read_text(encoding="utf-8"))
 
 
 def _read(workspace: Workspace, name: str, kind: type[_Model]) -> _Model | None:
@@ -125,18 +143,38 @@ def _plan_ratings(config: TrainingConfig, workspace: Workspace) -> RatingsPlan:
     return RatingsPlan(**asdict(needed), sentence=needed.sentence)
 
 
-def decide(scorecard: Scorecard, serving: ServingFigures, gate: GateConfig) -> GateDecision:
-    """Applies every rule; no input but these three."""
+def decide(
+    scorecard: Scorecard, serving: ServingFigures, gate: GateConfig, since_first: SinceFirst | None = None
+) -> GateDecision:
+    """Applies every rule; no input but these four."""
     return GateDecision(
         (
             *_liking(scorecard, gate),
-            *_ability(scorecard, gate),
-            *_form(scorecard, gate),
-            *_safety(scorecard, gate),
-            *risk_rules(scorecard.risks, gate),
+            *_against_base(scorecard, gate),
             *serving_rules(serving, gate),
+            *(_totals(since_first, gate) if since_first else ()),
         )
     )
+
+
+def _against_base(scorecard: Scorecard, gate: GateConfig) -> Iterator[Rule]:
+    yield from _ability(scorecard, gate)
+    yield from _form(scorecard, gate)
+    yield from _safety(scorecard, gate)
+    yield from risk_rules(scorecard.risks, gate)
+
+
+def _totals(found: SinceFirst, gate: GateConfig) -> Iterator[Rule]:
+    """The rules about losses once more, against the first version: a little of each can be lost again and again."""
+    wider = {name: getattr(gate, name) * gate.total_allowance for name in _LOSSES} | {
+        name: int(getattr(gate, name) * gate.total_allowance) for name in _COUNTS
+    }
+    wider |= {name: getattr(gate, name) ** gate.total_allowance for name in _RATIOS}
+    since = f"Since version {found.digest[:12]}, {found.num_versions} versions ago: "
+    for rule in _against_base(found.scorecard, gate.model_copy(update=wider)):
+        if rule.name not in _ABSOLUTE:
+            name, way_out = f"total_{rule.name}", "" if rule.passed else _WAY_OUT
+            yield rule.model_copy(update={"name": name, "sentence": since + rule.sentence + way_out})
 
 
 def _liking(scorecard: Scorecard, gate: GateConfig) -> Iterator[Rule]:

@@ -21,6 +21,7 @@ from training.errors import TrainingError
 from training.export.model_card import model_card
 from training.reformer.model import load_policy
 from training.stages.export import text_sample, with_known_replies
+from training.stages.snapshot import KNOWN_REPLIES
 
 _STAGE = "rewording"
 
@@ -41,7 +42,7 @@ def reword(source: Path, destination: Path, pack: str, *, forgets_replies: bool 
         sample = with_known_replies(sample, source, domain_pack, tokenizer)
     shutil.rmtree(destination, ignore_errors=True)
     destination.mkdir(parents=True)
-    for name in bundle.manifest.files:
+    for name in bundle.manifest.files.keys() - set(KNOWN_REPLIES):
         shutil.copyfile(bundle.path(name), destination / name)
     save_replies(destination, sample.replies, sample.order, sample.conditions)
     fields = _fields(bundle.manifest)

@@ -14,7 +14,7 @@ from model_store.backends.places import open_backend
 from model_store.backends.protocol import Alias
 from model_store.bundle import Bundle
 from model_store.contract.feedback import CONVERSATION_TURNS_COLUMNS, TRAINING_EXAMPLES_COLUMNS
-from model_store.contract.manifest import MANIFEST_NAME
+from model_store.contract.manifest import MANIFEST_NAME, Manifest
 from model_store.erasures import ErasureList, read_erasures
 from model_store.replies import CONDITIONS_NAME, OLDER_NAMES, ORDER_NAME, REPLIES_NAME
 from model_store.store import ModelStore
@@ -30,9 +30,10 @@ PARQUET_NAME = "snapshot.parquet"
 """All ratings of a run that takes them from Parquet; `SNAPSHOT_NAME` then has the newest of them."""
 TURNS_NAME = "turns.jsonl"
 BASE_NAME = "base"
+FIRST_NAME = "first"
 CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 """What training needs of a bundle."""
-_KNOWN_REPLIES = (REPLIES_NAME, ORDER_NAME, CONDITIONS_NAME, *OLDER_NAMES.values())
+KNOWN_REPLIES = (REPLIES_NAME, ORDER_NAME, CONDITIONS_NAME, *OLDER_NAMES.values())
 """What its wording is kept to where it is served, which an older bundle lacks: without them the gate would measure
 replies that nobody gets, and what corrections have taught would end with the next version."""
 
@@ -41,7 +42,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     """Copies ratings, what was said beside them, and the base version into the workspace.
 
     Result: `num_rows`; `num_preferences`; `data_snapshot`, sha256 of both; `num_turns`, rated or not; `parent`, digest
-    of the version behind `stable`; `generation`, that of the alias the gate will move (0: never set). Raises
+    of the version behind `stable`; `first_version`, that of the first of its line, None where it is that itself, and
+    `versions_since_first`; `generation`, that of the alias the gate will move (0: never set). Raises
     DataNotFoundError, ImportFormatError, InvalidFeedbackDataError and what `ModelStore.open` raises.
     """
     inputs = workspace.result("inputs") or {}
@@ -58,6 +60,9 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
     moves = store.history(config.gate.alias)
     bundle = store.open(Alias.STABLE)
     copy_checkpoint(bundle, workspace.path(BASE_NAME))
+    line = line_of(store, bundle.manifest, config.gate.first_version)
+    if len(line) > 1:
+        copy_checkpoint(store.open(line[-1]), workspace.path(FIRST_NAME))
     return {
         "num_rows": num_rows,
         "num_turns": turns.count("\n"),
@@ -65,6 +70,8 @@ def run(config: TrainingConfig, workspace: Workspace) -> StageResult:
         "data_snapshot": data_snapshot,
         "parent": bundle.digest,
         "parent_name": bundle.manifest.name,
+        "first_version": line[-1] if len(line) > 1 else None,
+        "versions_since_first": len(line) - 1,
         "generation": moves[-1].generation if moves else 0,
     }
 
@@ -95,6 +102,28 @@ def turns_text(rows: list[RawRow], *, max_turns: int) -> str:
     return _canonical(rows, CONVERSATION_TURNS_COLUMNS, ("created_at", "completion_id"), max_turns)
 
 
+def line_of(store: ModelStore, manifest: Manifest, first: str) -> list[str]:
+    """The digests of a version and its parents, the oldest last, as far back as the shelf holds them, or to `first`.
+
+    A parent that reads other tokens, or was published without its weights, is of another line. Raises
+    DataNotFoundError where `first` names none of them.
+    """
+    line, held = [manifest.digest], {version.digest for version in store.versions(verify_contents=False)}
+    tokenizer = manifest.files.get("tokenizer.json")
+    while not (first and line[-1].startswith(first)) and manifest.lineage.parent in held:
+        manifest = store.inspect(str(manifest.lineage.parent))
+        if not manifest.files.keys() >= set(CHECKPOINT_FILES) or manifest.files["tokenizer.json"] != tokenizer:
+            break
+        line.append(manifest.digest)
+    if first and not line[-1].startswith(first):
+        raise DataNotFoundError(
+            what=f"Version {first} (gate.first_version)",
+            path=store.location,
+            remedy="Name the stable version or one that it was made of; leave it out for the oldest of these.",
+        )
+    return line
+
+
 def copy_checkpoint(bundle: Bundle, directory: Path) -> None:
     """Copies a verified version's training files, known replies and manifest into a fresh directory.
 
@@ -109,7 +138,7 @@ def copy_checkpoint(bundle: Bundle, directory: Path) -> None:
         )
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    for name in (*CHECKPOINT_FILES, *bundle.manifest.files.keys() & set(_KNOWN_REPLIES)):
+    for name in (*CHECKPOINT_FILES, *bundle.manifest.files.keys() & set(KNOWN_REPLIES)):
         (directory / name).write_bytes(bundle.read_bytes(name))
     (directory / MANIFEST_NAME).write_bytes(bundle.manifest.canonical_bytes())
 

@@ -34,6 +34,8 @@ class GateRule(BaseModel):
     name: str
     passed: bool
     sentence: str
+    is_left_out: bool = False
+    """It passed without having been measured; reports of before do not say."""
 
 
 class GateReport(BaseModel):

@@ -44,6 +44,7 @@ from training.workspace import Workspace
 
 UNMEASURED = ("fairness", "language_fairness")
 """The tiny model makes no plans: who gets which cannot be told."""
+FIRST = "f" * 64
 LENIENT = {
     "min_win_rate_lower_bound": 0.0,
     "min_proper_endings": 0.0,
@@ -66,14 +67,19 @@ def config() -> TrainingConfig:
 
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory, config: TrainingConfig) -> Workspace:
-    """A workspace with snapshot, examples, an all but unchanged policy, a scorecard, a verdict and a bundle."""
+    """A workspace with snapshot, examples, an all but unchanged policy, a scorecard, a verdict and a bundle.
+
+    Its base is said to be the second of its line, and is the same as the first.
+    """
     root = tmp_path_factory.mktemp("run")
     store = local_store(root / "models")
     publish_tiny_version(store, root / "made")
     tokenizer = Tokenizer.load(root / "made" / "tokenizer.json")
     url = make_database(root / "records.db", rated_rows(tokenizer, 120))
     workspace = make_workspace(root / "w", config, database_url=url, model_store=str(root / "models"))
-    workspace.save_result("snapshot", snapshot.run(config, workspace))
+    taken = snapshot.run(config, workspace)
+    workspace.save_result("snapshot", {**taken, "first_version": FIRST, "versions_since_first": 1})
+    shutil.copytree(workspace.path("base"), workspace.path("first"))
     assert curate.run(config, workspace)["enough"]
     policy = load_policy(workspace.path("base"))
     with torch.no_grad():
@@ -152,18 +158,30 @@ def test_every_rule_was_measured_on_the_way(gated: Workspace) -> None:
     """Risks and the served graph as well; no clock's number gets into what names a version."""
     report = GateReport.model_validate_json(gated.path("gate.json").read_text())
     result = gated.result("gate") or {}
-    assert report.accepted is result["accepted"] and len(report.rules) == 25
+    assert report.accepted is result["accepted"] and len(report.rules) == 25 + 15
     clocked = ("latency",) if report.accepted else ()
     assert tuple(rule.name for rule in report.rules if rule.measured is None) == (
         "thumbs_know_gold",
         *UNMEASURED,
         *clocked,
+        *(f"total_{name}" for name in UNMEASURED),
     )
     assert report.serving is not None and (report.serving.latency_ratio is None) is report.accepted
     assert report.scorecard.risks is not None
     assert report.scorecard.risks.unmeasured == {
         "even_handedness": "a model without plans does not say what it sets out to answer"
     }
+
+
+def test_a_second_step_is_held_against_the_first_version_too(gated: Workspace) -> None:
+    """The first version answers as often as the candidate did, whose replies are not drawn again; rules follow."""
+    report = GateReport.model_validate_json(gated.path("gate.json").read_text())
+    card, found = report.scorecard, report.since_first
+    assert found is not None and (found.digest, found.num_versions) == (FIRST, 2)
+    assert found.scorecard.candidate == card.candidate and found.scorecard.base == card.base
+    by_name = {rule.name: rule for rule in report.rules}
+    assert by_name["total_length"].measured == by_name["length"].measured
+    assert "total distinct2" in gated.path("gate.html").read_text()
 
 
 def test_ratings_on_record_tell_what_the_candidate_would_earn_or_why_not(gated: Workspace) -> None:

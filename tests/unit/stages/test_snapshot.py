@@ -23,6 +23,7 @@ from training.errors import DataNotFoundError, InvalidFeedbackDataError
 from training.evaluation.held_out import known_phrases
 from training.reformer.model import load_policy
 from training.stages import snapshot
+from training.stages.rewording import reword
 from training.stages.snapshot import snapshot_text
 
 
@@ -59,6 +60,30 @@ def test_the_base_that_training_starts_from_is_the_stable_version(tmp_path: Path
     stored = local_store(shelf[0]).open("stable").path("model.safetensors").read_bytes()
     assert workspace.path("base/model.safetensors").read_bytes() == stored
     assert load_policy(workspace.path("base")).config.hidden_size == 64
+
+
+def test_the_first_version_of_a_line_is_frozen_where_the_stable_one_was_made_of_it(tmp_path: Path) -> None:
+    """As far back as the shelf holds them; a first step has no other first version than its base."""
+    store = local_store(tmp_path / "models")
+    line = [publish_tiny_version(store, tmp_path / "made")]
+    config, url = make_config(), make_database(tmp_path / "records.db", [raw_row()])
+    workspace = make_workspace(tmp_path / "w", config, database_url=url, model_store=str(tmp_path / "models"))
+    taken = snapshot.run(config, workspace)
+    assert (taken["first_version"], taken["versions_since_first"]) == (None, 0)
+    assert not workspace.path("first").exists()
+    for number in (1, 2):
+        newer = reword(store.open(line[-1]).directory, tmp_path / f"newer{number}", "shop")
+        line.append(store.publish(tmp_path / f"newer{number}"))
+        assert newer.digest == line[-1]
+    store.promote("stable", line[-1])
+    taken = snapshot.run(config, workspace)
+    assert (taken["first_version"], taken["versions_since_first"]) == (line[0], 2)
+    assert load_policy(workspace.path("first")).config.hidden_size == 64
+    named = make_config(gate={"first_version": line[1][:12]})
+    taken = snapshot.run(named, workspace)
+    assert (taken["first_version"], taken["versions_since_first"]) == (line[1], 1)
+    with pytest.raises(DataNotFoundError, match=r"gate\.first_version"):
+        snapshot.run(make_config(gate={"first_version": "0" * 8}), workspace)
 
 
 def test_what_the_stable_version_keeps_its_wording_to_is_frozen_with_it(

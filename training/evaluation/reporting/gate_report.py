@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from training.evaluation.figures import Figure
 from training.evaluation.foresight.off_policy import OffPolicyEstimate
@@ -31,9 +31,10 @@ class Rule(BaseModel):
     decides: Bound = "value"
     """Which of the three numbers is held against the thresholds."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def is_left_out(self) -> bool:
-        """Whether it passed without having been measured. A latency was, and is only not kept."""
+        """Whether it passed without having been measured; in the file, too. A latency was, and is only not kept."""
         return self.passed and self.measured is None and self.name != LATENCY
 
 
@@ -50,6 +51,19 @@ class RatingsPlan(BaseModel):
     sentence: str
 
 
+class SinceFirst(BaseModel):
+    """The candidate against the first version of its line, where that is not its base: what all versions since have
+    lost together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    num_versions: int
+    """From the first one to the candidate, the first not counted."""
+    scorecard: Scorecard
+    """With the first version as base."""
+
+
 class GateReport(BaseModel):
     """The file `gate.json`."""
 
@@ -58,6 +72,7 @@ class GateReport(BaseModel):
     accepted: bool
     rules: tuple[Rule, ...]
     scorecard: Scorecard
+    since_first: SinceFirst | None = None
     serving: ServingFigures | None = None
     off_policy: OffPolicyEstimate | None = None
     """No rule: it speaks only where enough ratings are on record."""

@@ -102,9 +102,13 @@ function documentLinks(documents) {
 function gateContent(gate) {
   if (gate === null) return [element("p", { class: "note" }, "No gate report: nobody has measured it against the version before.")];
   const verdict = gate.accepted ? ["note good", "The gate has let it pass."] : ["note bad", "The gate has refused it."];
-  const rules = gate.rules.map(({ passed, sentence }) => element("li", {},
-    element("span", { class: `chip ${passed ? "good" : "bad"}` }, passed ? "holds" : "broken"), ` ${sentence}`));
+  const rules = gate.rules.map((rule) => element("li", {}, ruleChip(rule), ` ${rule.sentence}`));
   return [element("p", { class: verdict[0] }, verdict[1]), element("ul", { class: "rules" }, ...rules)];
+}
+
+function ruleChip({ passed, is_left_out: isLeftOut }) {
+  if (isLeftOut) return element("span", { class: "chip" }, "not measured");
+  return element("span", { class: `chip ${passed ? "good" : "bad"}` }, passed ? "holds" : "broken");
 }
 
 /** A small table that scrolls by itself where it is too wide. */
