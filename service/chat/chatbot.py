@@ -222,7 +222,7 @@ class Chatbot:
         if pinned is not None:  # what the shop has settled needs no second opinion
             found = None
         elif found is None:
-            found = self._guidance.safety.hear(question.probabilities, request.messages[-1].content)
+            found = self._find_unsaid(question, request)
         context = self._context(request, model, question, started_at, softened=found)
         if found is not None and found.says_fixed_text(rules.allowed(plans)):
             model.worker.release(request.num_choices)
@@ -232,6 +232,12 @@ class Chatbot:
         opening_ids = rules.opening_ids(plans, settled, question.prompt.messages, misheard)
         params = _sampling(request, model, question, max_tokens, opening_ids)
         return ModelReply(context, sink, request, params, rules)
+
+    def _find_unsaid(self, question: _Question, request: ChatRequest) -> Finding | None:
+        """What no pattern says: heard in the message, or still to be seen to since the bot's last reply."""
+        safety, conversation = self._guidance.safety, question.conversation.messages
+        heard = safety.hear(question.probabilities, request.messages[-1].content)
+        return heard or safety.hold(conversation, question.probabilities)
 
     def _prepare_for_rule(self, request: ChatRequest, model: LoadedModel) -> _Question:
         """In a thread. A rule answers at any length and however full the service is."""

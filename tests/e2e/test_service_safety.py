@@ -120,6 +120,21 @@ def test_an_ordinary_message_sets_nothing_off(safe_service: tuple[RunningService
         assert "safety" not in record_of(service, ask(service, text)["id"]).sampling
 
 
+def test_an_emergency_is_not_over_with_the_next_message(safe_service: tuple[RunningService, FakeEngines]) -> None:
+    """The rule speaks again, and lets go of who says thanks; facts in its words are no hindrance."""
+    service, engines = safe_service
+    messages, rules, num_asked = [], [], len(engines.opened[0].requests)
+    for text in ("my hand got burnt by the kettle", "its only red", "thank you"):
+        messages.append({"role": "user", "content": text})
+        with service.http as client:
+            answer = client.post("/v1/chat/completions", json={"model": "rejoinder", "messages": messages}).json()
+        choice = answer["choices"][0]
+        messages.append({"role": "assistant", "content": choice["message"]["content"]})
+        rules.append((choice["rule"], record_of(service, answer["id"]).sampling.get("safety", {}).get("found_by")))
+    assert rules == [("injury", "pattern"), ("injury", "before"), (None, None)]
+    assert messages[1] != messages[3] and len(engines.opened[0].requests) - num_asked == 1
+
+
 def test_a_shop_has_rules_of_its_own(tmp_path: Path) -> None:
     """Asked before those that ship, in the shop's words."""
     path = tmp_path / "rules.yaml"

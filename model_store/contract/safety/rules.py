@@ -8,22 +8,31 @@ to reach the model or the network.
 
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
 from stdnum import luhn
 
+from model_store.contract.conversation import Message, Role
 from model_store.contract.safety.required_text import PatternIndex
 from model_store.contract.wording.unsafe import unsafe_rules
 
 Outcome = Literal["refuse", "soften", "hand_over"]
-FoundBy = Literal["pattern", "intent", "reply"]
+FoundBy = Literal["pattern", "intent", "reply", "before"]
 _MAX_CHARS = 4000
 """Of a message; of a longer one the first and the last half of this are read, for the rules run on the event loop."""
 _NUM_REMEMBERED = 20_000
 """Verdicts on sentences and beginnings of sentences; the bot says the same ones over and over."""
+_MAX_AGAIN = 2
+_SURE_OF_ANOTHER = 0.8
+_NO_MATTER = frozenset(
+    {"out_of_scope", "gibberish", "acknowledge", "greeting", "self_harm", "product_question", "product_advice"}
+)
+"""Intents that do not say that a customer is safe and has come to something else: "the small round one" may be heard as
+a question about goods.
+"""
 _CLAUSE_END = re.compile(r"[,;!?。、\n]|\.(?=\s|$)")
 _APOSTROPHES = str.maketrans("’‘", "''")
 
@@ -47,6 +56,8 @@ class SafetyRule:
     """What a softened reply sets out to say."""
     replies: Mapping[str, str]
     """A masked text by language; none for a rule that leaves the words to the model."""
+    again: Mapping[str, str] = field(default_factory=dict)
+    """What is said to the messages after that, by language, while they are about nothing else; none: it is over."""
 
     def is_set_off_by(self, pattern: re.Pattern[str], text: str) -> bool:
         """Whether some match of one of its patterns has no excuse; a card number needs a card's check digit."""
@@ -62,6 +73,10 @@ class Finding:
 
     rule: SafetyRule
     found_by: FoundBy
+
+    def text(self, language: str) -> str:
+        """The rule's masked words."""
+        return (self.rule.again if self.found_by == "before" else self.rule.replies)[language]
 
     @property
     def recorded(self) -> dict[str, object]:
@@ -109,6 +124,22 @@ class SafetyRules:
         ordinary = (rule.intent for rule in self.rules if rule.intent and rule.ordinary and rule.ordinary.search(plain))
         return frozenset(ordinary)
 
+    def hold(self, conversation: Sequence[Message], probabilities: Mapping[str, float]) -> Finding | None:
+        """The rule that spoke last, where the customer's next masked message is not surely about something else.
+
+        A rule speaks again twice at most: who wants to talk of something else that is not understood must not be held
+        for ever.
+        """
+        spoken = [message.content.strip() for message in conversation if message.role is Role.ASSISTANT]
+        if not spoken or _is_sure_of_another(probabilities):
+            return None
+        for rule in self.rules:
+            again = {text.strip() for text in rule.again.values()}
+            words = again.union(text.strip() for text in rule.replies.values())
+            if again and spoken[-1] in words and not again.issuperset(spoken[-_MAX_AGAIN:]):
+                return Finding(rule, "before")
+        return None
+
     def in_reply(self, sentence: str) -> Finding | None:
         """What is wrong with a masked sentence that the bot would say, or with the beginning of one."""
         return self._in_reply(sentence)
@@ -126,6 +157,11 @@ def _plain(text: str) -> str:
 
 def _is_heard(rule: SafetyRule, probabilities: Mapping[str, float]) -> bool:
     return rule.intent is not None and probabilities.get(rule.intent, 0.0) >= rule.min_probability
+
+
+def _is_sure_of_another(probabilities: Mapping[str, float]) -> bool:
+    likeliest = max(probabilities, key=probabilities.__getitem__, default=None)
+    return likeliest is not None and likeliest not in _NO_MATTER and probabilities[likeliest] >= _SURE_OF_ANOTHER
 
 
 def _clause_around(text: str, match: re.Match[str]) -> str:

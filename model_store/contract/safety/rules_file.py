@@ -5,7 +5,7 @@ what its outcome needs.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +46,7 @@ class _Entry(BaseModel):
     in_reply: frozenset[str] = frozenset()
     plan: str | None = None
     replies: _Replies | None = None
+    again: _Replies | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "_Entry":
@@ -93,9 +94,7 @@ def _problems(entry: _Entry) -> list[str]:
         problems.append("outcome soften needs a plan, and replies for models that do not have it")
     if entry.replies is None:
         problems.append("it needs replies: what is said, in en and zh")
-    texts = (entry.replies.en, entry.replies.zh) if entry.replies else ()
-    shapes = [shape for text in texts for shape in LIKE_A_PLACEHOLDER.findall(text)]
-    problems += [f"{shape} in replies is not one of the facts" for shape in shapes if shape not in FACT_PLACEHOLDERS]
+    problems += _problems_of_words(entry)
     known = {rule.name for rule in load_unsafe_rules()}
     problems += [f"in_reply knows no {name!r}, only {', '.join(sorted(known))}" for name in entry.in_reply - known]
     try:
@@ -103,6 +102,14 @@ def _problems(entry: _Entry) -> list[str]:
     except (re.error, KeyError) as error:
         problems.append(f"a pattern is broken ({type(error).__name__}: {error})")
     return problems
+
+
+def _problems_of_words(entry: _Entry) -> Iterator[str]:
+    if entry.again and entry.outcome == "soften":
+        yield "a softened reply is the model's: only refuse and hand_over have words to say again"
+    texts = [text for said in (entry.replies, entry.again) if said for text in (said.en, said.zh)]
+    shapes = [shape for text in texts for shape in LIKE_A_PLACEHOLDER.findall(text)]
+    yield from (f"{shape} in replies is not one of the facts" for shape in shapes if shape not in FACT_PLACEHOLDERS)
 
 
 def _to_rule(entry: _Entry) -> SafetyRule:
@@ -118,8 +125,13 @@ def _to_rule(entry: _Entry) -> SafetyRule:
         ordinary=_compile(entry.ordinary, expressions) if entry.ordinary else None,
         in_reply=entry.in_reply,
         plan=entry.plan,
-        replies={"en": entry.replies.en, "zh": entry.replies.zh} if entry.replies else {},
+        replies=_by_language(entry.replies),
+        again=_by_language(entry.again),
     )
+
+
+def _by_language(said: _Replies | None) -> dict[str, str]:
+    return {"en": said.en, "zh": said.zh} if said else {}
 
 
 def _expand_words(words: Mapping[str, str]) -> dict[str, str]:

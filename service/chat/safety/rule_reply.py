@@ -18,8 +18,7 @@ class RuleReply(NewReply):
 
     async def events(self) -> AsyncIterator[ReplyDelta | ReplyFinish]:
         """See `Reply.events`."""
-        rule = self._finding.rule
-        text = rule.replies[self.context.language]
+        rule, text = self._finding.rule, self._finding.text(self.context.language)
         for index in range(len(self.context.completion_ids)):
             yield ReplyDelta(index, unmask(text, self.context.resolve))
             yield await self._finish(
