@@ -24,8 +24,8 @@ ORDER_NAME = "reply_order.npy.gz"
 OLDER_NAMES = {REPLIES_NAME: "replies.npy", ORDER_NAME: "reply_order.npy"}
 """Where bundles hold them that were made before they were compressed."""
 CONDITIONS_NAME = "reply_conditions.json.gz"
-MAX_TOKENS = 500_000
-"""One or two megabytes; further replies are left out."""
+MAX_TOKENS = 700_000
+"""One to three megabytes; further replies are left out."""
 PERSON_PLAN = "human_agent"
 """The intent of who asks for a person, in every authored pack; a reply's plan when it offers one."""
 AFTER_ITS_PLAN = -1
@@ -40,7 +40,7 @@ follows nothing fits anywhere."""
 Conditions = Mapping[int, tuple[str, ...]]
 """What a customer must have said, by the number of the reply: one of these (`reply_fit`). No entry: anything."""
 
-_MAX_CONDITION_BYTES = 4 * 2**20
+_MAX_CONDITION_BYTES = 6 * 2**20
 _MAX_ARRAY_BYTES = 8 * MAX_TOKENS + 4096
 _CONDITIONS = TypeAdapter(dict[int, tuple[str, ...]])
 

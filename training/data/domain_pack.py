@@ -31,8 +31,7 @@ from training.errors import DataNotFoundError, InvalidDomainPackError
 PACKS_DIRECTORY = Path(__file__).parent / "domain"
 TONES = ("warm", "brief", "formal")
 BAD_REASONS = frozenset({"mechanical", "wrong_intent", "blaming", "promising", "flattering", "too_long"})
-_TEXTS_BESIDE = ("development_asks", "later_replies", "follow_ups", "held_out_follow_ups", "next_asks")
-_BESIDE = ("asks", "fitting", "answers", *_TEXTS_BESIDE)
+_BESIDE = ("asks", "development_asks", "later_replies", "fitting", "answers", "follow_ups", "held_out_follow_ups")
 """Folders with more of a file's intents."""
 _ARTICLES, _HELD_OUT_ARTICLES = "articles/articles.yaml", "articles/held_out.yaml"
 _DEVELOPMENT_ARTICLES = "articles/development.yaml"
@@ -66,8 +65,6 @@ class Intent:
     """What customers say next about it, in words that by themselves may point to another intent."""
     held_out_follow_ups: tuple[str, ...] = ()
     """More of the same, for evaluation only."""
-    next_asks: tuple[str, ...] = ()
-    """How customers come to it behind another matter, in few words."""
 
     @property
     def replies(self) -> tuple[str, ...]:
@@ -247,7 +244,7 @@ def check_pack(pack: DomainPack, path: Path) -> None:
 
 def _check_held_out(path: Path, pack: DomainPack) -> None:
     """Nothing held out may occur in training, under any intent, not even in other case or punctuation."""
-    asks = (ask for intent in pack.intents for ask in (*intent.asks, *intent.follow_ups, *intent.next_asks))
+    asks = (ask for intent in pack.intents for ask in (*intent.asks, *intent.follow_ups))
     known = {_bare(text) for text in (*asks, *(text for article in pack.articles for text in article.texts))}
     for intent in pack.intents:
         unseen = (*intent.held_out_asks, *intent.development_asks, *intent.held_out_follow_ups)
@@ -284,7 +281,7 @@ def _bare(ask: str) -> str:
 def _check_asks(path: Path, where: str, intent: Intent, slots: Mapping[str, Sequence[str]]) -> None:
     is_whole = bool(intent.asks) and any(intent.replies_by_tone.values())
     _require(is_whole, path, f"{where}: needs asks, and replies in one of the tones {', '.join(TONES)}")
-    later = *intent.follow_ups, *intent.held_out_follow_ups, *intent.next_asks
+    later = *intent.follow_ups, *intent.held_out_follow_ups
     for ask in (*intent.asks, *intent.held_out_asks, *intent.development_asks, *later):
         if unknown := [slot for slot in _SLOT.findall(ask) if slot not in slots]:
             raise InvalidDomainPackError(path=path, problem=f"{where}: unknown slots {unknown} in {ask!r}")
@@ -381,12 +378,15 @@ def _parse_intent(path: Path, language: str, entry: Mapping[str, Any], more: Map
             topic=path.stem,
             asks=tuple(dict.fromkeys(map(str, (*entry["asks"], *beside["asks"])))),
             held_out_asks=tuple(map(str, entry.get("held_out_asks", ()))),
+            development_asks=tuple(map(str, beside["development_asks"])),
             replies_by_tone={tone: tuple(entry["replies"].get(tone, ())) for tone in TONES},
             replies_given={key: tuple(texts) for key, texts in (entry.get("replies_given") or {}).items()},
             replies_missing={key: tuple(texts) for key, texts in (entry.get("replies_missing") or {}).items()},
             bad_replies=tuple((bad["text"], bad["reason"]) for bad in entry.get("bad_replies", ())),
+            later_replies=tuple(map(str, beside["later_replies"])),
             fitting=parse_fitting(beside["fitting"] or {}).with_further(parse_answers(beside["answers"])),
-            **{name: tuple(map(str, beside[name])) for name in _TEXTS_BESIDE},
+            follow_ups=tuple(map(str, beside["follow_ups"])),
+            held_out_follow_ups=tuple(map(str, beside["held_out_follow_ups"])),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidDomainPackError(path=path, problem=f"{entry.get('intent')}: {error!r}") from error

@@ -25,7 +25,7 @@ _MAX_CHARS = 4000
 """Of a message; of a longer one the first and the last half of this are read, for the rules run on the event loop."""
 _NUM_REMEMBERED = 20_000
 """Verdicts on sentences and beginnings of sentences; the bot says the same ones over and over."""
-_MAX_AGAIN = 2
+_MAX_AGAIN = 4
 _SURE_OF_ANOTHER = 0.8
 _NO_MATTER = frozenset(
     {"out_of_scope", "gibberish", "acknowledge", "greeting", "self_harm", "product_question", "product_advice"}
@@ -127,8 +127,8 @@ class SafetyRules:
     def hold(self, conversation: Sequence[Message], probabilities: Mapping[str, float]) -> Finding | None:
         """The rule that spoke last, where the customer's next masked message is not surely about something else.
 
-        A rule speaks again twice at most: who wants to talk of something else that is not understood must not be held
-        for ever.
+        A rule speaks again four times at most: who wants to talk of something else that is not understood must not be
+        held for ever.
         """
         spoken = [message.content.strip() for message in conversation if message.role is Role.ASSISTANT]
         if not spoken or _is_sure_of_another(probabilities):

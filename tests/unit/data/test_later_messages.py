@@ -65,8 +65,7 @@ def test_a_customer_who_comes_to_another_matter_asks_for_that(
     monkeypatch.setattr(later_messages, "_CHANGING_SHARE", 1.0)
     monkeypatch.setattr(later_messages, "add_typing_noise", lambda text, language, generator: text)
     intent_of = {(intent.language, ask): intent.name for intent in pack.intents for ask in intent.asks}
-    in_few_words = {(each.language, each.name, ask) for each in pack.intents for ask in each.next_asks}
-    drawn = list(islice(draw_later_messages(pack, sorted(intents_of(pack)), 2), 200))
+    drawn = islice(draw_later_messages(pack, sorted(intents_of(pack)), 2), 100)
     known = [
         (intent_of[language, message], name, intent_of.get((language, earlier)))
         for (message, _, earlier), language, name in ((text.split(SEPARATOR), *rest) for text, *rest in drawn)
@@ -74,8 +73,6 @@ def test_a_customer_who_comes_to_another_matter_asks_for_that(
     ]
     assert len(known) > 50
     assert all(asked == name != before for asked, name, before in known)
-    short = [(language, name, text.split(SEPARATOR)[0]) for text, language, name in drawn]
-    assert 60 < sum(each in in_few_words for each in short) < 140
 
 
 def test_a_pack_without_anything_to_go_on_about_has_drawn_messages_only(
@@ -97,9 +94,7 @@ def test_half_of_a_talks_messages_go_on_and_the_others_ask_something_else(pack: 
     assert 120 < sum(message.goes_on for message in talk) < 180
     taught = {bare(text) for kinds in taught_wordings().values() for texts in kinds.values() for text in texts}
     taught |= {bare(text) for intent in pack.intents for text in intent.follow_ups}
-    others = {bare(text) for intent in pack.intents for text in intent.next_asks}
-    assert all(bare(message.wording) in taught for message in talk if message.goes_on)
-    assert not any(bare(message.wording) in taught - others for message in talk if not message.goes_on)
+    assert all((bare(message.wording) in taught) == message.goes_on for message in talk)
 
 
 def test_what_only_one_matter_s_customers_say_next_is_about_that_matter(

@@ -11,7 +11,7 @@ import pytest
 from model_store.contract.control_tokens import ASSISTANT_ID, BOS_ID, EOS_ID, PLACEHOLDER_IDS, USER_ID
 from model_store.contract.conversation import Message, Role
 from model_store.phrases import PhraseBook
-from model_store.replies import CONDITIONS_NAME, load_conditions, save_replies
+from model_store.replies import CONDITIONS_NAME, MAX_TOKENS, load_conditions, save_replies
 from model_store.reply_fit import ReplyFit, parse_alternative
 
 TEXTS = {10: "Which one?", 11: "It costs nothing.", 12: "Shoes run small.", 13: "哪一件？", 14: "Never again."}
@@ -254,7 +254,7 @@ def test_a_condition_with_an_empty_term_is_refused(text: str) -> None:
 
 def test_conditions_are_kept_beside_their_replies(tmp_path: Path) -> None:
     """By the numbers that the replies have in the file."""
-    save_replies(tmp_path, [REPLIES[0], (7,) * 600_000, *REPLIES[1:]], (), {2: ("cost",), 1: ("lost",), 3: ()})
+    save_replies(tmp_path, [REPLIES[0], (7,) * MAX_TOKENS, *REPLIES[1:]], (), {2: ("cost",), 1: ("lost",), 3: ()})
     assert load_conditions(tmp_path, 5) == {1: ("cost",), 2: ()}
     assert load_conditions(tmp_path / "nothing", 5) == {}
 
@@ -270,7 +270,7 @@ def test_a_file_that_is_none_of_conditions_is_refused(tmp_path: Path, content: o
 def test_a_file_that_grows_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
     """Some kilobytes can hold a gigabyte; what is no compressed file is refused as well."""
     path = tmp_path / CONDITIONS_NAME
-    for content in (gzip.compress(b'{"0": ["x"]}' + b" " * 6_000_000), b"{}", gzip.compress(b"{}")[:-6], b""):
+    for content in (gzip.compress(b'{"0": ["x"]}' + b" " * 7_000_000), b"{}", gzip.compress(b"{}")[:-6], b""):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=CONDITIONS_NAME):
             load_conditions(tmp_path, 5)

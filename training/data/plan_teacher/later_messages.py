@@ -28,8 +28,6 @@ _MISHEARD_SHARE = 0.4
 """Of those that go on, where the bot has answered another question."""
 _OWN_SHARE = 0.5
 """Of those that go on, which say what only fits their topic, where the pack has such follow-ups."""
-_IN_FEW_WORDS_SHARE = 0.5
-"""Of those that come to another matter, in words that only a later message has, where the pack has some."""
 _GIVING_SHARE = 0.4
 """Of the others, which give a detail, where the topic takes one."""
 _GONE_ON_SHARE = 0.25
@@ -82,7 +80,9 @@ def draw_turns_of_talk(pack: DomainPack, intents: Sequence[str], seed: int) -> I
         if goes_on:
             message = _going_on(matter, pack, generator).text
         else:
-            message = _asking_next(_other_matter(matter, others, generator), pack, generator)
+            message = fill_slots(
+                generator.choice(_other_matter(matter, others, generator).asks), pack.slots[matter.language], generator
+            )
         typed = add_typing_noise(message, matter.language, generator)
         yield TalkMessage(_heard(typed, reply, earlier), goes_on, message)
 
@@ -128,17 +128,9 @@ def _changing(pack: DomainPack, intents: Sequence[str], generator: random.Random
     while matters:
         matter = generator.choice(matters)
         other = _other_matter(matter, others, generator)
-        message = _asking_next(other, pack, generator)
+        message = fill_slots(generator.choice(other.asks), pack.slots[matter.language], generator)
         earlier, reply = _exchange(matter, matters, pack, generator)
         yield _heard(add_typing_noise(message, matter.language, generator), reply, earlier), matter.language, other.name
-
-
-def _asking_next(matter: Intent, pack: DomainPack, generator: random.Random) -> str:
-    """What a customer says who comes to this matter behind another: "and the money?", or as he would at first."""
-    in_few_words = matter.next_asks and generator.random() < _IN_FEW_WORDS_SHARE
-    return fill_slots(
-        generator.choice(matter.next_asks if in_few_words else matter.asks), pack.slots[matter.language], generator
-    )
 
 
 def _asked_for(pack: DomainPack, intents: Sequence[str]) -> list[Intent]:
